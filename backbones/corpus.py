@@ -1,0 +1,99 @@
+"""Reads the pretraining text, drops what leaks from the benchmark's targets, and drops repeats.
+
+Leak rule: a document that shares any 13-word run (lower-cased, alphanumeric words) with any file of a target
+dataset, whatever the split, is dropped whole. Repeat rule: a document whose first 30 words were seen is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import openpyxl
+
+SOURCES = ("trials", "medquad", "mtsamples", "case_reports", "nursing")
+TARGET_FOLDERS = (
+    "ncbi_disease", "maccrobat2020", "phee", "chemprot_scibert", "headqa_en", "pubmedqa", "mediqa2019_rqe",
+    "check_covid", "meqsum", "mediqa2021_qs", "mts_dialog", "aci_bench",
+)  # fmt: skip
+RUN = 13
+_WORD = re.compile(r"[a-z0-9]+")
+_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\[nrt]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One pretraining text with the few fields that text-to-text tasks are made from."""
+
+    id: str
+    source: str
+    text: str
+    title: str = ""
+    question: str = ""
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased alphanumeric words; JSON escapes count as blanks, so raw files can be compared."""
+    return _WORD.findall(_ESCAPE.sub(" ", text).lower())
+
+
+def runs(tokens: list[str], length: int = RUN) -> Iterator[int]:
+    """Hashes of all runs of `length` words."""
+    return (hash(tuple(tokens[i : i + length])) for i in range(len(tokens) - length + 1))
+
+
+def read(folder: Path) -> Iterator[Document]:
+    """All documents of the five corpora, in file order."""
+    for source in SOURCES:
+        with lzma.open(folder / f"{source}.jsonl.xz", "rt", encoding="utf-8") as lines:
+            for line in lines:
+                record = json.loads(line)
+                title = record.get("title") or record.get("description") or ""
+                yield Document(record["id"], source, _tidy(record["text"]), _tidy(title), record.get("question", ""))
+
+
+def target_runs(data: Path) -> set[int]:
+    """Every 13-word run in every text-like file of the target datasets."""
+    found: set[int] = set()
+    for text in _target_texts(data):
+        found.update(runs(words(text)))
+    return found
+
+
+def clean(documents: Iterable[Document], banned: set[int]) -> tuple[list[Document], dict[str, dict[str, int]]]:
+    """Keep documents that neither leak nor repeat; also count, by source, what was kept and dropped."""
+    kept: list[Document] = []
+    counts = {source: {"kept": 0, "leaked": 0, "repeated": 0, "words": 0} for source in SOURCES}
+    seen: set[tuple[str, ...]] = set()
+    for document in documents:
+        tokens, tally = words(document.text + " " + document.question), counts[document.source]
+        head = tuple(tokens[:30])
+        if head in seen:
+            tally["repeated"] += 1
+        elif not banned.isdisjoint(runs(tokens)):
+            tally["leaked"] += 1
+        else:
+            seen.add(head)
+            kept.append(document)
+            tally["kept"] += 1
+            tally["words"] += len(tokens)
+    return kept, counts
+
+
+def _target_texts(data: Path) -> Iterator[str]:
+    for folder in TARGET_FOLDERS:
+        for path in sorted((data / folder).rglob("*")):
+            if path.suffix == ".xlsx":
+                sheets = openpyxl.load_workbook(path, read_only=True).worksheets
+                yield from (str(cell) for sheet in sheets for row in sheet.iter_rows(values_only=True) for cell in row if cell)
+            elif path.is_file() and not path.name.lower().startswith(("readme", "licen")):
+                yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def _tidy(text: str) -> str:
+    text = re.sub(r"(?<=[.:]),\s*(?=[A-Z0-9])|,(?=[A-Z][A-Z ]+:)", "\n", text)  # MTSamples lost its line ends to commas
+    return re.sub(r"\n\s*\n\s*", "\n", re.sub(r"[ \t]+", " ", text)).strip()

@@ -1,0 +1,192 @@
+"""Pretrains a small Llama from raw text: `python -m backbones.pretrain CONFIG.toml --text DIR --data DIR --work DIR`.
+
+Resumable to the step (a checkpoint every `EVERY` steps); each step's batch depends on the seed and the step alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+import tomllib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from backbones import corpus as text_corpus
+from backbones import tokenizer as bpe
+from backbones.stream import Corpus, batch, tokenize
+
+EVERY = 100
+HELD_OUT = 50  # every 50th document of a corpus is never trained on
+
+
+def main() -> None:
+    """Run, or go on with, the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--text", type=Path, required=True, help="folder of *.jsonl.xz")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the benchmark's files, for the leak filter")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and logs")
+    args = parser.parse_args()
+    config = tomllib.loads(args.config.read_text())
+    args.work.mkdir(parents=True, exist_ok=True)
+    train, held_out, tokenizer = prepare(config, args.text, args.data, args.work)
+    pretrain(config, train, held_out, tokenizer, args.work)
+
+
+def prepare(config: Mapping[str, Any], text: Path, data: Path, work: Path) -> tuple[Corpus, Corpus, PreTrainedTokenizerFast]:
+    """Filter the text, train or load the tokenizer, encode everything; keep the result in `work`."""
+    cache = work / "corpus.pt"
+    if cache.exists():
+        train, held_out = torch.load(cache, weights_only=False)  # our own file, written below
+        return train, held_out, train.tokenizer
+    documents, counts = text_corpus.clean(text_corpus.read(text), text_corpus.target_runs(data))
+    (work / "corpus.json").write_text(json.dumps(counts, indent=1))
+    kept = [d for i, d in enumerate(documents) if i % HELD_OUT]
+    sample = (d.text for i, d in enumerate(kept) if d.source != "trials" or i % 3 == 0)
+    tokenizer = bpe.train(sample, config["vocabulary"], work / "model")
+    train, held_out = tokenize(kept, tokenizer), tokenize(documents[::HELD_OUT], tokenizer)
+    torch.save((train, held_out), cache)
+    return train, held_out, tokenizer
+
+
+def pretrain(config: Mapping[str, Any], train: Corpus, held_out: Corpus, tokenizer: PreTrainedTokenizerFast, work: Path) -> None:
+    """The training loop: bf16 forward and backward, fp32 master weights, Muon for matrices and AdamW for the rest."""
+    torch.manual_seed(config["seed"])
+    model = LlamaForCausalLM(LlamaConfig(
+        vocab_size=config["vocabulary"], tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **config["model"],
+    ))  # fmt: skip
+    master = [p.detach().clone() for p in model.parameters()]
+    model.to(torch.bfloat16)
+    optimizers = _optimizers(master, config["optimizer"])
+    total = sum(phase["steps"] for phase in config["phase"])
+    first = _resume(work, master, optimizers)
+    loss_of = torch.compile(_loss(model), dynamic=False)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(_batch_at, config, train, first)
+        for step in range(first, total):
+            began = time.perf_counter()
+            inputs, targets, weights = coming.result()
+            coming = ahead.submit(_batch_at, config, train, min(step + 1, total - 1))
+            _to_model(model, master)
+            loss = loss_of(inputs, targets, weights)
+            loss.backward()
+            _update(model, master, optimizers, _rate(step, total, config["optimizer"]))
+            if step % 10 == 0:
+                seconds = time.perf_counter() - began
+                _log(work, step=step, loss=loss.item(), tokens_per_second=round(inputs.numel() / seconds))
+            if (step + 1) % EVERY == 0 or step + 1 == total:
+                _save(work, step + 1, master, optimizers)
+                _to_model(model, master)
+                _log(work, step=step, **evaluate(model, held_out, config))
+                _export(model, tokenizer, work / "model")
+
+
+@torch.inference_mode()
+def evaluate(model: LlamaForCausalLM, held_out: Corpus, config: Mapping[str, Any]) -> dict[str, float]:
+    """Held-out bits per byte by corpus, and the loss in nats on copies and on text-to-text answers."""
+    found = {}
+    loss_of = _loss(model)
+    for source in config["weights"]:
+        ids, goal, weight = batch(held_out, seed=1, step=0, rows=6, length=512, mix={"lm": 1.0}, weights={source: 1.0})
+        size = sum(len(held_out.tokenizer.decode(row).encode()) for row in goal)
+        found[f"bpb_{source}"] = loss_of(ids, goal, weight).item() * goal.numel() / math.log(2) / size
+    for kind in ("copy", "task"):
+        parts = batch(held_out, seed=2, step=0, rows=12, length=512, mix={kind: 1.0}, weights=config["weights"])
+        weight = (parts[2] == 1).float()
+        found[f"{kind}_loss"] = loss_of(parts[0], parts[1], weight).item()
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def _loss(model: LlamaForCausalLM) -> Callable[..., torch.Tensor]:
+    def weighted(inputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        hidden = model.model(input_ids=inputs).last_hidden_state.flatten(0, 1)
+        losses = functional.cross_entropy(model.lm_head(hidden).float(), targets.flatten(), reduction="none")
+        return (losses * weights.flatten()).sum() / weights.sum()
+
+    return weighted
+
+
+def _batch_at(config: Mapping[str, Any], train: Corpus, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    first = 0
+    for phase in config["phase"]:
+        if step < first + phase["steps"]:
+            break
+        first += phase["steps"]
+    length = phase["length"]
+    rows = config["rows_of_tokens"] // length
+    return batch(train, seed=config["seed"], step=step, rows=rows, length=length, mix=phase["mix"], weights=config["weights"])
+
+
+def _optimizers(master: list[torch.Tensor], options: Mapping[str, float]) -> list[torch.optim.Optimizer]:
+    embedding, rest = master[0], master[1:]
+    matrices = [p for p in rest if p.ndim == 2]
+    muon = torch.optim.Muon(matrices, lr=options["muon_lr"], momentum=0.95, weight_decay=0.05, ns_steps=options["newton_schulz"])
+    other = [embedding, *(p for p in rest if p.ndim == 1)]
+    return [muon, torch.optim.AdamW(other, lr=options["adam_lr"], betas=(0.9, 0.95), weight_decay=0.0)]
+
+
+def _rate(step: int, total: int, options: Mapping[str, float]) -> float:
+    """Warm up, hold, decay linearly to zero (WSD)."""
+    decay = options["decay_share"] * total
+    return min(1.0, (step + 1) / options["warmup"], (total - step) / decay)
+
+
+def _update(model: torch.nn.Module, master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer], scale: float) -> None:
+    for slow, fast in zip(master, model.parameters(), strict=True):
+        slow.grad, fast.grad = fast.grad.float(), None  # type: ignore[union-attr]
+    torch.nn.utils.clip_grad_norm_(master, 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * scale
+        optimizer.step()
+
+
+@torch.no_grad()
+def _to_model(model: torch.nn.Module, master: list[torch.Tensor]) -> None:
+    for slow, fast in zip(master, model.parameters(), strict=True):
+        fast.copy_(slow)
+
+
+def _resume(work: Path, master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer]) -> int:
+    path = work / "checkpoint.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    for slow, saved in zip(master, state["master"], strict=True):
+        slow.copy_(saved)
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return int(state["step"])
+
+
+def _save(work: Path, step: int, master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
+    plain = [p.detach() for p in master]
+    state = {"step": step, "master": plain, "optimizers": [o.state_dict() for o in optimizers]}
+    torch.save(state, work / "checkpoint.new")
+    os.replace(work / "checkpoint.new", work / "checkpoint.pt")
+
+
+def _export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _log(work: Path, **values: float) -> None:
+    line = json.dumps(values)
+    print(line, flush=True)
+    with (work / "log.jsonl").open("a") as log:
+        log.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

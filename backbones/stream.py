@@ -1,0 +1,103 @@
+"""Training batches as a pure function of (seed, step), so that a resumed run sees what an unbroken one sees."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from backbones.corpus import SOURCES, Document
+from backbones.text_to_text import Makers
+
+BODY_WEIGHT = 0.2  # loss weight of a text-to-text input, against 1 for its answer
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Token streams by source (documents joined by the end token), with the documents themselves."""
+
+    tokens: Mapping[str, np.ndarray]
+    documents: Mapping[str, Sequence[Document]]
+    makers: Makers
+    tokenizer: PreTrainedTokenizerFast
+
+
+def tokenize(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> Corpus:
+    """Encode every document once."""
+    by_source = {s: [d for d in documents if d.source == s] for s in SOURCES}
+    streams = {s: _stream([_as_text(d) for d in found], tokenizer) for s, found in by_source.items()}
+    return Corpus(streams, by_source, Makers.over(documents), tokenizer)
+
+
+def batch(
+    corpus: Corpus, *, seed: int, step: int, rows: int, length: int, mix: Mapping[str, float], weights: Mapping[str, float]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Inputs, targets and loss weights, each [rows, length].
+
+    `mix` gives the share of rows by kind (lm, copy, task); `weights` the share of each source.
+    """
+    rng = random.Random(f"{seed}/{step}")
+    kinds = rng.choices(list(mix), list(mix.values()), k=rows)
+    makers = {"lm": _language, "copy": _copies, "task": _tasks}
+    filled = [makers[kind](corpus, rng, length + 1, weights) for kind in kinds]
+    ids = torch.tensor(np.array([row for row, _ in filled]))
+    loss = torch.tensor(np.array([weight for _, weight in filled]), dtype=torch.float32)
+    return ids[:, :-1], ids[:, 1:], loss[:, 1:]
+
+
+def _language(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    stream = corpus.tokens[_source(rng, weights)]
+    at = rng.randrange(len(stream) - size)
+    return stream[at : at + size].tolist(), [1.0] * size
+
+
+def _copies(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    """Spans of 4 to 64 tokens, half natural and half random, a gap, then the span again; loss on the second copy."""
+    ids: list[int] = []
+    loss: list[float] = []
+    vocabulary = corpus.tokenizer.vocab_size
+    while len(ids) < size:
+        span_size, gap_size = rng.randint(4, 64), rng.randint(0, 48)
+        stream = corpus.tokens[_source(rng, weights)]
+        at, gap_at = rng.randrange(len(stream) - 64), rng.randrange(len(stream) - 64)
+        span = stream[at : at + span_size].tolist()
+        if rng.random() < 0.5:
+            span = [rng.randrange(2, vocabulary) for _ in range(span_size)]
+        ids += [*span, *stream[gap_at : gap_at + gap_size].tolist(), *span]
+        loss += [0.0] * (span_size + gap_size + min(1, span_size)) + [1.0] * (span_size - 1)
+    return ids[:size], loss[:size]
+
+
+def _tasks(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    ids: list[int] = []
+    loss: list[float] = []
+    end = corpus.tokenizer.eos_token_id
+    while len(ids) < size:
+        pair = corpus.makers.draw(rng, rng.choice(corpus.documents[_source(rng, weights)]))
+        if pair is None:
+            continue
+        asked, answer = (corpus.tokenizer(text)["input_ids"] for text in (pair[0], " " + pair[1]))
+        if len(ids) + len(asked) + len(answer) + 1 > size and ids:
+            ids.append(end)  # the row's rest: one token, padded below without loss
+            break
+        ids += [*asked, *answer, end]
+        loss += [BODY_WEIGHT] * len(asked) + [1.0] * (len(answer) + 1)
+    ids, loss = ids[:size], loss[:size]
+    return ids + [end] * (size - len(ids)), loss + [0.0] * (size - len(loss))
+
+
+def _source(rng: random.Random, weights: Mapping[str, float]) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _as_text(document: Document) -> str:
+    return f"{document.question}\n{document.text}" if document.question else document.text
+
+
+def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+    encoded = tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
+    return np.concatenate([np.array([*ids, tokenizer.eos_token_id], dtype=np.int64) for ids in encoded])

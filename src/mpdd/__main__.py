@@ -1,0 +1,5 @@
+"""`python -m mpdd` is `mpdd`."""
+
+from mpdd.cli import main
+
+main()

@@ -1,0 +1,183 @@
+"""The frozen language model: loading it, naming it by a fingerprint, and running it on embeddings.
+
+Any Hugging Face causal language model works. The word `embedded` names the small one inside this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from mpdd.errors import InputError, MpddError
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+_UNSTABLE_KEYS = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
+
+
+@dataclass(frozen=True)
+class States:
+    """Hidden states at chosen positions: `last` feeds the head; `layers` has every layer's output, the last included."""
+
+    last: Float[Tensor, "n width"]
+    layers: Float[Tensor, "layers n width"] | None = None
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen causal language model with its tokenizer. `fingerprint` binds prompts to it."""
+
+    name: str
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: str
+
+    @property
+    def table(self) -> Float[Tensor, "vocabulary width"]:
+        """The embedding matrix."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight
+
+    @property
+    def width(self) -> int:
+        """Hidden width `d`: the length of one prompt row."""
+        return int(self.table.shape[1])
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the frozen model has (tied weights once)."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def context(self) -> int:
+        """The longest sequence, prompt included, in tokens."""
+        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 2048))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings live; inputs go there."""
+        return self.table.device
+
+    @property
+    def end(self) -> int:
+        """The token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    def embed(self, ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
+        """Token embeddings, without gradient."""
+        with torch.no_grad():
+            found: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
+        return found
+
+    def states(
+        self,
+        embeddings: Float[Tensor, "batch length width"],
+        mask: Bool[Tensor, "batch length"],
+        positions: Int[Tensor, "batch length"],
+        at: Bool[Tensor, "batch length"],
+        *,
+        all_layers: bool = False,
+    ) -> States:
+        """Run the model and keep the hidden states where `at` is true (row by row, left to right).
+
+        Only these positions reach the vocabulary head, which is most of the memory of a training step.
+        """
+        out = self._decoder()(
+            inputs_embeds=embeddings,
+            attention_mask=mask.long(),
+            position_ids=positions,
+            use_cache=False,
+            output_hidden_states=all_layers,
+        )
+        layers = torch.stack([h[at] for h in out.hidden_states[1:]]) if all_layers else None
+        return States(out.last_hidden_state[at], layers)
+
+    def logits(self, states: States) -> Float[Tensor, "n vocabulary"]:
+        """Vocabulary logits in fp32 for the kept positions."""
+        head = self.model.get_output_embeddings()
+        logits: Tensor = head(states.last).float()
+        return logits
+
+    def _decoder(self) -> nn.Module:
+        decoder: nn.Module = self.model.get_decoder() if hasattr(self.model, "get_decoder") else self.model.base_model
+        return decoder
+
+
+def load(name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str | None = None) -> Backbone:
+    """Load and freeze a backbone.
+
+    `name` is `embedded`, a local folder, or a Hugging Face id already in the local cache (or downloadable).
+    `dtype` defaults to bf16 where the hardware multiplies it fast, else fp32.
+    Raises `InputError` when the folder is no model, `MpddError` when a model cannot be fetched.
+    """
+    folder = str(EMBEDDED_FOLDER) if name == EMBEDDED else name
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model, tokenizer = _read(name, folder, dtype or fast_dtype(device))
+    model.to(device).eval().requires_grad_(False)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    backbone = Backbone(name, model, tokenizer, fingerprint(model))
+    _require_plain_head(backbone)
+    return backbone
+
+
+def fast_dtype(device: str) -> torch.dtype:
+    """bf16 where matrix units for it exist (CUDA Ampere and later, x86 AMX or AVX512-BF16), else fp32."""
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def fingerprint(model: Any) -> str:
+    """SHA-256 over the configuration and the embedding matrix in bf16, so that it does not depend on the load dtype."""
+    config = {k: v for k, v in model.config.to_dict().items() if k not in _UNSTABLE_KEYS}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    weight = model.get_input_embeddings().weight.detach().to("cpu", torch.bfloat16).contiguous()
+    digest.update(weight.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read(name: str, folder: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if Path(folder).exists() and not (Path(folder) / "config.json").is_file():
+        raise InputError(
+            f"{name!r} is not a model folder", found="no config.json", wanted="a Hugging Face causal language model folder"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        if Path(folder).exists():
+            raise InputError(f"The model folder {name!r} cannot be loaded", found=_first_line(error)) from error
+        raise MpddError(
+            f"The backbone {name!r} is neither a local folder nor reachable on the model hub ({type(error).__name__}). "
+            "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."
+        ) from error
+    return model, tokenizer
+
+
+def _require_plain_head(backbone: Backbone) -> None:
+    """Check once that head(decoder(x)) is what the model itself computes (no scaling or capping in between)."""
+    ids = torch.tensor([[backbone.end, 5, 7]], device=backbone.device) % backbone.model.config.get_text_config().vocab_size
+    with torch.inference_mode():
+        whole = backbone.model(input_ids=ids).logits.float()
+        ones, positions = torch.ones_like(ids, dtype=torch.bool), torch.arange(3, device=backbone.device)[None]
+        ours = backbone.logits(backbone.states(backbone.embed(ids), ones, positions, ones))
+    if not torch.allclose(whole[0], ours, atol=5e-2, rtol=5e-2):
+        raise MpddError(
+            f"The backbone {backbone.name!r} changes its logits or embeddings in a way this version does not follow "
+            "(scaled embeddings or capped logits). Please report the architecture."
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,50 @@
+"""What follows from an experiment before anything runs: sizes, shares, steps. Time and memory come with benchmarks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mpdd import backbone as backbones
+from mpdd.config import Experiment
+from mpdd.data import catalogue
+from mpdd.methods import UNTRAINED
+
+
+def facts(experiment: Experiment) -> dict[str, Any]:
+    """Check names and shapes and return every derived number. Raises `InputError` for the first that does not fit."""
+    for name in (*experiment.sources, *experiment.targets):
+        catalogue.get(name)
+    backbone = backbones.load(experiment.backbone)
+    length, rank, width = experiment.prompt.length, experiment.prompt.rank, backbone.width
+    factors = rank * (length + width)
+    trained = {
+        "prompt-tuning": length * width,
+        "mpdd": length * width + factors,
+        "mpdd-factors": factors,
+        "metaprompt (all sources)": length * width + factors * len(experiment.sources),
+    }
+    cells = len(experiment.targets) * len(experiment.shots) * len(experiment.seeds)
+    methods = [m for m in experiment.methods if m not in UNTRAINED]
+    adapt_steps = cells * len(methods) * len(experiment.adapt.mpdd) * experiment.adapt.steps
+    teach_steps = len(experiment.sources) * len(experiment.teach.lrs) * experiment.teach.steps
+    return {
+        "experiment": experiment.name,
+        "backbone": {
+            "name": experiment.backbone,
+            "fingerprint": backbone.fingerprint,
+            "parameters": backbone.parameters,
+            "width": width,
+            "context": backbone.context,
+        },
+        "trainable": {
+            name: {"parameters": n, "percent": round(100 * n / backbone.parameters, 5), "bytes_fp32": 4 * n}
+            for name, n in trained.items()
+        },
+        "steps": {"teach": teach_steps, "distil": experiment.distil.steps, "adapt": adapt_steps},
+        "examples_trained_on": teach_steps * experiment.teach.batch_size
+        + experiment.distil.steps * experiment.distil.batch_size
+        + adapt_steps * experiment.adapt.batch_size,
+        "tuning_trials_per_method": len(experiment.adapt.mpdd),
+        "cells": cells * len(methods) + len(experiment.targets) * (len(experiment.methods) - len(methods)),
+        "context_left_for_text": backbone.context - length,
+    }

@@ -1,0 +1,194 @@
+"""The commands of `mpdd`. Results go to standard output, progress to standard error."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpdd.errors import InputError
+
+app = typer.Typer(
+    help="Many clinical language tasks from one frozen language model, one shared metaprompt, a few kilobytes a task.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data = typer.Typer(help="The data store.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Config = Annotated[Path, typer.Argument(metavar="EXPERIMENT.toml", help="The experiment file.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder; default runs/NAME.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/demo"),
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="Use the bundled synthetic notes.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the steps: does it run, not how well.")] = False,
+) -> None:
+    """Run the whole method, small, in minutes on two cores: teach, distil, adapt, compare, report."""
+    from mpdd.cli.show import print_table
+    from mpdd.demo.run import run_demo
+
+    rows = run_demo(out, synthetic=synthetic, quick=quick, command=_command())
+    print_table(rows)
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+@app.command()
+def tasks(name: Annotated[str | None, typer.Argument(help="One task, in detail.")] = None, as_json: AsJson = False) -> None:
+    """List the catalogue: type, role, sizes, licence, where the data is now."""
+    from mpdd.cli.show import print_tasks
+    from mpdd.data import catalogue
+
+    print_tasks([catalogue.get(name)] if name else [catalogue.get(n) for n in catalogue.names()], bool(name), as_json)
+
+
+@data.command("get")
+def data_get(
+    names: Annotated[list[str] | None, typer.Argument(help="Tasks whose data to fetch.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every task of the catalogue.")] = False,
+) -> None:
+    """Fetch and verify the files of tasks (MPDD_MIRROR: a local mirror; MPDD_DATA: the store)."""
+    from mpdd.data import catalogue, store
+
+    chosen = catalogue.names() if every else names or []
+    if not chosen:
+        raise InputError("No task was named", wanted="task names, or --all", next_step="`mpdd tasks` lists them.")
+    for name in chosen:
+        root = store.fetch(catalogue.get(name).files, progress=sys.stderr.isatty())
+        typer.echo(f"{name}: verified in {root}")
+
+
+@app.command()
+def check(experiment: Config, as_json: AsJson = False) -> None:
+    """Validate an experiment and print what follows from it; run nothing."""
+    from mpdd import config
+    from mpdd.check import facts
+    from mpdd.cli.show import print_facts
+
+    print_facts(facts(config.read(experiment)), as_json)
+
+
+@app.command()
+def run(experiment: Config, out: Out = None) -> None:
+    """Run all stages; the same command resumes a run that was stopped."""
+    from mpdd import config, pipeline
+    from mpdd.cli.show import print_table
+    from mpdd.progress import Reporter
+
+    read = config.read(experiment)
+    folder = out or Path("runs") / read.name
+    print_table(pipeline.run(read, folder, Reporter(), _command()))
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+@app.command()
+def teach(experiment: Config, out: Out = None) -> None:
+    """Stage 1 alone: one soft prompt for each source."""
+    _stages(experiment, out, "teach")
+
+
+@app.command()
+def distil(experiment: Config, out: Out = None) -> None:
+    """Stages 1 and 2: the metaprompt."""
+    _stages(experiment, out, "distil")
+
+
+@app.command()
+def adapt(experiment: Config, out: Out = None) -> None:
+    """Stages 1 to 3 for our own method alone: the metaprompt adapted to every target."""
+    _stages(experiment, out, "adapt")
+
+
+@app.command()
+def compare(experiment: Config, out: Out = None) -> None:
+    """All methods of the experiment on every target, with the report."""
+    run(experiment, out)
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="PROMPT... INPUT", help="Prompt files, then the notes.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Write JSON lines here.")] = None,
+    as_json: AsJson = False,
+    backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
+) -> None:
+    """Answer notes (txt, jsonl, csv, parquet) with one or more prompt files in mixed batches."""
+    from mpdd import backbone as backbones
+    from mpdd.cli.show import print_results
+    from mpdd.notes import answer_notes, card, read_notes
+    from mpdd.prompts.store import load, require_backbone, write_atomically
+
+    if len(files) < 2:
+        raise InputError("Too few files", found=len(files), wanted="one or more prompt files, then the input")
+    prompts = [load(path) for path in files[:-1]]
+    for prompt in prompts:
+        card(prompt)
+    notes = read_notes(files[-1])
+    model = backbones.load(backbone or prompts[0].header.backbone)
+    for prompt in prompts:
+        require_backbone(prompt.path.name, prompt.header, model)
+    results = list(answer_notes(model, prompts, notes))
+    if output:
+        write_atomically(output, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in results).encode())
+    else:
+        print_results(results, as_json)
+
+
+@app.command()
+def inspect(file: Annotated[Path, typer.Argument(help="A prompt file.")], as_json: AsJson = False) -> None:
+    """Say what a prompt file is, what it was made from and for which backbone."""
+    from mpdd.cli.show import print_header
+    from mpdd.prompts.store import load
+
+    print_header(load(file), as_json)
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+    """Make report.html anew from results.json."""
+    from mpdd.evaluation.report import write_report
+
+    typer.echo(f"Report: {write_report(run_folder)}")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mpdd import __version__
+
+        typer.echo(f"mpdd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def _stages(experiment: Path, out: Path | None, last: str) -> None:
+    from mpdd import config, pipeline
+    from mpdd.progress import Reporter
+
+    read = config.read(experiment)
+    folder = out or Path("runs") / read.name
+    opened = pipeline.Run.open(read, folder, Reporter(), _command())
+    teachers = pipeline.teach_sources(opened)
+    if last != "teach":
+        metaprompt = pipeline.distil_sources(opened, teachers)
+    if last == "adapt":
+        pipeline.compare_methods(opened, metaprompt, only=("mpdd", "mpdd-factors"))
+    typer.echo(f"Prompts: {folder / 'prompts'}")
+
+
+def _command() -> str:
+    """The command line as typed, without the path of the program."""
+    return shlex.join(["mpdd", *sys.argv[1:]])

@@ -1,0 +1,1 @@
+"""Tasks, their readers, and the batches made from them."""

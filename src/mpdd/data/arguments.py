@@ -1,0 +1,64 @@
+"""Relation arguments: which surface forms may name each, and examples whose relations are between them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from mpdd.data.readers.base import Notes
+from mpdd.data.task import Answer, Example, Relation
+
+
+def fold(form: str) -> str:
+    """Return a form with case and whitespace made equal, for comparisons."""
+    return " ".join(form.casefold().split())
+
+
+def surface_forms(named: Sequence[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Return each argument's distinct forms from (key, form) pairs in document order, the canonical one first.
+
+    Canonical is the first form that names no other argument of the document, else the first form. Forms that differ
+    only in case or spacing count as one. Keys come in the order of their first form.
+    """
+    owners: dict[str, set[str]] = defaultdict(set)
+    forms: dict[str, dict[str, str]] = defaultdict(dict)
+    for key, form in named:
+        if form:
+            owners[fold(form)].add(key)
+            forms[key].setdefault(fold(form), form)
+    ordered = {}
+    for key, own in forms.items():
+        first = next((folded for folded in own if len(owners[folded]) == 1), next(iter(own)))
+        ordered[key] = (own[first], *(form for folded, form in own.items() if folded != first))
+    return ordered
+
+
+def relation_example(
+    name: str,
+    document: str,
+    text: str,
+    relations: Iterable[tuple[str, str, str]],
+    arguments: Mapping[str, tuple[str, ...]],
+    notes: Notes,
+    *,
+    directed: bool = True,
+) -> Example:
+    """Return an example of (label, head key, tail key) `relations`; `arguments` come in the order of first mentions.
+
+    A relation with an argument that has no form in the text is not gold but `lost`; repeated ones count once.
+    Where `directed` is false, the argument mentioned first becomes the head.
+    """
+    place = {key: number for number, key in enumerate(arguments)}
+    gold, lost, given = set(), 0, 0
+    for label, head, tail in relations:
+        given += 1
+        if head not in place or tail not in place:
+            lost += 1
+        elif directed or place[head] <= place[tail]:
+            gold.add(Relation(label, head, tail))
+        else:
+            gold.add(Relation(label, tail, head))
+    notes.count("relations with an argument that the text does not mention", lost)
+    notes.count("repeated relations", given - lost - len(gold))
+    answer = Answer(relations=tuple(sorted(gold)))
+    return Example(name, document, text, answer, arguments=dict(arguments), lost=lost)

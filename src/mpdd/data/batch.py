@@ -1,0 +1,110 @@
+"""From examples to token batches: encoding, cutting to the context by a stated rule, and padding.
+
+Rule: when an input does not fit, its text is cut at its end, never its instruction, question or options; cuts are
+counted. Inputs end with `Answer:`; an answer is one space, the target and the end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from mpdd.data.task import Example, TaskCard
+from mpdd.data.types import render_input, render_target
+from mpdd.errors import InputError
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one input and, for training, of its answer (end token included); `cut` counts characters lost."""
+
+    task: str
+    input_ids: tuple[int, ...]
+    answer_ids: tuple[int, ...] = ()
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded rows. `predicts[b, t]` is true where the token at t predicts a token of the answer;
+    `targets` lists those tokens, row by row, and `rows` says which row each belongs to."""
+
+    tasks: tuple[str, ...]
+    ids: Int[Tensor, "batch length"]
+    mask: Bool[Tensor, "batch length"]
+    predicts: Bool[Tensor, "batch length"]
+    targets: Int[Tensor, " n"]
+    rows: Int[Tensor, " n"]
+
+
+def encode_input(tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Example, room: int) -> Encoded:
+    """Encode an input into at most `room` tokens, cutting the end of `example.text` if need be.
+
+    Raises `InputError` when even without its text the input does not fit.
+    """
+    ids = _ids(tokenizer, render_input(card, example))
+    kept = example
+    while len(ids) > room:
+        keep = _characters_for(tokenizer, kept.text, len(ids) - room)
+        kept = replace(kept, text=kept.text[:keep])
+        if keep == 0 and len(_ids(tokenizer, render_input(card, kept))) > room:
+            raise InputError(
+                f"Example {example.id} of {card.name} does not fit the context without its text",
+                found=f"{len(_ids(tokenizer, render_input(card, kept)))} tokens",
+                wanted=f"at most {room}",
+                next_step="Use a backbone with a longer context or a shorter prompt.",
+            )
+        ids = _ids(tokenizer, render_input(card, kept))
+    return Encoded(card.name, tuple(ids), cut=len(example.text) - len(kept.text))
+
+
+def encode_answer(tokenizer: PreTrainedTokenizerBase, target: str) -> tuple[int, ...]:
+    """One space, the target, the end token."""
+    return (*_ids(tokenizer, " " + target), int(tokenizer.eos_token_id or 0))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Example, context: int) -> Encoded:
+    """Encode an example for training into at most `context` tokens; an answer longer than half of it is cut."""
+    answer = encode_answer(tokenizer, render_target(card, example))[: context // 2]
+    asked = encode_input(tokenizer, card, example, context - len(answer))
+    return replace(asked, answer_ids=answer)
+
+
+def collate(rows: Sequence[Encoded], pad: int) -> Batch:
+    """Right-pad training rows: input, then answer; the last answer token is only predicted, never fed."""
+    fed = [(*row.input_ids, *row.answer_ids[:-1]) for row in rows]
+    length = max(map(len, fed))
+    ids = torch.full((len(rows), length), pad)
+    mask, predicts = torch.zeros_like(ids, dtype=torch.bool), torch.zeros_like(ids, dtype=torch.bool)
+    for b, (row, tokens) in enumerate(zip(rows, fed, strict=True)):
+        ids[b, : len(tokens)] = torch.tensor(tokens)
+        mask[b, : len(tokens)] = True
+        predicts[b, len(row.input_ids) - 1 : len(tokens)] = True
+    targets = torch.tensor([token for row in rows for token in row.answer_ids])
+    owners = torch.tensor([b for b, row in enumerate(rows) for _ in row.answer_ids])
+    return Batch(tuple(row.task for row in rows), ids, mask, predicts, targets, owners)
+
+
+def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "batch length"], Bool[Tensor, "batch length"]]:
+    """Left-pad token rows for generation; returns ids and mask."""
+    length = max(map(len, rows))
+    ids = torch.tensor([[pad] * (length - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[False] * (length - len(row)) + [True] * len(row) for row in rows])
+    return ids, mask
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return found
+
+
+def _characters_for(tokenizer: PreTrainedTokenizerBase, text: str, surplus: int) -> int:
+    """How many characters of `text` to keep so that about `surplus` tokens go."""
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    keep = len(offsets) - surplus
+    return 0 if keep <= 0 else min(int(offsets[keep][0]), len(text) - 1)

@@ -1,0 +1,43 @@
+"""The tasks by name: every module of `mpdd.data.tasks` is one; adding a file there is all it takes to add a task."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from functools import cache
+from importlib import import_module
+
+from mpdd.data import tasks
+from mpdd.data.store import fetch
+from mpdd.data.task import Splits, Task
+from mpdd.errors import InputError
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Return the names of all tasks, sorted; imports none of them."""
+    found = (module.name for module in pkgutil.iter_modules(tasks.__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def get(name: str) -> Task:
+    """Return a task without reading its data; raise `InputError` with near names if there is none of this name."""
+    if name not in names():
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), names(), n=3, cutoff=0.5)
+        raise InputError(
+            f"There is no task called {name!r}",
+            wanted=f"perhaps {' or '.join(near)}" if near else f"one of {', '.join(names())}",
+            next_step="`mpdd tasks` lists them all.",
+        )
+    task: Task = import_module(f"{tasks.__name__}.{name}").TASK
+    return task
+
+
+@cache
+def load(name: str) -> Splits:
+    """Return a task's splits, fetching its files first if need be; read once in a process.
+
+    Raise `InputError` for an unknown name or damaged files, `MpddError` if a file can be neither found nor downloaded.
+    """
+    task = get(name)
+    return task.load(fetch(task.files))

@@ -1,0 +1,41 @@
+"""Which examples a training step sees: a pure function of (seed, step), so that a resumed run sees the same ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def single(items: Sequence[Item], *, size: int, step: int, seed: int) -> list[Item]:
+    """Batch number `step` of an endless pass over `items`, each epoch in its own random order."""
+    found: list[Item] = []
+    for position in range(step * size, (step + 1) * size):
+        epoch, index = divmod(position, len(items))
+        found.append(items[_order(len(items), f"{seed}/{epoch}")[index]])
+    return found
+
+
+def mixed(pools: Mapping[str, Sequence[Item]], *, size: int, step: int, seed: int, stochastic: bool = True) -> list[Item]:
+    """A mixed-task batch: draw K' ~ U{2..K} tasks, then examples uniformly over those tasks (MPT, section 3.2).
+
+    With `stochastic` off every task takes part in every draw.
+    """
+    rng = random.Random(f"{seed}/{step}")
+    names = sorted(pools)
+    if stochastic and len(names) > 2:
+        names = rng.sample(names, rng.randint(2, len(names)))
+    return [rng.choice(pools[rng.choice(names)]) for _ in range(size)]
+
+
+def few_shot(items: Sequence[Item], shots: int, seed: int) -> tuple[Item, ...]:
+    """The `shots` examples that every method sees for this seed (all of them when there are fewer)."""
+    return tuple(items[i] for i in sorted(_order(len(items), f"shots/{seed}")[:shots]))
+
+
+def _order(count: int, key: str) -> list[int]:
+    order = list(range(count))
+    random.Random(key).shuffle(order)
+    return order

@@ -1,0 +1,1 @@
+"""Readers, one module per file format; what they share is in `base`."""

@@ -1,0 +1,148 @@
+"""What every reader shares: a file's text, records that know where they stand, and counts of what was skipped.
+
+Messages name the file, the line or record, and the field; they never carry a record's content.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mpdd.errors import InputError
+
+Item = TypeVar("Item")
+_MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+
+
+@dataclass
+class Notes:
+    """Counts, by reason, of what reading a task dropped or cut; with `strict` a bad record raises instead."""
+
+    strict: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def count(self, reason: str, number: int = 1) -> None:
+        """Add `number` to `reason`; nothing is noted for zero."""
+        if number:
+            self.counts[reason] += number
+
+    def bad(self, where: str, problem: str, *, wanted: str) -> None:
+        """Count a record that is skipped; raise `InputError` naming where it stands when `strict`."""
+        if self.strict:
+            raise InputError(f"{where}: {problem}", wanted=wanted, next_step="Correct this record in the file.")
+        self.count(f"skipped: {problem}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The named values of one record, and where it stands (file and line), for messages."""
+
+    where: str
+    values: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field's value; raise KeyError if it is not there."""
+        return self.values[name]
+
+    def text(self, name: str) -> str:
+        """Return a value as tidy text."""
+        return tidy(str(self.values[name]))
+
+
+def tidy(text: str) -> str:
+    """Return `text` with runs of spaces made single and empty lines dropped; line breaks stay."""
+    lines = (" ".join(line.split()) for line in text.replace("\r", "\n").split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes; raise `InputError` if it is missing, unreadable or empty."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise InputError(f"The file {path} {reason}", wanted="a readable file") from error
+    if not content.strip():
+        raise InputError(f"The file {path} is empty", found=f"{len(content)} bytes", wanted="at least one record")
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Return a UTF-8 file's text, line ends as they are; raise `InputError` as `read_bytes` does, or if not UTF-8."""
+    content = read_bytes(path)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"The file {path} is not UTF-8 text",
+            found=f"another encoding on line {line} (byte {error.start})",
+            wanted="UTF-8",
+            next_step="Save it as UTF-8.",
+        ) from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return a UTF-8 file's lines without their ends; only a newline ends a line (not, say, U+2028)."""
+    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
+
+
+def complete(record: Record, fields: Mapping[str, type], notes: Notes) -> bool:
+    """Say whether each field is there, of its type and, if text, not blank; otherwise note the record as bad."""
+    for name, kind in fields.items():
+        value = record.values.get(name)
+        problem = ""
+        if value is None:
+            problem = "is missing"
+        elif not isinstance(value, kind):
+            problem = f"is a {type(value).__name__}"
+        elif isinstance(value, str) and not value.strip():
+            problem = "is empty"
+        if problem:
+            notes.bad(record.where, f"field {name!r} {problem}", wanted=f"a {kind.__name__} that is not empty")
+            return False
+    return True
+
+
+def texts(names: Iterable[str]) -> dict[str, type]:
+    """Return the requirement, for `complete`, that each of these fields holds text."""
+    return dict.fromkeys(names, str)
+
+
+def check_columns(path: Path, header: Sequence[str], columns: Iterable[str]) -> None:
+    """Raise `InputError` naming the columns that a table's header lacks; what it has could be note text."""
+    missing = [name for name in columns if name not in header]
+    if missing:
+        raise InputError(
+            f"The table {path} lacks columns (line 1)",
+            found=f"a first line with {sum(map(bool, header))} names",
+            wanted=f"also {missing}",
+            next_step="Name the columns in the first line.",
+        )
+
+
+def usable(path: Path, items: list[Item]) -> list[Item]:
+    """Return `items`; raise `InputError` if there are none."""
+    if not items:
+        raise InputError(f"The file {path} has no usable record", found=0, wanted="at least one")
+    return items
+
+
+def build(records: Iterable[Record], make: Callable[[Record], Item], notes: Notes) -> list[Item]:
+    """Return `make(record)` for each record; one whose inside lacks what `make` looks for is noted as bad."""
+    built = []
+    for record in records:
+        try:
+            built.append(make(record))
+        except _MALFORMED as error:
+            notes.bad(record.where, f"malformed record ({_what(error)})", wanted="the fields that its format has")
+    return built
+
+
+def _what(error: Exception) -> str:
+    """Name the missing field of a KeyError, else only the error's type: its message could quote content."""
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    return f"no {key!r}" if isinstance(key, str) and key.isidentifier() else type(error).__name__

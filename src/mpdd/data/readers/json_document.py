@@ -1,0 +1,49 @@
+"""Reads a file that is one JSON object, and walks the records inside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mpdd.data.readers.base import Notes, Record, complete, read_text, usable
+from mpdd.errors import InputError
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the file's object; raise `InputError` naming the line where the JSON breaks off or goes wrong."""
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"The file {path} is not valid JSON",
+            found=f"an error on line {error.lineno}, column {error.colno}",
+            wanted="one JSON object",
+            next_step="Fetch it again if it was cut short.",
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"The file {path}", found=f"a JSON {type(content).__name__}", wanted="one JSON object")
+    return content
+
+
+def part(path: Path, content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the object under `key`; raise `InputError` if it is not there."""
+    found = content.get(key)
+    if not isinstance(found, dict):
+        raise InputError(f"The file {path} has no object {key!r}", found=f"{len(content)} other keys", wanted=repr(key))
+    return found
+
+
+def read(path: Path, entries: Iterable[tuple[str, Any]], fields: Mapping[str, type], notes: Notes) -> list[Record]:
+    """Return the (key, object) `entries` of a file that have all `fields`, each with its key as field `key`."""
+    records = []
+    for key, value in entries:
+        where = f"{path} record {key}"
+        if not isinstance(value, dict):
+            notes.bad(where, f"a JSON {type(value).__name__}", wanted="a JSON object")
+            continue
+        record = Record(where, {**value, "key": key})
+        if complete(record, fields, notes):
+            records.append(record)
+    return usable(path, records)

@@ -1,0 +1,48 @@
+"""Reads the first sheet of an Excel workbook as a table; its first row names columns, unnamed ones are ignored."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpdd.data.readers.base import Notes, Record, check_columns, complete, read_bytes, texts, usable
+from mpdd.errors import InputError
+
+
+def read(path: Path, columns: Sequence[str], notes: Notes) -> list[Record]:
+    """Return the rows as text, cells of `columns` filled; rows that are blank throughout are passed over.
+
+    Raise `InputError` if the file is missing, empty, no workbook, or lacks a column.
+    """
+    rows = _rows(path, columns)
+    records = []
+    for number, cells in enumerate(rows, 2):
+        if any(cells):
+            record = Record(f"{path} row {number}", dict(zip(columns, cells, strict=True)))
+            if complete(record, texts(columns), notes):
+                records.append(record)
+    return usable(path, records)
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the cells of `columns`, row by row below the header."""
+    import openpyxl  # type: ignore[import-untyped]
+
+    content = read_bytes(path)
+    try:
+        sheet = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True).worksheets[0]
+        header = [_text(cell) for cell in next(sheet.iter_rows(max_row=1, values_only=True), ())]
+    except Exception as error:  # the library raises its own, zipfile's and xml's errors alike
+        raise InputError(
+            f"The file {path} is not a readable Excel workbook", found=type(error).__name__, wanted="an .xlsx file"
+        ) from None
+    check_columns(path, header, columns)
+    places = [header.index(name) for name in columns]
+    for row in sheet.iter_rows(min_row=2, max_col=max(places) + 1, values_only=True):
+        yield [_text(row[place]) if place < len(row) else "" for place in places]
+
+
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell).strip()

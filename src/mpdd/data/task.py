@@ -1,0 +1,155 @@
+"""The nouns of the data side: a task card, an example, a structured answer, and the task that joins them.
+
+A `Task` is one small value: a card (what to do, how to ask), a source (where the examples come from),
+and, through its type, how an example is rendered, parsed and scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mpdd.errors import InputError
+
+TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
+Role = Literal["source", "target", "user"]
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, order=True)
+class Entity:
+    """A labelled span; `start` and `end` are character offsets into `Example.text`, end exclusive."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, order=True)
+class Relation:
+    """A typed, directed pair. In gold, head and tail are argument keys of `Example.arguments`;
+    in a prediction they are the argument keys that the generated mentions were resolved to."""
+
+    label: str
+    head: str
+    tail: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A structured answer, gold or predicted; only the fields of the task's type are filled.
+
+    `choice` indexes `Example.choices` (QA) or `TaskCard.labels` (NLI).
+    """
+
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    choice: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A model output read back: the answer, whether it could be read at all, and how many of its
+    items name something that is not in the text (counted, never invented)."""
+
+    answer: Answer
+    unparseable: bool = False
+    ungrounded: int = 0
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input with its gold answer.
+
+    `text` is what offsets refer to. `fields` are further named inputs, shown after the text in order
+    (for example question, hypothesis). `choices` are the options of a QA item. `arguments` maps an
+    argument key (a concept id or a mention id) to the surface forms by which a relation may name it, the
+    canonical form first. `offset` is the position of `text` in its document; `lost` counts gold items
+    of the document that lie across a window's edge and so cannot be answered (they count as missed).
+    """
+
+    id: str
+    document: str
+    text: str
+    gold: Answer
+    fields: tuple[tuple[str, str], ...] = ()
+    choices: tuple[str, ...] = ()
+    arguments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    offset: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What a task asks: everything needed to render an input and read an output, without its data.
+
+    `labels` are entity labels (NER), relation labels (RE) or the answer words (NLI, and QA with a fixed
+    answer set). `text_field` names the text in the rendered input, e.g. "Text" or "Premise"; `fields` names the
+    further inputs that every example brings, e.g. "Question", in order.
+    """
+
+    name: str
+    type: TaskType
+    instruction: str
+    labels: tuple[str, ...] = ()
+    text_field: str = "Text"
+    fields: tuple[str, ...] = ()
+    max_answer_tokens: int = 64
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**asdict(self), "labels": list(self.labels), "fields": list(self.fields)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TaskCard:
+        """Build a card from JSON values; raise `InputError` naming the unknown or missing keys."""
+        known = set(cls.__dataclass_fields__)
+        unknown, missing = set(values) - known, {"name", "type", "instruction"} - set(values)
+        if unknown or missing:
+            raise InputError(
+                "The task card has wrong keys",
+                found=f"unknown {sorted(unknown)}, missing {sorted(missing)}",
+                wanted=f"keys out of {sorted(known)}",
+            )
+        return cls(**{**values, "labels": tuple(values.get("labels", ())), "fields": tuple(values.get("fields", ()))})
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The examples of a task, and counts of what its reader dropped or cut, by reason."""
+
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def __getitem__(self, split: str) -> tuple[Example, ...]:
+        if split not in SPLITS:
+            raise InputError("Unknown split", found=repr(split), wanted="one of train, dev, test")
+        found: tuple[Example, ...] = getattr(self, split)
+        return found
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of the catalogue.
+
+    `files` are the upstream files it reads, as paths relative to the data store; `load` gets the store's
+    root and returns the splits. `headline` is the metric that stands for the task.
+    """
+
+    card: TaskCard
+    role: Role
+    files: tuple[str, ...]
+    load: Callable[[Path], Splits]
+    licence: str
+    citation: str
+    headline: str
+
+    @property
+    def name(self) -> str:
+        """The catalogue name."""
+        return self.card.name

@@ -1,0 +1,36 @@
+"""BC5CDR, chemical-induced diseases: pairs of MeSH concepts for a whole title and abstract."""
+
+from pathlib import Path
+
+from mpdd.data import splits
+from mpdd.data.readers import pubtator
+from mpdd.data.readers.base import Notes
+from mpdd.data.task import Splits, Task, TaskCard
+
+FOLDER = "bc5cdr/CDR.Corpus.v010516"
+FILES = tuple(f"{FOLDER}/CDR_{part}Set.PubTator.txt" for part in ("Training", "Development", "Test"))
+LABELS = {"CID": "induces"}
+
+
+def load(root: Path) -> Splits:
+    """Return the upstream splits; head is the chemical, tail the disease."""
+    notes = Notes()
+    train, dev, test = (pubtator.re_examples(root / file, LABELS, notes) for file in FILES)
+    return splits.make(train, dev, test, notes)
+
+
+TASK = Task(
+    card=TaskCard(
+        name="bc5cdr_cid",
+        type="re",
+        instruction="List which chemical induces which disease according to the text.",
+        labels=tuple(LABELS.values()),
+        max_answer_tokens=96,
+    ),
+    role="source",
+    files=FILES,
+    load=load,
+    licence="public domain (US government work)",
+    citation="Li et al. 2016, BioCreative V CDR task corpus, Database, doi:10.1093/database/baw068",
+    headline="strict_f1",
+)

@@ -1,0 +1,59 @@
+"""MEDIQA 2019 RQE, question entailment: is every answer to question 2 also an answer, at least in part, to question 1.
+
+Train pairs doctors' questions with their short forms; dev and test pair consumers' questions with FAQs.
+"""
+
+from pathlib import Path
+
+from mpdd.data import splits
+from mpdd.data.readers import xml_pairs
+from mpdd.data.readers.base import Notes, Record, build
+from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
+
+PARTS = {
+    "train": "mediqa2019_rqe/MEDIQA2019-Task2-RQE-TrainingSet-AMIA2016.xml",
+    "dev": "mediqa2019_rqe/MEDIQA2019-Task2-RQE-ValidationSet-AMIA2016.xml",
+    "test": "mediqa2019_rqe/MEDIQA2019-Task2-RQE-TestSet-wLabels.xml",
+}
+LABELS = {"true": "yes", "false": "no"}
+
+
+def example(record: Record, part: str) -> Example:
+    """Return one pair; the document is the first question, by hash, as upstream gives it no id."""
+    return Example(
+        id=f"rqe:{part}/{record['pid']}",
+        document=f"rqe:{splits.digest(record['chq'])[:12]}",
+        text=record["chq"],
+        fields=(("Question 2", record["faq"]),),
+        gold=Answer(choice=list(LABELS).index(record["value"])),
+    )
+
+
+def load(root: Path) -> Splits:
+    """Return the upstream splits."""
+    notes = Notes()
+
+    def read(part: str) -> list[Example]:
+        records = xml_pairs.read(root / PARTS[part], "pair", ("pid", "value"), ("chq", "faq"), notes)
+        return build(records, lambda record: example(record, part), notes)
+
+    return splits.make(read("train"), read("dev"), read("test"), notes)
+
+
+TASK = Task(
+    card=TaskCard(
+        name="rqe",
+        type="nli",
+        instruction="Does every answer to question 2 also answer question 1, at least in part? Answer yes or no.",
+        labels=tuple(LABELS.values()),
+        text_field="Question 1",
+        fields=("Question 2",),
+        max_answer_tokens=8,
+    ),
+    role="target",
+    files=tuple(PARTS.values()),
+    load=load,
+    licence="CC BY 4.0 (train, dev); test: not stated",
+    citation="Ben Abacha and Demner-Fushman 2016, AMIA; Ben Abacha et al. 2019, MEDIQA, doi:10.18653/v1/W19-5039",
+    headline="macro_f1",
+)

@@ -1,0 +1,67 @@
+"""Entities as text: one line for each label, mentions in reading order, offsets found again by the parser."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from mpdd.data.task import Answer, Entity, Example, Parsed, TaskCard
+from mpdd.data.types.spans import escape, is_none, occurrences, pick, read_lines, read_mention, write_lines
+from mpdd.errors import InputError
+
+
+class _Places:
+    """Where a label's next mention may stand: both the renderer and the parser walk a text with this."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.cursor: defaultdict[str, int] = defaultdict(int)
+        self.taken: set[Entity] = set()
+
+    def take(self, entity: Entity) -> None:
+        """Use up this span for its label, and read on from its start."""
+        self.taken.add(entity)
+        self.cursor[entity.label] = entity.start
+
+    def free(self, label: str, mention: str, *, ignore_case: bool = False) -> list[Entity]:
+        """Return the candidates, best first: unused, at or after the cursor, else from the text's beginning."""
+        starts = occurrences(self.text, mention, ignore_case=ignore_case)
+        spans = [Entity(start, start + len(mention), label) for start in starts]
+        unused = [span for span in spans if span not in self.taken]
+        return [span for span in unused if span.start >= self.cursor[label]] or unused
+
+
+def target(card: TaskCard, example: Example, answer: Answer) -> str:
+    """Return the lines that name these entities; raise `InputError` for a span outside the text."""
+    places = _Places(example.text)
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for entity in sorted(set(answer.entities), key=lambda span: (span.start, -span.end, span.label)):
+        _check(card, example, entity)
+        mention = example.text[entity.start : entity.end]
+        rank = places.free(entity.label, mention).index(entity) + 1
+        places.take(entity)
+        item = escape(mention, ";")
+        lines[entity.label].append(item if rank == 1 and not is_none(item) else f"{item} @{rank}")
+    return write_lines(card, example, lines)
+
+
+def _check(card: TaskCard, example: Example, entity: Entity) -> None:
+    if not 0 <= entity.start < entity.end <= len(example.text):
+        raise InputError(
+            f"Example {example.id} of task {card.name} has an entity outside its text",
+            found=f"offsets {entity.start} to {entity.end}",
+            wanted=f"a non-empty span within 0 to {len(example.text)}",
+        )
+
+
+def parse(card: TaskCard, example: Example, output: str) -> Parsed:
+    """Read entities back, in offset order; a mention that the text lacks is counted as ungrounded and dropped."""
+    items, says_none = read_lines(card.labels, output)
+    places, ungrounded = _Places(example.text), 0
+    for label, raw in items:
+        mention, rank = read_mention(raw)
+        free = places.free(label, mention) or places.free(label, mention, ignore_case=True)
+        if free:
+            places.take(pick(free, rank))
+        elif not occurrences(example.text, mention, ignore_case=True):
+            ungrounded += 1
+    return Parsed(Answer(entities=tuple(sorted(places.taken))), not (items or says_none), ungrounded)

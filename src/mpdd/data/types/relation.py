@@ -1,0 +1,81 @@
+"""Relations as text: one line for each label, pairs `head -> tail` that name arguments by their surface forms."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from mpdd.data.task import Answer, Example, Parsed, Relation, TaskCard
+from mpdd.data.types.spans import escape, fold, occurrences, pick, read_lines, read_mention, split, write_lines
+from mpdd.errors import InputError
+
+ARROW = "->"
+
+
+def target(card: TaskCard, example: Example, answer: Answer) -> str:
+    """Return the lines that name these relations, in the order of `example.arguments`.
+
+    Raise `InputError` for a relation whose head or tail has no surface form.
+    """
+    order = {key: place for place, key in enumerate(example.arguments)}
+    owners = _owners(example.arguments)
+    lines: defaultdict[str, list[str]] = defaultdict(list)
+    for relation in sorted(set(answer.relations), key=lambda pair: _place(order, pair)):
+        head, tail = (_name(card, example, owners, key) for key in (relation.head, relation.tail))
+        lines[relation.label].append(f"{head} {ARROW} {tail}")
+    return write_lines(card, example, lines)
+
+
+def _place(order: Mapping[str, int], relation: Relation) -> tuple[int, int]:
+    return order.get(relation.head, -1), order.get(relation.tail, -1)
+
+
+def _owners(arguments: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    """Return the keys that each surface form may stand for, in the order of the arguments."""
+    owners: defaultdict[str, list[str]] = defaultdict(list)
+    for key, forms in arguments.items():
+        for form in dict.fromkeys(forms):
+            owners[form].append(key)
+    return dict(owners)
+
+
+def _name(card: TaskCard, example: Example, owners: Mapping[str, list[str]], key: str) -> str:
+    """Return the first form that only this key has, else its canonical form and its rank among the form's keys."""
+    forms = [form for form in example.arguments.get(key, ()) if form]
+    if not forms:
+        raise InputError(
+            f"Example {example.id} of task {card.name} has a relation between arguments without a surface form",
+            found=f"argument key {key!r}",
+            wanted="a key of its arguments with at least one non-empty form",
+        )
+    for form in forms:
+        if owners[form] == [key]:
+            return escape(form, ";", ARROW)
+    return f"{escape(forms[0], ';', ARROW)} @{owners[forms[0]].index(key) + 1}"
+
+
+def parse(card: TaskCard, example: Example, output: str) -> Parsed:
+    """Read relations back, sorted; one whose head or tail is nowhere is counted as ungrounded and dropped."""
+    items, says_none = read_lines(card.labels, output)
+    pairs = [(label, *split(raw, ARROW, 1)) for label, raw in items]
+    readable = [(pair[0], pair[1], pair[2]) for pair in pairs if len(pair) == 3 and all(pair[1:])]
+    owners = _owners(example.arguments)
+    found = [(label, _key(example, owners, head), _key(example, owners, tail)) for label, head, tail in readable]
+    relations = {Relation(label, head, tail) for label, head, tail in found if head is not None and tail is not None}
+    ungrounded = sum(head is None or tail is None for _, head, tail in found)
+    return Parsed(Answer(relations=tuple(sorted(relations))), not (readable or says_none), ungrounded)
+
+
+def _key(example: Example, owners: Mapping[str, list[str]], raw: str) -> str | None:
+    """Return the argument that a mention names, or `start:end` of a mention that is only in the text, or None."""
+    mention, rank = read_mention(raw)
+    keys = owners.get(mention) or _folded(owners, mention)
+    if keys:
+        return pick(keys, rank)
+    starts = occurrences(example.text, mention) or occurrences(example.text, mention, ignore_case=True)
+    return f"{pick(starts, rank)}:{pick(starts, rank) + len(mention)}" if starts else None
+
+
+def _folded(owners: Mapping[str, list[str]], mention: str) -> list[str]:
+    same = [key for form, keys in owners.items() if fold(form) == fold(mention) for key in keys]
+    return list(dict.fromkeys(same))

@@ -1,0 +1,85 @@
+"""Windows of whole sentences over long documents, for entity tasks; the rule looks at the text only, never at gold.
+
+The rule: a sentence ends at a line break, or after `.`, `!` or `?` (and closing quotes or brackets) where whitespace
+and then a capital, a digit or an opening mark follow, unless a known abbreviation or an initial stands before the
+full stop. Sentences are packed into windows of up to `max_chars` characters. A longer sentence is cut between words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from mpdd.data.readers.base import Notes
+from mpdd.data.task import Answer, Entity, Example
+
+NER_CHARS = 400
+Span = tuple[int, int]
+_END = re.compile(r"""\n|[.!?]+["'”’)\]]*(?=\s+["'“‘(\[]*[^\W_a-zß-ÿ])""")
+_WORD = re.compile(r"\S+")
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\[])(?:[A-Za-z]|e\.g|i\.e|vs|cf|al|ca|approx|resp|dr|mr|mrs|ms|prof|st|figs?|nos?|refs?|eqs?)\.\Z",
+    re.IGNORECASE,
+)
+_LOOK_BACK = 12
+
+
+def sentences(text: str) -> list[Span]:
+    """Return the (start, end) offsets of the sentences, without the whitespace around them."""
+    edges = [match.end() for match in _END.finditer(text) if not _abbreviates(text, match)]
+    between = zip([0, *edges], [*edges, len(text)], strict=True)
+    return [span for start, end in between for span in _trim(text, start, end)]
+
+
+def windows(text: str, max_chars: int = NER_CHARS) -> list[Span]:
+    """Return windows in order as (start, end) offsets; only whitespace lies between, before and after them.
+
+    Each is at most `max_chars` characters, except that a single longer word is never cut.
+    """
+    pieces: list[Span] = []
+    for start, end in sentences(text):
+        if end - start <= max_chars:
+            pieces.append((start, end))
+        else:
+            pieces += _pack((match.span() for match in _WORD.finditer(text, start, end)), max_chars)
+    return _pack(pieces, max_chars)
+
+
+def cut(document: str, text: str, entities: Sequence[Entity], notes: Notes, max_chars: int = NER_CHARS) -> list[Example]:
+    """Return a document's windows as examples, entity offsets relative to each; `document` is its id.
+
+    An entity that reaches over its window's end is counted in `lost` of the window where it starts, and noted.
+    """
+    examples = []
+    for start, end in windows(text, max_chars):
+        here = [entity for entity in entities if start <= entity.start < end]
+        whole = [Entity(e.start - start, e.end - start, e.label) for e in here if e.end <= end]
+        lost = len(here) - len(whole)
+        notes.count("entities across a window's edge", lost)
+        answer = Answer(entities=tuple(sorted(set(whole))))
+        examples.append(Example(f"{document}@{start}", document, text[start:end], answer, offset=start, lost=lost))
+    return examples
+
+
+def _abbreviates(text: str, match: re.Match[str]) -> bool:
+    if match[0] != ".":
+        return False
+    return _ABBREVIATION.search(text, max(0, match.start() - _LOOK_BACK), match.end()) is not None
+
+
+def _trim(text: str, start: int, end: int) -> list[Span]:
+    piece = text[start:end]
+    if not piece.strip():
+        return []
+    return [(start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip()))]
+
+
+def _pack(spans: Iterable[Span], max_chars: int) -> list[Span]:
+    """Join neighbouring spans greedily as long as they fit."""
+    packed: list[Span] = []
+    for start, end in spans:
+        if packed and end - packed[-1][0] <= max_chars:
+            packed[-1] = (packed[-1][0], end)
+        else:
+            packed.append((start, end))
+    return packed

@@ -1,0 +1,1 @@
+"""Scores of parsed answers, and how sure one can be of them."""

@@ -1,0 +1,203 @@
+"""Every method of the comparison by its contract name: the same rows, the same steps, equally many rates tried.
+
+A method returns what it answered on the test examples and what it cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from mpdd.backbone import Backbone
+from mpdd.config import Adapt
+from mpdd.data.task import Example, Task
+from mpdd.errors import InputError
+from mpdd.predict import Prediction, Request, predict
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.soft import initial_rows
+from mpdd.prompts.store import Header, PromptFile, save_prompt, write_atomically
+from mpdd.training import adapt as stage3
+from mpdd.training import baselines, teacher
+from mpdd.training.loop import Fitted, Plan
+from mpdd.training.tune import Data, Watch
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One target at one number of shots and one seed, with all that a method may use."""
+
+    backbone: Backbone
+    task: Task
+    data: Data
+    test: Sequence[Example]
+    meta: PromptFile | None
+    adapt: Adapt
+    length: int
+    start: str
+    seed: int
+    save_to: Path
+    watch: Callable[[str], Watch]
+    tick: Callable[[int], object]
+    provenance: Mapping[str, Any]
+
+    @property
+    def plan(self) -> Plan:
+        """The training budget that every method gets for each rate it tries."""
+        return Plan(self.adapt.steps, self.adapt.batch_size, self.adapt.every)
+
+    def answer(self, prompt: Tensor | None) -> list[Prediction]:
+        """Answer the test examples under `prompt`."""
+        return predict(self.backbone, [Request(self.task.card, e, prompt) for e in self.test], tick=self.tick)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Test answers, and cost: numbers trained, bytes stored for this task, training over all trials."""
+
+    predictions: list[Prediction]
+    trainable: int = 0
+    stored_bytes: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    trials: int = 0
+    lr: float | None = None
+    best_step: int | None = None
+
+
+def zero_shot(cell: Cell) -> Outcome:
+    """The bare backbone with the task's instruction."""
+    return Outcome(cell.answer(None))
+
+
+def mpdd_zero_shot(cell: Cell) -> Outcome:
+    """The metaprompt with the sources' mean factors; no example of the target is used."""
+    return Outcome(cell.answer(_meta(cell).zero_shot()))
+
+
+def prompt_tuning(cell: Cell) -> Outcome:
+    """A fresh soft prompt for this task alone."""
+    start = initial_rows(cell.backbone, cell.length, cell.start, seed=cell.seed, text=cell.task.card.instruction)
+
+    def train(lr: float) -> tuple[Tensor, Fitted]:
+        prompt, fitted = teacher.teach(
+            cell.backbone, cell.data, start, cell.plan, lr=lr, seed=cell.seed, watch=cell.watch(f"lr {lr:g}")
+        )
+        return prompt.rows.detach(), fitted
+
+    rows, trials = _best(cell.adapt.prompt_tuning, train)
+    saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft"))
+    return _outcome(cell.answer(rows), rows.numel(), saved.stored_bytes, trials)
+
+
+def mpdd(cell: Cell) -> Outcome:
+    """The metaprompt adapted to this task: shared prompt and factors."""
+    return _adapted(cell, "all")
+
+
+def mpdd_factors(cell: Cell) -> Outcome:
+    """The metaprompt adapted by its factors alone."""
+    return _adapted(cell, "factors")
+
+
+def lora(cell: Cell) -> Outcome:
+    """LoRA on every linear layer at its usual rank."""
+    folder = cell.save_to.with_suffix("")
+
+    def train(lr: float) -> tuple[dict[str, Tensor], Fitted]:
+        with baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed) as tensors:
+            watch = cell.watch(f"lr {lr:g}")
+            fitted = baselines.tune_lora(cell.backbone, cell.data, tensors, cell.plan, lr=lr, seed=cell.seed, watch=watch)
+            return {name: t.detach().clone() for name, t in tensors.items()}, fitted
+
+    best, trials = _best(cell.adapt.lora, train)
+    with baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed) as tensors, torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(best[name])
+        predictions = cell.answer(None)
+    data = save({name: t.cpu().contiguous() for name, t in best.items()})
+    write_atomically(folder / "adapter_model.safetensors", data)
+    return _outcome(predictions, sum(t.numel() for t in best.values()), len(data), trials)
+
+
+METHODS: Mapping[str, Callable[[Cell], Outcome]] = {
+    "zero-shot": zero_shot,
+    "prompt-tuning": prompt_tuning,
+    "mpdd": mpdd,
+    "mpdd-zero-shot": mpdd_zero_shot,
+    "mpdd-factors": mpdd_factors,
+    "mpdd-no-teachers": mpdd,  # the same adaptation, from a metaprompt that was trained without teachers
+    "lora": lora,
+}
+Kept = TypeVar("Kept")
+UNTRAINED = frozenset(("zero-shot", "mpdd-zero-shot"))
+
+
+def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
+    start = _meta(cell)
+
+    def train(lr: float) -> tuple[MetaPrompt, Fitted]:
+        return stage3.adapt(
+            cell.backbone, cell.data, start, cell.task.name, cell.plan, mode=mode, lr_shared=lr,
+            lr_factors=lr * cell.adapt.factor_ratio, seed=cell.seed, watch=cell.watch(f"lr {lr:g}"),
+        )  # fmt: skip
+
+    target, trials = _best(cell.adapt.mpdd, train)
+    tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
+    saved = save_prompt(cell.save_to, tensors, _header(cell, "task"))
+    trained = sum(t.numel() for t in tensors.values())
+    return _outcome(cell.answer(saved.rows()), trained, saved.stored_bytes, trials)
+
+
+@dataclass(frozen=True)
+class _Trials:
+    fitted: Sequence[Fitted]
+    best: Fitted
+    lr: float
+
+
+def _best(lrs: Sequence[float], train: Callable[[float], tuple[Kept, Fitted]]) -> tuple[Kept, _Trials]:
+    """Train once with each rate and keep the one with the lowest dev loss."""
+    runs = [(lr, *train(lr)) for lr in lrs]
+    lr, kept, fitted = min(runs, key=lambda run: run[2].best_dev)
+    return kept, _Trials([run[2] for run in runs], fitted, lr)
+
+
+def _outcome(predictions: list[Prediction], trainable: int, stored: int, trials: _Trials) -> Outcome:
+    return Outcome(
+        predictions,
+        trainable,
+        stored,
+        sum(f.examples for f in trials.fitted),
+        sum(f.seconds for f in trials.fitted),
+        len(trials.fitted),
+        trials.lr,
+        trials.best.best_step,
+    )
+
+
+def _meta(cell: Cell) -> MetaPrompt:
+    if cell.meta is None:
+        raise InputError("This method needs a metaprompt", wanted="the stages teach and distil before it")
+    return cell.meta.metaprompt()
+
+
+def _header(cell: Cell, kind: Any) -> Header:
+    meta = cell.meta.header if cell.meta and kind == "task" else None
+    return Header(
+        kind=kind,
+        backbone=cell.backbone.name,
+        fingerprint=cell.backbone.fingerprint,
+        length=cell.length,
+        width=cell.backbone.width,
+        rank=meta.rank if meta else 0,
+        tasks=(cell.task.name,),
+        card=cell.task.card,
+        metaprompt=meta.digest if meta else "",
+        provenance=cell.provenance,
+    )

@@ -1,0 +1,68 @@
+"""A soft prompt: rows of virtual token embeddings, and the ways to start one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mpdd.backbone import Backbone
+from mpdd.errors import InputError
+
+
+class SoftPrompt(nn.Module):
+    """`length` trainable rows of the backbone's width, in fp32 (Lester et al. 2021, arXiv 2104.08691)."""
+
+    def __init__(self, rows: Float[Tensor, "length width"]) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(rows.detach().clone().float())
+
+    def forward(self) -> Float[Tensor, "length width"]:
+        """The prompt's rows."""
+        return self.rows
+
+
+def from_random(backbone: Backbone, length: int, seed: int) -> Float[Tensor, "length width"]:
+    """Normal noise with the mean and spread of the embedding table."""
+    table = _table(backbone)
+    noise = torch.randn(length, backbone.width, generator=torch.Generator().manual_seed(seed))
+    return table.mean(0) + table.std(0) * noise
+
+
+def from_vocabulary(backbone: Backbone, length: int, seed: int) -> Float[Tensor, "length width"]:
+    """Embeddings of distinct ordinary tokens drawn at random (special tokens left out)."""
+    special = set(backbone.tokenizer.all_special_ids)
+    ordinary = torch.tensor([i for i in range(len(backbone.tokenizer)) if i not in special])
+    drawn = torch.randperm(len(ordinary), generator=torch.Generator().manual_seed(seed))[:length]
+    if length > len(ordinary):
+        raise InputError("The prompt is longer than the vocabulary", found=length, wanted=f"at most {len(ordinary)}")
+    return _table(backbone)[ordinary[drawn]].clone()
+
+
+def from_text(backbone: Backbone, length: int, text: str) -> Float[Tensor, "length width"]:
+    """Embeddings of a text's tokens, repeated or cut to `length`."""
+    ids = backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise InputError("The text that should start a prompt has no tokens", wanted="at least one word")
+    repeated = (ids * (length // len(ids) + 1))[:length]
+    return _table(backbone)[torch.tensor(repeated)].clone()
+
+
+def initial_rows(backbone: Backbone, length: int, how: str, *, seed: int, text: str = "") -> Float[Tensor, "length width"]:
+    """Start rows by name: `vocabulary`, `text` or `random`. Raises `InputError` on another name or a bad length."""
+    starts: dict[str, Callable[[], Tensor]] = {
+        "vocabulary": lambda: from_vocabulary(backbone, length, seed),
+        "random": lambda: from_random(backbone, length, seed),
+        "text": lambda: from_text(backbone, length, text),
+    }
+    if how not in starts:
+        raise InputError("Unknown prompt initialisation", found=repr(how), wanted=f"one of {', '.join(starts)}")
+    if not 0 < length < backbone.context:
+        raise InputError("The prompt length does not fit", found=length, wanted=f"1 to {backbone.context - 1}")
+    return starts[how]()
+
+
+def _table(backbone: Backbone) -> Float[Tensor, "vocabulary width"]:
+    return backbone.table.detach().float().cpu()

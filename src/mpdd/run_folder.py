@@ -1,0 +1,126 @@
+"""The folder of one run: its configuration, finished units, checkpoints, metrics and provenance.
+
+A unit is finished when its file is there; every file is written whole. So a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mpdd import __version__, config
+from mpdd.backbone import Backbone
+from mpdd.config import Experiment
+from mpdd.errors import InputError
+from mpdd.prompts.store import write_atomically
+from mpdd.training.tune import Watch
+
+
+class RunFolder:
+    """Opens or continues the run of `experiment` in `path`; `InputError` if another experiment's run is there."""
+
+    def __init__(self, path: Path, experiment: Experiment) -> None:
+        self.path = path
+        resolved = config.to_toml(experiment)
+        written = path / "config.toml"
+        if written.is_file() and written.read_text(encoding="utf-8") != resolved:
+            raise InputError(
+                f"The folder {path} holds a run with another configuration",
+                wanted="the same configuration to resume",
+                next_step="Choose another folder with --out, or delete this one.",
+            )
+        self._require_writable()
+        write_atomically(written, resolved.encode())
+        self._metrics = self._read_metrics()
+
+    def prompt(self, name: str) -> Path:
+        """Where the prompt file `name` lies."""
+        return self.path / "prompts" / f"{name}.safetensors"
+
+    def watch(self, unit: str, tick: Callable[[], object], **labels: Any) -> Watch:
+        """Checkpoint, log and tick for one training unit; metrics carry `labels`."""
+        checkpoint = self.path / "checkpoints" / f"{unit.replace('/', '--')}.safetensors"
+        return Watch(checkpoint, lambda values: self._log({"run": unit, **labels, **values}), tick)
+
+    def unit(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The finished unit `name`, made first if need be."""
+        path = self.path / "cells" / f"{name.replace('/', '--')}.json"
+        if not path.is_file():
+            write_atomically(path, json.dumps(make(), indent=1).encode())
+            self.flush()
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of the run."""
+        write_atomically(self.path / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def flush(self) -> None:
+        """Write `metrics.jsonl` whole, one line for each (run, step)."""
+        lines = [json.dumps(values) for values in self._metrics.values()]
+        write_atomically(self.path / "metrics.jsonl", ("\n".join(lines) + "\n" if lines else "").encode())
+
+    def _log(self, values: Mapping[str, Any]) -> None:
+        self._metrics[values["run"], values["step"]] = dict(values)
+        self.flush()
+
+    def _read_metrics(self) -> dict[tuple[str, int], dict[str, Any]]:
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        rows = [json.loads(line) for line in lines]
+        return {(row["run"], row["step"]): row for row in rows}
+
+    def _require_writable(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise InputError(
+                f"Cannot write to the run folder {self.path}", found=error.strerror, wanted="a writable folder"
+            ) from error
+
+
+def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, str], command: str) -> dict[str, Any]:
+    """What made a run: code, backbone, seeds, data hashes, machine. No path of the user's and no text."""
+    return {
+        "command": command,
+        "mpdd_version": __version__,
+        "commit": commit(),
+        "seeds": list(experiment.seeds),
+        "backbone": {
+            "name": experiment.backbone,
+            "fingerprint": backbone.fingerprint,
+            "parameters": backbone.parameters,
+            "dtype": str(backbone.model.dtype).removeprefix("torch."),
+        },
+        "data_sha256": dict(files),
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cores": os.cpu_count(),
+            "device": str(backbone.device),
+        },
+    }
+
+
+def commit() -> str:
+    """The commit of the checkout this package runs from, `+` when it has changes, or `unknown`."""
+    here = Path(__file__).parent
+    try:
+        head = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", here, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+" if changed.strip() else "")

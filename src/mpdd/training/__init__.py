@@ -1,0 +1,1 @@
+"""The three stages and their baselines, over one loop."""

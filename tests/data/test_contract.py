@@ -1,0 +1,218 @@
+"""What every task of the catalogue promises, checked on the real upstream files (MPDD_MIRROR, else ../shared/data)."""
+
+import hashlib
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mpdd.data import catalogue, splits
+from mpdd.data.readers import jsonlines, pubtator
+from mpdd.data.readers.base import Notes
+from mpdd.data.store import fetch
+from mpdd.data.task import SPLITS
+from mpdd.data.types import candidates, parse, render_target
+
+HERE = Path(__file__).resolve()
+MIRROR = os.environ.get("MPDD_MIRROR") or HERE.parents[3] / "shared" / "data"
+COUNTS = tomllib.loads((HERE.parent / "counts.toml").read_text(encoding="utf-8"))
+TARGETS = [name for name in catalogue.names() if catalogue.get(name).role == "target"]
+HEADLINES = {"ner": "strict_f1", "re": "strict_f1", "qa": "accuracy", "nli": "macro_f1", "summarization": "rougeL"}
+
+pytestmark = pytest.mark.skipif(
+    not Path(MIRROR).is_dir(), reason="no real data: ../shared/data is absent and MPDD_MIRROR is not set"
+)
+
+
+@pytest.fixture(autouse=True)
+def mirror(monkeypatch):
+    monkeypatch.setenv("MPDD_MIRROR", str(MIRROR))
+
+
+@pytest.fixture(params=catalogue.names())
+def name(request):
+    return request.param
+
+
+def all_examples(name):
+    loaded = catalogue.load(name)
+    return [example for split in SPLITS for example in loaded[split]]
+
+
+def gold_items(example):
+    gold = example.gold
+    items = len(gold.entities) + len(gold.relations) + example.lost
+    return items + (gold.choice is not None) + bool(gold.text)
+
+
+def test_the_table_has_a_row_for_each_task():
+    assert set(COUNTS) == set(catalogue.names())
+
+
+def test_counts_and_notes_are_those_of_the_table(name):
+    loaded, row = catalogue.load(name), COUNTS[name]
+    assert [len({e.document for e in loaded[split]}) for split in SPLITS] == row["documents"]
+    assert [len(loaded[split]) for split in SPLITS] == row["examples"]
+    assert [sum(map(gold_items, loaded[split])) for split in SPLITS] == row["gold"]
+    assert loaded.notes == row.get("notes", {})
+    assert row["source"]
+
+
+def test_splits_are_pinned_and_the_same_when_read_again(name):
+    task, first = catalogue.get(name), catalogue.load(name)
+    again = task.load(fetch(task.files))
+    assert again == first
+    lines = "".join(f"{split}\t{example.id}\n" for split in SPLITS for example in again[split])
+    assert hashlib.sha256(lines.encode()).hexdigest()[:16] == COUNTS[name]["ids"]
+
+
+def test_ids_are_unique_and_documents_say_where_they_come_from(name):
+    examples = all_examples(name)
+    assert len({example.id for example in examples}) == len(examples)
+    assert all(example.document.count(":") >= 1 for example in examples)
+
+
+def test_no_document_and_no_input_is_in_two_splits(name):
+    loaded = catalogue.load(name)
+    for early, late in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        assert not {e.document for e in loaded[early]} & {e.document for e in loaded[late]}
+        assert not {(e.text, e.fields) for e in loaded[early]} & {(e.text, e.fields) for e in loaded[late]}
+
+
+def test_gold_is_sorted_valid_and_not_blank(name):
+    card = catalogue.get(name).card
+    for example in all_examples(name):
+        assert example.text.strip()
+        assert all(value.strip() for _, value in example.fields)
+        assert list(example.gold.entities) == sorted(set(example.gold.entities))
+        assert list(example.gold.relations) == sorted(set(example.gold.relations))
+        for entity in example.gold.entities:
+            surface = example.text[entity.start : entity.end]
+            assert surface
+            assert surface == surface.strip()
+            assert entity.label in card.labels
+        for relation in example.gold.relations:
+            assert relation.label in card.labels
+            assert example.arguments[relation.head]
+            assert example.arguments[relation.tail]
+        if card.type in ("qa", "nli"):
+            assert 0 <= example.gold.choice < len(example.choices or card.labels)
+
+
+def test_gold_written_as_text_reads_back_as_gold(name):
+    card = catalogue.get(name).card
+    for example in all_examples(name):
+        read = parse(card, example, render_target(card, example))
+        assert (read.answer, read.unparseable, read.ungrounded) == (example.gold, False, 0)
+
+
+def test_the_answer_limit_fits_nearly_all_targets(name):
+    card = catalogue.get(name).card
+    words = sorted(len(render_target(card, e).split()) for e in all_examples(name))
+    assert 1.5 * words[len(words) * 99 // 100] <= card.max_answer_tokens
+
+
+def test_each_label_occurs_and_choices_can_be_told_apart(name):
+    card = catalogue.get(name).card
+    examples = all_examples(name)
+    used = {item.label for e in examples for item in (*e.gold.entities, *e.gold.relations)}
+    if card.type == "nli" or (card.type == "qa" and card.labels):
+        used = {card.labels[e.gold.choice] for e in examples}
+    assert used == set(card.labels)
+    if card.type == "qa":
+        assert all(len(candidates(card, e)) == len(e.choices or card.labels) for e in examples)
+
+
+def test_the_headline_is_the_one_of_the_tasks_type(name):
+    task = catalogue.get(name)
+    assert task.headline == HEADLINES[task.card.type]
+
+
+# Traps of single tasks, and whole corpora before anything is dropped or windowed.
+
+
+def test_windows_give_their_document_back():
+    for name in ("bc5cdr_ner", "biored_ner", "ncbi_disease"):
+        task, loaded = catalogue.get(name), catalogue.load(name)
+        for split, file in zip(SPLITS, task.files, strict=True):
+            texts = {f"pmid:{d.id}": d.text for d in pubtator.read(Path(MIRROR) / file, Notes())}
+            for example in loaded[split]:
+                end = example.offset + len(example.text)
+                assert texts[example.document][example.offset : end] == example.text
+            words = {document: [] for document in texts}
+            for example in loaded[split]:
+                words[example.document] += example.text.split()
+            assert words == {document: text.split() for document, text in texts.items()}
+
+
+@pytest.mark.parametrize(
+    ("task", "wanted"),
+    [  # BioRED's are measured here
+        ("bc5cdr_ner", {"Chemical": 15_935, "Disease": 12_850}),
+        ("biored_ner", {"GeneOrGeneProduct": 6_697, "DiseaseOrPhenotypicFeature": 5_545, "ChemicalEntity": 4_429}),
+    ],
+)
+def test_corpora_have_their_mentions_of_each_type(task, wanted):
+    files = [Path(MIRROR) / file for file in catalogue.get(task).files]
+    found = [mention.label for file in files for d in pubtator.read(file, Notes()) for mention in d.mentions]
+    assert {label: found.count(label) for label in wanted} == wanted
+
+
+def test_ncbi_has_6892_mentions_counting_the_repeated_abstract():
+    task = catalogue.get("ncbi_disease")
+    train = (Path(MIRROR) / task.files[0]).read_text(encoding="utf-8")
+    repeated = train.split("8528200|a|")[2].split("\n\n")[0].count("8528200\t")
+    assert sum(COUNTS["ncbi_disease"]["gold"]) + repeated == 6_892
+
+
+def test_bc5cdr_has_3116_interactions():
+    assert sum(COUNTS["bc5cdr_cid"]["gold"]) == 3_116
+
+
+def test_phee_has_5019_events():
+    fields = {"annotations": list}
+    files = [Path(MIRROR) / file for file in catalogue.get("phee").files]
+    records = [record for file in files for record in jsonlines.read(file, fields, Notes())]
+    assert sum(len(a["events"]) for record in records for a in record["annotations"]) == 5_019
+
+
+def test_phee_argument_keys_give_their_form_unless_it_is_discontinuous():
+    differing = 0
+    for example in all_examples("phee"):
+        for key, forms in example.arguments.items():
+            start, end = map(int, key.split(":"))
+            differing += example.text[start:end] != forms[0]
+    assert 0 < differing < 501
+
+
+def test_headqa_has_five_options_in_train_and_four_elsewhere():
+    loaded = catalogue.load("headqa")
+    found = [{len(example.choices) for example in loaded[split]} for split in SPLITS]
+    assert found == [{5}, {4}, {4}]
+
+
+def test_pubmedqas_official_test_set_has_its_published_answers():
+    answers = [example.gold.choice for example in catalogue.load("pubmedqa").test]
+    assert [answers.count(choice) for choice in range(3)] == [276, 169, 55]
+
+
+def test_check_covid_never_gives_one_input_two_labels():
+    inputs = {}
+    for example in all_examples("check_covid"):
+        inputs.setdefault((example.text, example.fields), set()).add(example.gold.choice)
+    assert max(map(len, inputs.values())) == 1
+
+
+def test_documents_that_sources_share_with_targets_are_known():
+    """The mixture drops these from the sources (`splits.without_documents`)."""
+    held = {example.document for name in TARGETS for example in catalogue.load(name).test}
+    shared = {}
+    for name in set(catalogue.names()) - set(TARGETS):
+        loaded = catalogue.load(name)
+        overlap = {e.document for split in ("train", "dev") for e in loaded[split]} & held
+        if overlap:
+            shared[name] = len(overlap)
+        apart = splits.without_documents(loaded, held)
+        assert not {e.document for e in (*apart.train, *apart.dev)} & held
+    assert shared == {"bc5cdr_cid": 1, "bc5cdr_ner": 1, "biored_ner": 1, "biored_re": 1}

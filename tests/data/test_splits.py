@@ -1,0 +1,79 @@
+"""The splitting rule: by document, from ids alone; no document or input in two splits."""
+
+import hashlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpdd.data import splits
+from mpdd.data.readers.base import Notes
+from mpdd.data.task import Answer, Example
+
+
+def example(name, document=None, text=None, fields=()):
+    return Example(name, document or name, text or f"text of {name}", Answer(choice=0), fields)
+
+
+def test_the_order_is_by_sha256_of_seed_and_id():
+    ids = [f"doc:{number}" for number in range(20)]
+    expected = sorted(ids, key=lambda name: hashlib.sha256(f"open-31{name}".encode()).hexdigest())
+    assert splits.order([*reversed(ids), *ids]) == expected
+    assert splits.order(ids, seed="other") != expected
+
+
+@given(st.lists(st.integers(0, 30), max_size=60), st.sampled_from([(70, 10, 20), (90, 10)]))
+def test_a_cut_keeps_every_example_once_and_documents_together(numbers, shares):
+    examples = [example(f"e{place}", f"d{number}") for place, number in enumerate(numbers)]
+    parts = splits.cut(examples, shares)
+    assert sorted(e.id for part in parts for e in part) == sorted(e.id for e in examples)
+    documents = [{e.document for e in part} for part in parts]
+    assert sum(map(len, documents)) == len(set(numbers))
+
+
+def test_a_cut_depends_on_ids_only_and_has_the_wanted_shares():
+    examples = [example(f"d{number}") for number in range(100)]
+    parts = splits.cut(examples, (70, 10, 20))
+    assert [len(part) for part in parts] == [70, 10, 20]
+    again = splits.cut(examples[::-1], (70, 10, 20))
+    assert [{e.id for e in part} for part in parts] == [{e.id for e in part} for part in again]
+
+
+def test_what_a_later_split_holds_is_dropped_and_counted():
+    test = [example("t1", "d1"), example("t2", text="same", fields=(("Q", "q"),))]
+    dev = [example("v1", "d1"), example("v2")]
+    train = [
+        example("a", "d1"),
+        example("b", text="same", fields=(("Q", "q"),)),
+        example("c", text="same", fields=(("Q", "other"),)),
+        example("d", "v2"),
+    ]
+    made = splits.make(train, dev, test, Notes())
+    assert [[e.id for e in made[name]] for name in ("train", "dev", "test")] == [["c"], ["v2"], ["t1", "t2"]]
+    assert made.notes == {
+        "dev: examples of a document that a later split holds": 1,
+        "train: examples of a document that a later split holds": 2,
+        "train: examples whose input a later split holds": 1,
+    }
+
+
+def test_a_source_is_kept_apart_from_other_tasks_documents():
+    made = splits.make([example("a"), example("b")], [example("c")], [example("d")], Notes())
+    apart = splits.without_documents(made, {"b", "c", "d"})
+    assert [[e.id for e in apart[name]] for name in ("train", "dev", "test")] == [["a"], [], ["d"]]
+    assert apart.notes == {
+        "dev: examples of a document that another task holds": 1,
+        "train: examples of a document that another task holds": 1,
+    }
+    assert made.notes == {}
+
+
+def test_texts_that_share_a_long_sentence_are_one_document():
+    one, two, three = (f"This is the long sentence number {n} of an abstract." for n in ("one", "two", "three"))
+    ids = splits.link_documents([f"{one} {two}", f"{two} {three}", three, "Short. Other.", "Short. Another.", three])
+    assert ids[0] == ids[1] == ids[2] == ids[5]
+    assert len({ids[0], ids[3], ids[4]}) == 3
+
+
+def test_linked_ids_do_not_depend_on_the_order():
+    texts = [f"This is the long sentence number {n % 3} of an abstract. And {n}." for n in range(7)]
+    assert splits.link_documents(texts) == splits.link_documents(texts[::-1])[::-1]

@@ -1,0 +1,73 @@
+"""The windows rule: whole sentences, never inside a word, every offset recoverable, edge-crossing entities counted."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpdd.data.readers.base import Notes
+from mpdd.data.task import Entity
+from mpdd.data.windows import cut, sentences, windows
+
+TEXTS = st.text(st.sampled_from("aB .!?\n\t(\"'9é\u00a0"), max_size=120)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("Given 0.5 mg, e.g. Aspirin vs. Placebo.", ["Given 0.5 mg, e.g. Aspirin vs. Placebo."]),
+        ("See Fig. 2 and Smith et al. 2019. Then stop.", ["See Fig. 2 and Smith et al. 2019.", "Then stop."]),
+        ("Cultures of S. Aureus grew.", ["Cultures of S. Aureus grew."]),
+        ('He said "stop." (Then he left.) Good.', ['He said "stop."', "(Then he left.)", "Good."]),
+        ("No capital. follows", ["No capital. follows"]),
+        ("Line one\nline two\n\n", ["Line one", "line two"]),
+        ("  ", []),
+    ],
+)
+def test_sentences(text, expected):
+    assert [text[start:end] for start, end in sentences(text)] == expected
+
+
+def test_sentences_are_packed_as_long_as_they_fit():
+    text = "Aaa bbb. Ccc ddd. Eee fff."
+    assert [text[start:end] for start, end in windows(text, 17)] == ["Aaa bbb. Ccc ddd.", "Eee fff."]
+
+
+def test_a_long_sentence_is_cut_between_words_and_a_long_word_never():
+    text = "aaaa bbbb cccccccccccc dd"
+    assert [text[start:end] for start, end in windows(text, 9)] == ["aaaa bbbb", "cccccccccccc", "dd"]
+
+
+@given(TEXTS, st.integers(1, 40))
+def test_windows_cover_every_word_whole_and_once(text, max_chars):
+    spans = windows(text, max_chars)
+    assert [word for start, end in spans for word in text[start:end].split()] == text.split()
+    for start, end in spans:
+        assert text[start:end] == text[start:end].strip()
+        assert end - start <= max_chars or not re.search(r"\s", text[start:end])
+    assert spans == sorted(spans)
+
+
+def test_entities_move_with_their_window_and_crossing_ones_are_lost_where_they_start():
+    text = "Fever rose. Then acute pain came."
+    entities = [Entity(24, 28, "D"), Entity(0, 5, "D"), Entity(6, 16, "D"), Entity(0, 5, "D")]
+    notes = Notes()
+    first, second = cut("doc", text, entities, notes, max_chars=22)
+    assert (first.gold.entities, first.lost) == ((Entity(0, 5, "D"),), 1)
+    assert (second.gold.entities, second.lost, second.offset) == ((Entity(12, 16, "D"),), 0, 12)
+    assert [text[e.offset : e.offset + len(e.text)] for e in (first, second)] == [first.text, second.text]
+    assert (first.document, first.id, second.id) == ("doc", "doc@0", "doc@12")
+    assert notes.counts == {"entities across a window's edge": 1}
+
+
+@given(TEXTS, st.data())
+def test_no_entity_disappears(text, data):
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    picked = data.draw(st.sets(st.sampled_from(words))) if words else set()
+    stretched = [Entity(s, data.draw(st.sampled_from([e for _, e in words if e >= e0])), "D") for s, e0 in picked]
+    examples = cut("doc", text, stretched, Notes(), max_chars=20)
+    assert sum(len(e.gold.entities) + e.lost for e in examples) == len(stretched)
+    kept = {Entity(x.start + e.offset, x.end + e.offset, x.label) for e in examples for x in e.gold.entities}
+    assert kept <= set(stretched)
