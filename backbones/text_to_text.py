@@ -15,7 +15,9 @@ from backbones.corpus import Document
 
 Pair = tuple[str, str]
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])|\n+")
-_QUESTION_TOPIC = re.compile(r"(?:What is \(are\)|symptoms of|treatments for|at risk for|outlook for|causes|inherited)\s+(.+?)\s*\?")
+_QUESTION_TOPIC = re.compile(
+    r"(?:What is \(are\)|symptoms of|treatments for|at risk for|outlook for|causes|inherited)\s+(.+?)\s*\?"
+)
 _CHEMICAL = re.compile(
     r"\b[A-Za-z]{3,}(?:mab|pril|sartan|olol|statin|azole|cillin|mycin|oxacin|idine|amine|prazole|dipine|zepam|barbital"
     r"|cycline|caine|tinib|avir|sone|olone|phylline|parin|platin|taxel|formin|glucose|cholesterol|insulin)\b"
@@ -102,7 +104,9 @@ class Makers:
         names = {kind: rng.choice(_KINDS[kind]) for kind in kinds}
         lines = [f"{names[kind]}: {'; '.join(found[kind])}" for kind in kinds if found[kind]]
         listed = " and ".join(_plural(names[kind].lower()) for kind in kinds)
-        ask = rng.choice(("List the {} named in the text.", "Find all {}.", "Which {} are mentioned?", "Extract every mention of {}."))
+        ask = rng.choice(
+            ("List the {} named in the text.", "Find all {}.", "Which {} are mentioned?", "Extract every mention of {}.")
+        )
         return layout(ask.format(listed), ("Text", text)), "\n".join(lines) or "none"
 
     def abbreviations(self, rng: random.Random, document: Document) -> Pair | None:
@@ -117,7 +121,9 @@ class Makers:
     def together(self, rng: random.Random, document: Document) -> Pair | None:
         """Pair the terms of two kinds that stand in one sentence."""
         text = _window(rng, document.text, 1, 4)
-        first, second = rng.choice((("chemical", "disease"), ("chemical", "dose"), ("disease", "anatomy"), ("disease", "chemical")))
+        first, second = rng.choice(
+            (("chemical", "disease"), ("chemical", "dose"), ("disease", "anatomy"), ("disease", "chemical"))
+        )
         pairs: list[str] = []
         for sentence in _SENTENCE.split(text):
             heads, tails = self._mentions(first, sentence), self._mentions(second, sentence)
@@ -179,13 +185,17 @@ class Makers:
     def title(self, rng: random.Random, document: Document) -> Pair | None:
         """Write the title, or the question that a text answers."""
         if document.question:
-            return layout("Write the question that the text answers.", ("Text", _window(rng, document.text, 1, 5, start=0))), document.question
+            return layout(
+                "Write the question that the text answers.", ("Text", _window(rng, document.text, 1, 5, start=0))
+            ), document.question
         title, body = document.title, document.text
         if document.source == "trials" and body.startswith("TITLE:"):
             title, _, body = body.removeprefix("TITLE:").strip().partition("\n")
         if not 3 <= len(title.split()) <= 40:
             return None
-        ask = rng.choice(("Summarize the text in one sentence.", "Write a title for the text.", "Say briefly what the text is about."))
+        ask = rng.choice(
+            ("Summarize the text in one sentence.", "Write a title for the text.", "Say briefly what the text is about.")
+        )
         return layout(ask, ("Text", _window(rng, body, 2, 8, start=0))), title
 
     def first_sentence(self, rng: random.Random, document: Document) -> Pair | None:

@@ -18,10 +18,11 @@ from mpdd.backbone import Backbone
 from mpdd.config import Adapt
 from mpdd.data.task import Example, Task
 from mpdd.errors import InputError
+from mpdd.files import write_atomically
 from mpdd.predict import Prediction, Request, predict
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
-from mpdd.prompts.store import Header, PromptFile, save_prompt, write_atomically
+from mpdd.prompts.store import Header, PromptFile, save_prompt
 from mpdd.training import adapt as stage3
 from mpdd.training import baselines, teacher
 from mpdd.training.loop import Fitted, Plan

@@ -295,4 +295,3 @@ def _how(run: Run, stage: str) -> dict[str, Any]:
 
 def _names(experiment: Experiment) -> tuple[str, ...]:
     return (*experiment.sources, *experiment.targets)
-

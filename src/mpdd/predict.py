@@ -146,9 +146,7 @@ def _generate(backbone: Backbone, prefix: _Prefix, requests: Sequence[Request]) 
         prefix.logits = _advance(backbone, prefix, fed, torch.ones_like(fed, dtype=torch.bool))[:, -1]
 
 
-def _score(
-    backbone: Backbone, prefix: _Prefix, options: Sequence[Sequence[str] | None], per_token: Sequence[bool]
-) -> list[str]:
+def _score(backbone: Backbone, prefix: _Prefix, options: Sequence[Sequence[str] | None], per_token: Sequence[bool]) -> list[str]:
     """Pick each row's likeliest option, end token included: the whole answer's log-likelihood for fixed labels, the
     mean of a token (`per_token`) for options written out, whose lengths differ for reasons of their own.
     """

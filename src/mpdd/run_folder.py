@@ -20,7 +20,7 @@ from mpdd import __version__, config
 from mpdd.backbone import Backbone
 from mpdd.config import Experiment
 from mpdd.errors import InputError
-from mpdd.prompts.store import write_atomically
+from mpdd.files import write_atomically
 from mpdd.training.tune import Watch
 
 
@@ -96,6 +96,7 @@ def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, s
         "mpdd_version": __version__,
         "commit": commit(),
         "seeds": list(experiment.seeds),
+        "data": "public" if files else "synthetic",
         "backbone": {
             "name": experiment.backbone,
             "fingerprint": backbone.fingerprint,

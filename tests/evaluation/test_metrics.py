@@ -93,8 +93,7 @@ def flat(spans):
 def nervaluated(pairs, strategy):
     """Score with nervaluate, whose ends are inclusive."""
     as_dicts = [
-        [[{"label": e.label, "start": e.start, "end": e.end - 1} for e in pair[side]] for pair in pairs]
-        for side in (0, 1)
+        [[{"label": e.label, "start": e.start, "end": e.end - 1} for e in pair[side]] for pair in pairs] for side in (0, 1)
     ]
     result = Evaluator(*as_dicts, tags=list(LABELS), loader="dict").evaluate()["overall"][strategy]
     return {name: 100 * getattr(result, name) for name in ("f1", "precision", "recall")}
@@ -261,9 +260,7 @@ def test_chance_of_items_is_zero(kind):
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=20))
 def test_chance_of_labels_is_the_best_constant(gold):
     examples = [example(choice=choice) for choice in gold]
-    constant = [
-        f1_score(gold, [label] * len(gold), labels=[0, 1, 2], average="macro", zero_division=0) for label in (0, 1, 2)
-    ]
+    constant = [f1_score(gold, [label] * len(gold), labels=[0, 1, 2], average="macro", zero_division=0) for label in (0, 1, 2)]
     assert chance(NLI, examples) == pytest.approx(100 * max(constant))
     assert chance(QA, examples) == pytest.approx(100 * max(map(gold.count, gold)) / len(gold))
 

@@ -58,9 +58,7 @@ def make_rows(methods: tuple[str, ...] = METHODS, shots: tuple[int | str, ...] =
     return rows
 
 
-def make_row(
-    method: str, target: str, facts: dict[str, Any], shots: Any, seed: int, level: float, rng: random.Random
-) -> Row:
+def make_row(method: str, target: str, facts: dict[str, Any], shots: Any, seed: int, level: float, rng: random.Random) -> Row:
     value = min(max(level, 0.5), 99)
     half = 196 * math.sqrt(value / 100 * (1 - value / 100) / facts["n_examples"])
     unparseable = 12.4 if method == "zero-shot" else (0.4 if target == "chemprot" and method == "ia3" else 0)

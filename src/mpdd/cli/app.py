@@ -124,7 +124,8 @@ def predict(
     from mpdd import backbone as backbones
     from mpdd.cli.show import print_results
     from mpdd.notes import answer_notes, card, read_notes
-    from mpdd.prompts.store import load, require_backbone, write_atomically
+    from mpdd.files import write_atomically
+    from mpdd.prompts.store import load, require_backbone
 
     if len(files) < 2:
         raise InputError("Too few files", found=len(files), wanted="one or more prompt files, then the input")

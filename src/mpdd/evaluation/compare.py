@@ -183,8 +183,7 @@ def _randomisation_p(a: Counts, b: Counts, value: Value, resamples: int, rng: np
     observed = abs(_mean_value(a, value) - _mean_value(b, value))
     documents = a.shape[1]
     moved = [
-        _weighted(rng.integers(2, size=(chunk, documents)).astype(np.float64), b - a)
-        for chunk in _chunks(resamples, documents)
+        _weighted(rng.integers(2, size=(chunk, documents)).astype(np.float64), b - a) for chunk in _chunks(resamples, documents)
     ]
     moves = np.concatenate(moved)
     gaps = np.apply_along_axis(value, -1, a.sum(axis=1) + moves) - np.apply_along_axis(value, -1, b.sum(axis=1) - moves)

@@ -109,9 +109,7 @@ def _rows(path: Path, values: Sequence[Any]) -> list[Row]:
 def _check_distinct(path: Path, ordered: Sequence[Row]) -> None:
     twice = [after for before, after in pairwise(ordered) if row_order(before) == row_order(after)]
     if twice:
-        names = dict.fromkeys(
-            f"{r.backbone} {r.target} {r.shots} shots {r.method} {r.metric} seed {r.seed}" for r in twice
-        )
+        names = dict.fromkeys(f"{r.backbone} {r.target} {r.shots} shots {r.method} {r.metric} seed {r.seed}" for r in twice)
         raise InputError(
             f"{path} has two rows for the same score",
             found=", ".join(list(names)[:_SHOWN_PROBLEMS]),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from torch import Tensor
 from mpdd.backbone import Backbone
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
+from mpdd.files import write_atomically
 from mpdd.prompts.meta import MetaPrompt
 
 FORMAT = 1
@@ -138,20 +137,6 @@ def require_backbone(name: str, header: Header, backbone: Backbone) -> None:
             found=f"{backbone.name} (fingerprint {backbone.fingerprint[:12]}, width {backbone.width})",
             wanted=f"{header.backbone} (fingerprint {header.fingerprint[:12]}, width {header.width})",
         )
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary file in the same folder and rename, so that a reader never sees half a file."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
-            temporary.write(data)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        os.chmod(temporary.name, 0o644)
-        os.replace(temporary.name, path)
-    except OSError as error:
-        raise InputError(f"Cannot write {path}", found=error.strerror, wanted="a writable folder") from error
 
 
 def _shallow(header: Header) -> dict[str, Any]:

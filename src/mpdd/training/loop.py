@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mpdd.errors import MpddError
-from mpdd.prompts.store import write_atomically
+from mpdd.files import write_atomically
 
 Losses = Mapping[str, Tensor]
 Log = Callable[[Mapping[str, Any]], None]

@@ -157,6 +157,11 @@ def write(deck: Deck, facts: Iterable[Fact], *, symptom: str = "") -> Note:
     return Note(pen.text, tuple(pen.mentions))
 
 
+def capital(text: str) -> str:
+    """Return the text with its first letter made a capital, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 class _Pen:
     """Writes sentence after sentence, no wording twice if it can be helped, and marks the mentions."""
 
@@ -177,7 +182,7 @@ class _Pen:
             self.text += literal
             if slot:
                 self._mark(slot.rstrip("2"), {**self._incidentals, **words}[slot])
-        self.text = self.text[:start] + self.text[start].upper() + self.text[start + 1 :]
+        self.text = self.text[:start] + capital(self.text[start:])
 
     def _mark(self, kind: str, word: str) -> None:
         if kind in ENTITY_KINDS:

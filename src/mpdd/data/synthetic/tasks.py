@@ -14,7 +14,7 @@ from random import Random
 
 from mpdd.data.arguments import relation_example, surface_forms
 from mpdd.data.readers.base import Notes
-from mpdd.data.synthetic.notes import Deck, Fact, Note, Side, world, write
+from mpdd.data.synthetic.notes import Deck, Fact, Note, Side, capital, world, write
 from mpdd.data.task import SPLITS, Answer, Entity, Example, Splits, Task, TaskCard, TaskType
 
 SIZES = (300, 60, 120)
@@ -140,7 +140,7 @@ def plan(deck: Deck, number: int) -> Example:
         steps[0] = (f"stop {drug.name}", ("stop", {"drug": drug.name}))
     steps = [step for place, step in enumerate(steps) if place != number % 4]
     note = _note(deck, [("has", {"condition": drug.condition}), *(fact for _, fact in steps)])
-    return _example(note, Answer(text=f"{', '.join(words for words, _ in steps).capitalize()}."))
+    return _example(note, Answer(text=capital(", ".join(words for words, _ in steps)) + "."))
 
 
 def _some(deck: Deck, kinds: Sequence[str], count: int) -> list[Fact]:

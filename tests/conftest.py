@@ -1,0 +1,61 @@
+"""A tiny random Llama with its own tokenizer, in fp32, for tests that need a backbone but no skill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+with install_import_hook(["mpdd.prompts", "mpdd.training", "mpdd.backbone", "mpdd.data.batch"], "beartype.beartype"):
+    import mpdd.backbone
+    import mpdd.data.batch
+    import mpdd.prompts.attach
+    import mpdd.prompts.meta
+    import mpdd.prompts.soft
+    import mpdd.training.distil
+    import mpdd.training.losses
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+TEXT = [
+    "List the drugs named in the text. Text: aspirin and ibuprofen were given. Answer: Drug: aspirin; ibuprofen",
+    "Does the text say so, yes or no? Premise: fever and cough. Hypothesis: fever. Options: A. one B. two none -> ;",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("tiny"), seed=0)
+
+
+def make_model(folder: Path, seed: int, width: int = 32, context: int = 256) -> Path:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    core.train_from_iterator(TEXT * 3, trainers.BpeTrainer(vocab_size=400, special_tokens=["<end>"], initial_alphabet=alphabet))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> mpdd.backbone.Backbone:
+    return mpdd.backbone.load(str(tiny_folder), dtype=torch.float32, device="cpu")

@@ -1,0 +1,135 @@
+"""Prompt files: round trips, and a clear sentence for everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mpdd.backbone import load as load_backbone
+from mpdd.data.task import TaskCard
+from mpdd.errors import InputError
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.store import Header, load, save_prompt
+from tests.conftest import make_model
+
+CARD = TaskCard("drugs", "ner", "List the drugs.", labels=("Drug",), fields=("Question",))
+
+
+def header(tiny, kind, **values):
+    return Header(kind=kind, backbone=tiny.name, fingerprint=tiny.fingerprint, length=4, width=tiny.width, **values)
+
+
+@pytest.fixture
+def soft(tiny, tmp_path):
+    rows = torch.randn(4, tiny.width)
+    return save_prompt(tmp_path / "a.safetensors", {"rows": rows}, header(tiny, "soft", card=CARD, provenance={"seed": 0}))
+
+
+def test_soft_round_trip(tiny, soft):
+    found = load(soft.path, tiny)
+    assert torch.equal(found.rows(), soft.tensors["rows"])
+    assert found.header == soft.header
+    assert found.header.card == CARD
+    assert found.stored_bytes == soft.path.stat().st_size
+
+
+def test_the_same_prompt_gives_the_same_bytes(tiny, soft, tmp_path):
+    again = save_prompt(tmp_path / "b.safetensors", soft.tensors, soft.header)
+    assert again.path.read_bytes() == soft.path.read_bytes()
+
+
+def test_meta_round_trip_and_task_in_both_modes(tiny, tmp_path):
+    meta = MetaPrompt(torch.randn(4, tiny.width), ["a", "b"], rank=2)
+    with torch.no_grad():
+        meta.u.normal_()
+        meta.v.normal_()
+    tensors = {"shared": meta.shared, "u": meta.u, "v": meta.v}
+    saved = save_prompt(tmp_path / "meta.safetensors", tensors, header(tiny, "meta", rank=2, tasks=("a", "b")))
+    found = load(saved.path).metaprompt()
+    assert torch.equal(found("b"), meta("b"))
+    assert torch.equal(saved.rows(), meta.zero_shot())
+
+    target = meta.for_target("t")
+    described = header(tiny, "task", rank=2, tasks=("t",), card=CARD, metaprompt=saved.header.digest)
+    whole = save_prompt(tmp_path / "all.safetensors", {"shared": target.shared, "u": target.u, "v": target.v}, described)
+    small = save_prompt(tmp_path / "factors.safetensors", {"u": target.u, "v": target.v}, described)
+    assert torch.allclose(load(whole.path).rows(), target("t"))
+    assert torch.allclose(load(small.path).rows(), target("t"))
+    assert small.stored_bytes < whole.stored_bytes
+
+    saved.path.unlink()
+    with pytest.raises(InputError, match="factors only and its metaprompt is not beside it"):
+        load(small.path).rows()
+
+
+def test_another_backbone_is_named_on_both_sides(soft, tmp_path):
+    other = load_backbone(str(make_model(tmp_path / "other", seed=1, width=16)), dtype=torch.float32)
+    with pytest.raises(InputError, match=r"another backbone; found .*other.*width 16.*wanted .*width 32"):
+        load(soft.path, other)
+
+
+def test_fingerprint_does_not_depend_on_the_load_type(tiny, tiny_folder):
+    assert load_backbone(str(tiny_folder), dtype=torch.bfloat16).fingerprint == tiny.fingerprint
+
+
+def cut_short(data):
+    return data[: len(data) // 2]
+
+
+def flip_a_tensor_byte(data):
+    return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+
+
+def edit_the_header(data):
+    assert data.count(b"drugs") >= 1
+    return data.replace(b"drugs", b"drags", 1)
+
+
+def no_header(data):
+    size = struct.unpack("<Q", data[:8])[0]
+    described = json.loads(data[8 : 8 + size])
+    del described["__metadata__"]
+    text = json.dumps(described).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + size :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut_short, "damaged"),
+        (flip_a_tensor_byte, "changed after it was written"),
+        (edit_the_header, "changed after it was written"),
+        (no_header, "no prompt file of mpdd"),
+        (lambda data: b"", "damaged"),
+        (lambda data: b"not a safetensors file at all", "damaged"),
+    ],
+)
+def test_damage_is_found(soft, damage, message):
+    soft.path.write_bytes(damage(soft.path.read_bytes()))
+    with pytest.raises(InputError, match=message):
+        load(soft.path)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
+    with pytest.raises(InputError, match="no such prompt file"):
+        load(tmp_path / "none.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(InputError, match="no prompt file of mpdd"):
+        load(tmp_path / "foreign.safetensors")
+
+
+def test_a_failed_write_leaves_nothing_behind(tiny, soft, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    before = soft.path.read_bytes()
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(InputError, match="No space left"):
+        save_prompt(soft.path, {"rows": torch.ones(4, tiny.width)}, soft.header)
+    assert soft.path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [soft.path.name]

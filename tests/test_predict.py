@@ -1,0 +1,94 @@
+"""Prediction: equal to transformers' own generation, to brute-force scoring, and the same mixed as one by one."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from mpdd.data.batch import encode_input
+from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.data.types import candidates, render_input
+from mpdd.predict import Request, predict
+
+NER = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=12)
+SUMMARY = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=9)
+NLI = TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no", "not sure"))
+QA = TaskCard("choose", "qa", "Choose.", text_field="Question")
+WORDS = "aspirin fever cough ibuprofen given text one two none".split()
+
+
+def requests(tiny, count, seed=0):
+    """Requests of four tasks, mixed lengths, each task under its own prompt of its own length (one has none)."""
+    rng = random.Random(seed)
+    prompts = {
+        "drugs": torch.randn(5, tiny.width),
+        "short": torch.randn(3, tiny.width),
+        "says": None,
+        "choose": torch.randn(8, tiny.width),
+    }
+    found = []
+    for k in range(count):
+        card = (NER, SUMMARY, NLI, QA)[k % 4]
+        text = " ".join(rng.choices(WORDS, k=rng.randint(1, 20)))
+        choices = tuple(rng.sample(WORDS, rng.randint(2, 4))) if card is QA else ()
+        found.append(Request(card, Example(str(k), str(k), text, Answer(), choices=choices), prompts[card.name]))
+    return found
+
+
+def test_mixed_batches_equal_one_by_one(tiny):
+    asked = requests(tiny, 24)
+    together = predict(tiny, asked, batch_size=8)
+    alone = [predict(tiny, [request])[0] for request in asked]
+    assert [p.output for p in together] == [p.output for p in alone]
+    assert len({p.output for p in together}) > 6
+
+
+def test_greedy_generation_equals_transformers(tiny):
+    for request in [r for r in requests(tiny, 40, seed=1) if r.card in (NER, SUMMARY)]:
+        ids = tiny.tokenizer(render_input(request.card, request.example), return_tensors="pt")["input_ids"]
+        embeddings = torch.cat([request.prompt[None], tiny.embed(ids)], dim=1)
+        expected = tiny.model.generate(
+            inputs_embeds=embeddings,
+            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
+            max_new_tokens=request.card.max_answer_tokens,
+            do_sample=False,
+            pad_token_id=tiny.end,
+        )
+        text = tiny.tokenizer.decode(expected[0], skip_special_tokens=True).strip()
+        assert predict(tiny, [request])[0].output == text
+
+
+@pytest.mark.parametrize("card", [NLI, QA])
+def test_choices_are_scored_by_likelihood(tiny, card):
+    for request in [r for r in requests(tiny, 40, seed=2) if r.card is card]:
+        totals = {}
+        for option in candidates(card, request.example):
+            asked = tiny.tokenizer(render_input(card, request.example))["input_ids"]
+            answer = [*tiny.tokenizer(" " + option)["input_ids"], tiny.end]
+            embeddings = tiny.embed(torch.tensor([asked + answer]))
+            if request.prompt is not None:
+                embeddings = torch.cat([request.prompt[None], embeddings], dim=1)
+            with torch.no_grad():
+                scores = tiny.model(inputs_embeds=embeddings).logits[0, -len(answer) - 1 : -1].log_softmax(-1)
+            total = scores[torch.arange(len(answer)), torch.tensor(answer)].sum().item()
+            totals[option] = total / len(answer) if card is QA else total
+        assert predict(tiny, [request])[0].output == max(totals, key=totals.get)
+
+
+def test_a_text_longer_than_the_context_is_cut_at_its_end_and_counted(tiny):
+    example = Example("long", "long", "fever and cough " * 200, Answer())
+    encoded = encode_input(tiny.tokenizer, SUMMARY, example, 100)
+    assert len(encoded.input_ids) <= 100
+    kept = tiny.tokenizer.decode(encoded.input_ids)
+    assert kept.startswith("Say it in one line.\nText: fever and cough fever") and kept.endswith("\nAnswer:")
+    assert kept == render_input(SUMMARY, Example("", "", example.text[: -encoded.cut], Answer()))
+    prediction = predict(tiny, [Request(SUMMARY, example)])[0]
+    assert prediction.cut > 0
+
+
+def test_ticks_add_up(tiny):
+    seen = []
+    predict(tiny, requests(tiny, 10), batch_size=3, tick=seen.append)
+    assert sum(seen) == 10

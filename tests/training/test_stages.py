@@ -1,0 +1,122 @@
+"""Stages on a tiny model: what is trained, what is not, and that distillation pulls towards its teachers."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+
+from mpdd.data.task import Answer, Entity, Example, TaskCard
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.soft import from_vocabulary
+from mpdd.training import baselines
+from mpdd.training.adapt import adapt
+from mpdd.training.distil import Weights, distil, step_losses
+from mpdd.training.loop import Plan
+from mpdd.training.teacher import teach
+from mpdd.training.tune import Data, answer_loss, mean_loss
+
+DRUGS = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",))
+SAYS = TaskCard("says", "nli", "Does the text say so, yes or no?", labels=("yes", "no"), fields=("Hypothesis",))
+PLAN = Plan(steps=12, batch_size=4, every=6)
+
+
+def drugs(k):
+    return Example(f"d{k}", f"d{k}", f"aspirin was given {k}", Answer(entities=(Entity(0, 7, "Drug"),)))
+
+
+def says(k):
+    return Example(f"s{k}", f"s{k}", f"fever and cough {k}", Answer(choice=k % 2), fields=(("Hypothesis", "fever"),))
+
+
+@pytest.fixture(scope="module")
+def data(tiny):
+    makers = {"drugs": (DRUGS, drugs), "says": (SAYS, says)}
+    return {
+        name: Data.of(tiny, card, [make(k) for k in range(8)], [make(k) for k in range(90, 94)], 4)
+        for name, (card, make) in makers.items()
+    }
+
+
+def digest(backbone):
+    found = hashlib.sha256()
+    for name, tensor in sorted(backbone.model.state_dict().items()):
+        found.update(name.encode() + tensor.numpy().tobytes())
+    return found.hexdigest()
+
+
+@pytest.fixture
+def unchanged(tiny):
+    before = digest(tiny)
+    yield
+    assert digest(tiny) == before
+    assert not any(p.requires_grad or p.grad is not None for p in tiny.model.parameters())
+
+
+def test_teaching_lowers_the_loss_and_leaves_the_backbone(tiny, data, unchanged):
+    start = from_vocabulary(tiny, 4, 0)
+    prompt, fitted = teach(tiny, data["drugs"], start, PLAN, lr=0.05, seed=0)
+    assert fitted.best_dev < mean_loss(tiny, data["drugs"].dev, lambda: start)
+    assert mean_loss(tiny, data["drugs"].dev, prompt) == pytest.approx(fitted.best_dev, abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["all", "factors"])
+def test_adaptation_trains_what_its_mode_says(tiny, data, unchanged, mode):
+    meta = MetaPrompt(from_vocabulary(tiny, 4, 0), ["a", "b"])
+    target, fitted = adapt(tiny, data["says"], meta, "says", PLAN, mode=mode, lr_shared=0.05, lr_factors=0.05, seed=0)
+    assert fitted.best_dev < mean_loss(tiny, data["says"].dev, lambda: meta.for_target("says")("says"))
+    assert torch.equal(target.shared, meta.shared) == (mode == "factors")
+    assert not torch.equal(target.u, torch.ones_like(target.u))
+
+
+def test_lora_trains_in_place_and_goes_away(tiny, data, unchanged):
+    before = mean_loss(tiny, data["drugs"].dev, lambda: None)
+    with baselines.lora(tiny, rank=2, seed=0) as tensors:
+        assert mean_loss(tiny, data["drugs"].dev, lambda: None) == pytest.approx(before, abs=1e-5)
+        fitted = baselines.tune_lora(tiny, data["drugs"], tensors, PLAN, lr=0.01, seed=0)
+        assert fitted.best_dev < before
+    assert mean_loss(tiny, data["drugs"].dev, lambda: None) == pytest.approx(before, abs=1e-5)
+
+
+def test_distillation_parts_vanish_at_the_teacher_and_are_logged_apart(tiny, data):
+    rows = from_vocabulary(tiny, 4, 0)
+    meta = MetaPrompt(rows, ["drugs", "says"])
+    batch = [data["drugs"].train[0], data["says"].train[1]]
+    same = step_losses(tiny, batch, {"drugs": rows, "says": rows}, meta, Weights())
+    assert same["kl"] == pytest.approx(0, abs=1e-5)
+    assert same["hidden"] == pytest.approx(0, abs=1e-5)
+    other = {"drugs": torch.randn_like(rows), "says": torch.randn_like(rows)}
+    parts = step_losses(tiny, batch, other, meta, Weights(kl=0.5, hidden=0.25))
+    assert parts["loss"].item() == pytest.approx((parts["task_loss"] + 0.5 * parts["kl"] + 0.25 * parts["hidden"]).item())
+
+
+def test_a_mixed_batch_gives_each_row_its_own_prompt(tiny, data):
+    """The mixed loss is the mean of the rows' own losses, and each task's factors get only their rows' gradient."""
+    meta = MetaPrompt(from_vocabulary(tiny, 4, 0), ["drugs", "says"])
+    with torch.no_grad():
+        meta.u.normal_()
+    rows = [data["drugs"].train[0], data["says"].train[1]]
+    mixed = step_losses(tiny, rows, {}, meta, Weights(kl=0.0, hidden=0.0))["loss"]
+    alone = [answer_loss(tiny, [row], lambda t=row.task: meta(t)) for row in rows]
+    assert mixed.item() == pytest.approx((sum(alone) / 2).item(), abs=1e-5)
+    step_losses(tiny, rows[:1], {}, meta, Weights(kl=0.0, hidden=0.0))["loss"].backward()
+    assert (meta.u.grad[0] != 0).any()
+    assert (meta.u.grad[1] == 0).all()
+
+
+def test_distilling_approaches_the_teachers(tiny, data, unchanged):
+    torch.manual_seed(0)
+    teachers = {name: from_vocabulary(tiny, 4, seed) for seed, name in enumerate(data)}
+    meta = MetaPrompt(torch.stack(list(teachers.values())).mean(0), list(data))
+    rows = [row for part in data.values() for row in part.dev]
+    before = step_losses(tiny, rows, teachers, meta, Weights())["kl"]
+    lines = []
+    from mpdd.training.tune import Watch
+
+    distil(
+        tiny, data, teachers, meta, Plan(20, 4, 10), lr_shared=0.02, lr_factors=0.02, weights=Weights(kl=5.0), seed=0,
+        watch=Watch(log=lines.append),
+    )  # fmt: skip
+    assert step_losses(tiny, rows, teachers, meta, Weights())["kl"] < before
+    assert {"loss", "task_loss", "kl", "hidden", "dev_loss"} <= set(lines[-1])
