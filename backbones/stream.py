@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from backbones.corpus import SOURCES, Document
 from backbones.text_to_text import Makers
@@ -23,10 +23,10 @@ class Corpus:
     tokens: Mapping[str, np.ndarray]
     documents: Mapping[str, Sequence[Document]]
     makers: Makers
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Any
 
 
-def tokenize(documents: Sequence[Document], tokenizer: PreTrainedTokenizerFast) -> Corpus:
+def tokenize(documents: Sequence[Document], tokenizer: Any) -> Corpus:
     """Encode every document once."""
     by_source = {s: [d for d in documents if d.source == s] for s in SOURCES}
     streams = {s: _stream([_as_text(d) for d in found], tokenizer) for s, found in by_source.items()}
@@ -98,6 +98,6 @@ def _as_text(document: Document) -> str:
     return f"{document.question}\n{document.text}" if document.question else document.text
 
 
-def _stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> np.ndarray:
+def _stream(texts: Sequence[str], tokenizer: Any) -> np.ndarray:
     encoded = tokenizer(list(texts), verbose=False)["input_ids"] if texts else []
     return np.concatenate([np.array([*ids, tokenizer.eos_token_id], dtype=np.int64) for ids in encoded])

@@ -25,7 +25,7 @@ def train(texts: Iterable[str], vocabulary: int, folder: Path) -> PreTrainedToke
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core, eos_token=END, bos_token=None, pad_token=PAD, clean_up_tokenization_spaces=False
     )
     tokenizer.save_pretrained(folder)

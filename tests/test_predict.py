@@ -16,7 +16,7 @@ NER = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Dru
 SUMMARY = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=9)
 NLI = TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no", "not sure"))
 QA = TaskCard("choose", "qa", "Choose.", text_field="Question")
-WORDS = "aspirin fever cough ibuprofen given text one two none".split()
+WORDS = ["aspirin", "fever", "cough", "ibuprofen", "given", "text", "one", "two", "none"]
 
 
 def requests(tiny, count, seed=0):

@@ -119,7 +119,10 @@ def load(name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str 
     `dtype` defaults to bf16 where the hardware multiplies it fast, else fp32.
     Raises `InputError` when the folder is no model, `MpddError` when a model cannot be fetched.
     """
-    folder = str(EMBEDDED_FOLDER) if name == EMBEDDED else name
+    folder = name
+    if name == EMBEDDED:
+        folder = str(EMBEDDED_FOLDER)
+        _verify_embedded()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, tokenizer = _read(name, folder, dtype or fast_dtype(device))
     model.to(device).eval().requires_grad_(False)
@@ -144,6 +147,17 @@ def fingerprint(model: Any) -> str:
     weight = model.get_input_embeddings().weight.detach().to("cpu", torch.bfloat16).contiguous()
     digest.update(weight.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _verify_embedded() -> None:
+    from mpdd.embedded import FILES
+
+    for file, expected in FILES.items():
+        path = EMBEDDED_FOLDER / file
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if found != expected:
+            hashes = f"found sha256 {found[:12]}; wanted {expected[:12]}"
+            raise MpddError(f"The embedded backbone's {file} is damaged; {hashes}. Install mpdd again.")
 
 
 def _read(name: str, folder: str, dtype: torch.dtype) -> tuple[Any, Any]:

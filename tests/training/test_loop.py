@@ -45,7 +45,7 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(tmp_path, stop_after):
     whole, losses, validate = problem()
     expected = fit([Group({"w": whole}, 0.1)], losses, Plan(12, 1, 4), validate=validate)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     broken, losses, validate = problem()
@@ -55,11 +55,11 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(tmp_path, stop_after):
         nonlocal done
         done += 1
         if done > stop_after:
-            raise Stop
+            raise StopError
         return losses(step)
 
     path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         fit([Group({"w": broken}, 0.1)], stopping, Plan(12, 1, 4), validate=validate, checkpoint=path)
     fresh, losses, validate = problem()
     steps = []

@@ -123,8 +123,8 @@ def predict(
     """Answer notes (txt, jsonl, csv, parquet) with one or more prompt files in mixed batches."""
     from mpdd import backbone as backbones
     from mpdd.cli.show import print_results
-    from mpdd.notes import answer_notes, card, read_notes
     from mpdd.files import write_atomically
+    from mpdd.notes import answer_notes, card, read_notes
     from mpdd.prompts.store import load, require_backbone
 
     if len(files) < 2:

@@ -164,7 +164,8 @@ def _weighted(weights: Counts, totals: Counts) -> Counts:
 def _over_seeds(values: Counts, rng: np.random.Generator) -> Counts:
     """Mean of each resample's values [resamples, seeds] over seeds drawn with replacement."""
     weighted: Counts = values * _draws(len(values), values.shape[1], rng)
-    return weighted.sum(axis=1) / values.shape[1]
+    means: Counts = weighted.sum(axis=1) / values.shape[1]
+    return means
 
 
 def _mean_value(totals: Counts, value: Value) -> float:

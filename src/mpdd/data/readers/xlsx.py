@@ -28,7 +28,7 @@ def read(path: Path, columns: Sequence[str], notes: Notes) -> list[Record]:
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
     """Yield the cells of `columns`, row by row below the header."""
-    import openpyxl  # type: ignore[import-untyped]
+    import openpyxl
 
     content = read_bytes(path)
     try:
