@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ with install_import_hook(["mpdd.prompts", "mpdd.training", "mpdd.backbone", "mpd
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"  # a local mirror of the public data, where there is one
+if MIRROR.is_dir():
+    os.environ.setdefault("MPDD_MIRROR", str(MIRROR))
 
 TEXT = [
     "List the drugs named in the text. Text: aspirin and ibuprofen were given. Answer: Drug: aspirin; ibuprofen",
