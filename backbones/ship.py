@@ -32,6 +32,8 @@ def main() -> None:
     AutoTokenizer.from_pretrained(args.work / "model").save_pretrained(TARGET)
     (TARGET / "generation_config.json").unlink(missing_ok=True)
     size = sum(p.numel() for p in model.parameters())
+    for path in TARGET.iterdir():
+        path.chmod(0o644)
     (TARGET / "README.md").write_text(card(args.config, args.work, size), encoding="utf-8")
     (TARGET / "__init__.py").write_text(pins(), encoding="utf-8")
 

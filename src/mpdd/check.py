@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from mpdd import backbone as backbones
+from mpdd.backbone import Backbone
 from mpdd.config import Experiment
 from mpdd.data import catalogue
+from mpdd.errors import InputError
 from mpdd.methods import UNTRAINED
 
 
 def facts(experiment: Experiment) -> dict[str, Any]:
-    """Check names and shapes and return every derived number. Raises `InputError` for the first that does not fit."""
-    for name in (*experiment.sources, *experiment.targets):
-        catalogue.get(name)
+    """Check names and shapes and return every derived number. Raises `InputError` for names or shapes that do not fit."""
+    require_tasks(experiment)
     backbone = backbones.load(experiment.backbone)
+    _require_room(experiment, backbone)
     length, rank, width = experiment.prompt.length, experiment.prompt.rank, backbone.width
     factors = rank * (length + width)
     trained = {
@@ -48,3 +50,29 @@ def facts(experiment: Experiment) -> dict[str, Any]:
         "cells": cells * len(methods) + len(experiment.targets) * (len(experiment.methods) - len(methods)),
         "context_left_for_text": backbone.context - length,
     }
+
+
+def require_tasks(experiment: Experiment) -> None:
+    """Raise one `InputError` for all names of the experiment that are no tasks, with near names."""
+    problems = []
+    for name in (*experiment.sources, *experiment.targets):
+        try:
+            catalogue.get(name)
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError(" ".join(problems))
+
+
+def _require_room(experiment: Experiment, backbone: Backbone) -> None:
+    """Raise `InputError` where the prompt is longer than the context or its rank above the backbone's width."""
+    shape = experiment.prompt
+    problems = [
+        *(
+            [f"prompt.length {shape.length} leaves no room in a context of {backbone.context}"]
+            * (shape.length >= backbone.context)
+        ),
+        *([f"prompt.rank {shape.rank} is above the width {backbone.width}"] * (shape.rank > backbone.width)),
+    ]
+    if problems:
+        raise InputError(f"The experiment does not fit the backbone {experiment.backbone}", found=" and ".join(problems))

@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
+import difflib
+import reprlib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from mpdd.errors import InputError
 
-Shots = int | Literal["all"]
+Value = TypeVar("Value")
+
+
+def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    if twice := [str(v) for v in dict.fromkeys(values) if values.count(v) > 1]:
+        raise ValueError(f"{', '.join(twice)} stands there more than once")
+    return values
+
+
+def _count_or_all(value: object) -> object:
+    if value != "all" and (not isinstance(value, int) or isinstance(value, bool) or value <= 0):
+        raise ValueError('should be a count above 0 or "all"')
+    return value
+
+
+Shots = Annotated[int | Literal["all"], BeforeValidator(_count_or_all)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Rate = Annotated[float, Field(gt=0, le=10)]
-Share = Annotated[float, Field(ge=0)]
+Rates = Annotated[tuple[Rate, ...], Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^\w[\w. -]*$")]
 MethodName = Literal[
     "zero-shot", "prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers", "lora"
 ]  # fmt: skip
@@ -39,6 +70,12 @@ class PromptOptions(_Section):
     rank: Positive = 1
     start: Literal["vocabulary", "text", "random"] = "vocabulary"
 
+    @model_validator(mode="after")
+    def _fits(self) -> PromptOptions:
+        if self.rank > self.length:
+            raise ValueError(f"rank {self.rank} is above length {self.length}")
+        return self
+
 
 class Steps(_Section):
     """Length of a training run: steps of `batch_size` examples, validated every `every` steps."""
@@ -51,7 +88,7 @@ class Steps(_Section):
 class Teach(Steps):
     """Stage 1; each source takes the rate with the lowest dev loss."""
 
-    lrs: tuple[Rate, ...] = (0.01,)
+    lrs: Rates = (0.01,)
 
 
 class Distil(Steps):
@@ -72,65 +109,98 @@ class Adapt(Steps):
     MPDD trains the shared prompt at the rate tried and the factors at `factor_ratio` times it.
     """
 
-    prompt_tuning: tuple[Rate, ...] = (0.003, 0.01, 0.03)
-    mpdd: tuple[Rate, ...] = (0.003, 0.01, 0.03)
-    lora: tuple[Rate, ...] = (0.0003, 0.001, 0.003)
+    prompt_tuning: Rates = (0.003, 0.01, 0.03)
+    mpdd: Rates = (0.003, 0.01, 0.03)
+    lora: Rates = (0.0003, 0.001, 0.003)
     factor_ratio: Rate = 1.0
     lora_rank: Positive = 8
+
+    @model_validator(mode="after")
+    def _is_fair(self) -> Adapt:
+        trials = {name: len(getattr(self, name)) for name in ("prompt_tuning", "mpdd", "lora")}
+        if len(set(trials.values())) > 1:
+            found = ", ".join(f"{count} for {name}" for name, count in trials.items())
+            raise ValueError(f"every method must try equally many rates, or the comparison is not fair, found {found}")
+        return self
 
 
 class Experiment(_Section):
     """Everything that a run depends on."""
 
-    name: str
+    name: Name
     backbone: str = "embedded"
-    sources: tuple[str, ...] = Field(min_length=2)
+    sources: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_distinct)]
     targets: tuple[str, ...] = Field(min_length=1)
-    methods: tuple[MethodName, ...] = Field(
-        default=("zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd"), min_length=1
-    )
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    shots: tuple[Shots, ...] = Field(default=("all",), min_length=1)
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1), AfterValidator(_distinct)] = (
+        "zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd",
+    )  # fmt: skip
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0,)
+    shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(_distinct)] = ("all",)
     limits: Limits = Limits()
     prompt: PromptOptions = PromptOptions()
     teach: Teach = Teach()
     distil: Distil = Distil()
     adapt: Adapt = Adapt()
 
-    def problems(self) -> list[str]:
-        """What types alone cannot see, one sentence each."""
-        trials = {len(self.adapt.prompt_tuning), len(self.adapt.mpdd), len(self.adapt.lora)}
-        both = sorted(set(self.sources) & set(self.targets))
-        return [
-            *(["adapt: every method must try equally many rates, or the comparison is not fair"] if len(trials) > 1 else []),
-            *([f"targets: {', '.join(both)} stand among the sources too; a target must be held out"] if both else []),
-            *([f"prompt.rank: {self.prompt.rank} is above prompt.length"] if self.prompt.rank > self.prompt.length else []),
-            *(f"shots: {shots} is not a positive count" for shots in self.shots if shots != "all" and shots <= 0),
-        ]
+    @field_validator("targets")
+    @classmethod
+    def _are_held_out(cls, targets: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        if both := [name for name in dict.fromkeys(targets) if name in others.data.get("sources", ())]:
+            raise ValueError(f"{', '.join(both)} among the sources too, a target must be held out")
+        return _distinct(targets)
 
 
 def read(path: Path) -> Experiment:
     """Read an experiment file; raise one `InputError` that lists every problem in it."""
     try:
-        return build(tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError("There is no such experiment file", found=str(path), wanted="a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"The experiment file {path} cannot be read", found=error.strerror, wanted="a TOML file") from error
+    except ValueError as error:  # not TOML, or not UTF-8
         raise InputError(f"{path.name} is not valid TOML", found=str(error).splitlines()[0]) from error
+    return build(values, path.name)
 
 
 def build(values: dict[str, Any], where: str) -> Experiment:
     """Build an experiment from plain values; raise one `InputError` that lists every problem."""
     try:
-        experiment = Experiment.model_validate(values)
+        return Experiment.model_validate(values)
     except ValidationError as error:
-        found = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}" for e in error.errors()]
-        raise InputError(f"{where} has {len(found)} problem(s): " + "; ".join(found)) from error
-    if problems := experiment.problems():
-        raise InputError(f"{where} has {len(problems)} problem(s): " + "; ".join(problems))
-    return experiment
+        found = [_problem(e) for e in _causes(error.errors())]
+        raise InputError(f"{where} has {len(found)} problem{'s' * (len(found) > 1)}: " + "; ".join(found)) from error
 
 
 def to_toml(experiment: Experiment) -> str:
     """The experiment as resolved, defaults included."""
     return tomli_w.dumps(experiment.model_dump(mode="json"))
+
+
+_SAID = {"missing": "missing", "tuple_type": "should be an array", "model_type": "should be a table"}  # in TOML's words
+
+
+def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that only follow from others: an array is not too short when its items are unfit."""
+    inside = {error["loc"][:-1] for error in errors}
+    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in inside]
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One problem in words: where, what was wanted and what was found."""
+    where = ".".join(map(str, error["loc"]))
+    said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, ").replace(" after validation", ""))
+    if error["type"] == "extra_forbidden":
+        return f"{where}: no such key{_near(error['loc'])}"
+    if error["type"] == "missing" or error["type"] == "value_error" and not isinstance(error["input"], str | int | float):
+        return f"{where}: {said}"
+    return f"{where}: {said[0].lower()}{said[1:]}, found {reprlib.repr(error['input'])}"
+
+
+def _near(place: tuple[int | str, ...]) -> str:
+    """The known keys like the last one of `place`."""
+    section: Any = Experiment
+    for name in place[:-1]:
+        section = section.model_fields[name].annotation
+    near = difflib.get_close_matches(str(place[-1]), section.model_fields, n=2)
+    return f", perhaps {' or '.join(near)}" if near else ""

@@ -17,6 +17,7 @@ from typing import Any
 
 from mpdd.backbone import Backbone
 from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.data.types.extract import locate
 from mpdd.data.windows import windows
 from mpdd.errors import InputError
 from mpdd.predict import Prediction, Request, predict
@@ -46,13 +47,14 @@ def read_notes(path: Path) -> list[Note]:
     readers: dict[str, Callable[[Path], Iterator[Mapping[str, Any]]]] = {
         ".txt": lambda p: iter([{"id": p.stem, "text": _text(p)}]),
         ".jsonl": _json_lines,
-        ".csv": lambda p: csv.DictReader(io.StringIO(_text(p), newline="")),
+        ".csv": _csv,
         ".parquet": _parquet,
     }
-    if path.suffix not in readers:
-        found = path.suffix or "no ending"
+    ending = path.suffix.lower()
+    if ending not in readers:
+        found = ending or "no ending"
         raise InputError(f"The input {path.name} has an unknown format", found=found, wanted=", ".join(FORMATS))
-    notes = [_note(path, row, values) for row, values in enumerate(readers[path.suffix](path), start=1)]
+    notes = [_note(path, row, values) for row, values in enumerate(readers[ending](path), start=1)]
     if not any(note.text.strip() for note in notes):
         raise InputError(f"The input {path.name} is empty", wanted="at least one note with text")
     return notes
@@ -81,18 +83,25 @@ def card(prompt: PromptFile) -> TaskCard:
 
 def _examples(note: Note, task: TaskCard) -> list[Example]:
     spans = windows(note.text) if task.type == "ner" else [(0, len(note.text))]
+    fields, choices = _fields(note, task), note.choices if _takes_choices(task) else ()
     return [
-        Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), _fields(note, task), note.choices, offset=start)
+        Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
         for start, end in spans
     ]
 
 
+def _takes_choices(task: TaskCard) -> bool:
+    """Whether each note brings its own options; a task with fixed answers must not see those of another task."""
+    return task.type == "qa" and not task.labels and not task.extractive
+
+
 def _fields(note: Note, task: TaskCard) -> tuple[tuple[str, str], ...]:
     missing = [name for name in task.fields if not note.fields.get(name)]
+    missing += ["choices"] * (_takes_choices(task) and not note.choices)
     if missing:
         raise InputError(
             f"Note {note.id} lacks what the task {task.name} asks about",
-            found=f"columns {sorted(note.fields)}" if note.fields else "no further columns",
+            found=f"{len(note.fields)} further columns, none of them filled and of that name",
             wanted=f"columns {', '.join(missing)}",
             next_step="Give them as columns of a jsonl, csv or parquet file.",
         )
@@ -117,7 +126,9 @@ def _body(note: Note, task: TaskCard, parts: Sequence[Example], predictions: Seq
         return {"relations": _relations(note, predictions[0].parsed.answer)}
     if task.type == "summarization":
         return {"summary": predictions[0].parsed.answer.text}
-    return {"answer": _choice(task, note, predictions[0])}
+    if task.extractive:
+        return {"answer": _extracted(note, predictions[0].parsed.answer.text)}
+    return {"answer": _choice(task, parts[0], predictions[0])}
 
 
 def _entities(note: Note, part: Example, prediction: Prediction) -> Iterator[Result]:
@@ -134,20 +145,42 @@ def _span(note: Note, start: int, end: int) -> Result:
     return {"start": start, "end": end, "text": note.text[start:end]}
 
 
-def _choice(task: TaskCard, note: Note, prediction: Prediction) -> str | None:
+def _extracted(note: Note, text: str) -> Result | None:
+    """The first place in the note where the answer stands, or its words without offsets where the note lacks them."""
+    found = locate(note.text, text)
+    if found is not None:
+        return _span(note, *found)
+    return {"start": None, "end": None, "text": text} if text else None
+
+
+def _choice(task: TaskCard, example: Example, prediction: Prediction) -> str | None:
     chosen = prediction.parsed.answer.choice
-    return None if chosen is None else (note.choices or task.labels)[chosen]
+    return None if chosen is None else (example.choices or task.labels)[chosen]
 
 
 def _note(path: Path, row: int, values: Mapping[str, Any]) -> Note:
-    if not isinstance(values.get("text"), str):
-        columns = f"columns {sorted(map(str, values))}"
-        raise InputError(f"{path.name}, row {row}: no text", found=columns, wanted="a column text with a string")
-    choices = values.get("choices")
+    given = {name: value for name, value in values.items() if value is not None}
+    where = f"{path.name}, row {row}"
+    if not isinstance(given.get("text"), str):  # names of columns are not shown: without a header they are a note
+        raise InputError(f"{where}: no text", found=f"{len(given)} columns", wanted="a column text with a string")
+    choices = given.get("choices") or []
     if isinstance(choices, str):
         choices = choices.split("|")
-    named = {k: str(v) for k, v in values.items() if k not in ("id", "text", "choices")}
-    return Note(str(values.get("id", row)), values["text"], named, tuple(map(str, choices if choices is not None else ())))
+    if not isinstance(choices, list):
+        raise InputError(f"{where}: choices cannot be read", found=type(choices).__name__, wanted="a list, or a|b|c")
+    fields = {name: str(value) for name, value in given.items() if name not in ("id", "text", "choices")}
+    note = Note(str(given.get("id", row)), given["text"], fields, tuple(map(str, choices)))
+    if not _is_unicode(note.id, note.text, *note.choices, *note.fields.values()):
+        raise InputError(f"{where}: not Unicode", found="half a surrogate pair", wanted="valid Unicode text")
+    return note
+
+
+def _is_unicode(*texts: str) -> bool:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(path: Path) -> str:
@@ -157,13 +190,30 @@ def _text(path: Path) -> str:
         raise InputError(f"{path.name} is not UTF-8", found=f"byte {error.start}", wanted="UTF-8 text") from error
 
 
+def _table(path: Path) -> str:
+    """The text of a table, without the mark that spreadsheets put before it."""
+    return _text(path).removeprefix("\ufeff")
+
+
+def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
+    csv.field_size_limit(2**31 - 1)  # a note may be long
+    for row, values in enumerate(csv.DictReader(io.StringIO(_table(path), newline="")), start=1):
+        if None in values:  # or the note would be cut at its first comma
+            raise InputError(
+                f"{path.name}, row {row} has more cells than the header",
+                wanted="texts with commas in double quotes, double quotes within them doubled",
+            )
+        yield values
+
+
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(_table(path).split("\n"), start=1):  # not splitlines: a text may hold U+2028
         if line.strip():
             try:
                 values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path.name}, line {number} is not JSON", found=f"column {error.colno}") from error
+            except (ValueError, RecursionError) as error:
+                found = f"column {error.colno}" if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                raise InputError(f"{path.name}, line {number} is not JSON", found=found) from error
             if not isinstance(values, dict):
                 raise InputError(f"{path.name}, line {number}", found=type(values).__name__, wanted="a JSON object")
             yield values

@@ -29,16 +29,16 @@ class RunFolder:
 
     def __init__(self, path: Path, experiment: Experiment) -> None:
         self.path = path
-        resolved = config.to_toml(experiment)
+        resolved = config.to_toml(experiment).encode()
         written = path / "config.toml"
-        if written.is_file() and written.read_text(encoding="utf-8") != resolved:
+        if written.is_file() and written.read_bytes() != resolved and self._has_work():
             raise InputError(
                 f"The folder {path} holds a run with another configuration",
                 wanted="the same configuration to resume",
                 next_step="Choose another folder with --out, or delete this one.",
             )
         self._require_writable()
-        write_atomically(written, resolved.encode())
+        write_atomically(written, resolved)
         self._metrics = self._read_metrics()
 
     def prompt(self, name: str) -> Path:
@@ -56,7 +56,7 @@ class RunFolder:
         if not path.is_file():
             write_atomically(path, json.dumps(make(), indent=1).encode())
             self.flush()
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = _read_json(path, path.read_bytes())
         return found
 
     def write_json(self, name: str, value: Any) -> None:
@@ -74,9 +74,13 @@ class RunFolder:
 
     def _read_metrics(self) -> dict[tuple[str, int], dict[str, Any]]:
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        rows = [json.loads(line) for line in lines]
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        rows = [_read_json(path, line) for line in lines]
         return {(row["run"], row["step"]): row for row in rows}
+
+    def _has_work(self) -> bool:
+        """Whether the run got as far as training: before that, an experiment file may still be corrected."""
+        return any((self.path / name).exists() for name in ("checkpoints", "prompts", "cells", "metrics.jsonl"))
 
     def _require_writable(self) -> None:
         try:
@@ -87,6 +91,13 @@ class RunFolder:
             raise InputError(
                 f"Cannot write to the run folder {self.path}", found=error.strerror, wanted="a writable folder"
             ) from error
+
+
+def _read_json(path: Path, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path} is damaged", next_step="Delete it; the same command makes it anew.") from error
 
 
 def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, str], command: str) -> dict[str, Any]:

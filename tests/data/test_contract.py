@@ -18,7 +18,14 @@ HERE = Path(__file__).resolve()
 MIRROR = os.environ.get("MPDD_MIRROR") or HERE.parents[3] / "shared" / "data"
 COUNTS = tomllib.loads((HERE.parent / "counts.toml").read_text(encoding="utf-8"))
 TARGETS = [name for name in catalogue.names() if catalogue.get(name).role == "target"]
-HEADLINES = {"ner": "strict_f1", "re": "strict_f1", "qa": "accuracy", "nli": "macro_f1", "summarization": "rougeL"}
+HEADLINES = {
+    "extractive": "token_f1",
+    "ner": "strict_f1",
+    "re": "strict_f1",
+    "qa": "accuracy",
+    "nli": "macro_f1",
+    "summarization": "rougeL",
+}
 
 pytestmark = pytest.mark.skipif(
     not Path(MIRROR).is_dir(), reason="no real data: ../shared/data is absent and MPDD_MIRROR is not set"
@@ -96,7 +103,10 @@ def test_gold_is_sorted_valid_and_not_blank(name):
             assert relation.label in card.labels
             assert example.arguments[relation.head]
             assert example.arguments[relation.tail]
-        if card.type in ("qa", "nli"):
+        if card.extractive:
+            assert example.gold.text in example.text
+            assert example.gold.text == example.gold.text.strip() != ""
+        elif card.type in ("qa", "nli"):
             assert 0 <= example.gold.choice < len(example.choices or card.labels)
 
 
@@ -120,13 +130,15 @@ def test_each_label_occurs_and_choices_can_be_told_apart(name):
     if card.type == "nli" or (card.type == "qa" and card.labels):
         used = {card.labels[e.gold.choice] for e in examples}
     assert used == set(card.labels)
-    if card.type == "qa":
+    if card.extractive:
+        assert candidates(card, examples[0]) is None
+    elif card.type == "qa":
         assert all(len(candidates(card, e)) == len(e.choices or card.labels) for e in examples)
 
 
 def test_the_headline_is_the_one_of_the_tasks_type(name):
     task = catalogue.get(name)
-    assert task.headline == HEADLINES[task.card.type]
+    assert task.headline == HEADLINES["extractive" if task.card.extractive else task.card.type]
 
 
 # Traps of single tasks, and whole corpora before anything is dropped or windowed.
@@ -181,7 +193,7 @@ def test_phee_argument_keys_give_their_form_unless_it_is_discontinuous():
     differing = 0
     for example in all_examples("phee"):
         for key, forms in example.arguments.items():
-            start, end = map(int, key.split(":"))
+            start, end = map(int, key.partition("#")[0].split(":"))
             differing += example.text[start:end] != forms[0]
     assert 0 < differing < 501
 
@@ -215,4 +227,4 @@ def test_documents_that_sources_share_with_targets_are_known():
             shared[name] = len(overlap)
         apart = splits.without_documents(loaded, held)
         assert not {e.document for e in (*apart.train, *apart.dev)} & held
-    assert shared == {"bc5cdr_cid": 1, "bc5cdr_ner": 1, "biored_ner": 1, "biored_re": 1}
+    assert shared == {"bc5cdr_cid": 1, "bc5cdr_ner": 1, "biored_ner": 1, "biored_re": 1, "ddi": 1}

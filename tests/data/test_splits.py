@@ -77,3 +77,10 @@ def test_texts_that_share_a_long_sentence_are_one_document():
 def test_linked_ids_do_not_depend_on_the_order():
     texts = [f"This is the long sentence number {n % 3} of an abstract. And {n}." for n in range(7)]
     assert splits.link_documents(texts) == splits.link_documents(texts[::-1])[::-1]
+
+
+def test_a_fingerprint_ignores_case_spacing_and_punctuation_only():
+    texts = ("What is IT?", "what  is it", "(What) is\nit!!")
+    assert len({splits.fingerprint(text) for text in texts}) == 1
+    assert len({splits.fingerprint(text) for text in ("is it what", "what isit", "what is it 2", "was ist es")}) == 4
+    assert splits.fingerprint("2.5 mg") != splits.fingerprint("25 mg")

@@ -80,7 +80,7 @@ def test_the_shipped_registry_pins_each_file_once():
         assert ".." not in file
         assert len(entry.commit) == 40
         assert len(entry.sha256) == 64
-        assert entry.size > 0
+        assert entry.size > 0 or entry.file.endswith(".ann")  # AnatEM has texts without a mention
 
 
 def test_an_address_quotes_the_path():

@@ -23,14 +23,15 @@ def test_gold_in_top_score_out(name):
     lost = sum(e.lost for e in examples)
     for metric in metrics_for(card):
         if lost and ("f1" in metric.name or "recall" in metric.name):
-            assert 99 < found.values[metric.name] < 100
+            assert 95 < found.values[metric.name] < 100  # 4 % of the entities of Chia are discontinuous
         elif metric.name == "rouge2":  # a summary of one word has no bigram, and scores 0 in rouge-score
             one_word = sum(len(e.gold.text.split()) < 2 for e in examples)
             assert found.values[metric.name] == pytest.approx(100 * (1 - one_word / len(examples)))
         else:
             assert found.values[metric.name] == pytest.approx(100)
     assert found.unparseable == found.ungrounded == 0
-    assert found.headline == HEADLINES[card.type] == catalogue.get(name).headline
+    assert found.headline == catalogue.get(name).headline
+    assert found.headline in HEADLINES[card.type]
 
 
 @pytest.mark.parametrize("name", catalogue.names())

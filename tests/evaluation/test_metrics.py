@@ -1,5 +1,8 @@
 """Scores against independent implementations, gold in gives 100, and every count is a sum over examples."""
 
+import re
+import string
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +23,7 @@ RE = TaskCard("t", "re", "Find.", labels=LABELS)
 NLI = TaskCard("t", "nli", "Compare.", labels=("entailment", "neutral", "contradiction"))
 QA = TaskCard("t", "qa", "Answer.", labels=("yes", "no", "maybe"))
 SUMMARY = TaskCard("t", "summarization", "Summarise.")
+EXTRACT = TaskCard("t", "qa", "Answer.", extractive=True)
 UNREAD = Parsed(Answer(), unparseable=True)
 
 
@@ -42,6 +46,7 @@ GOLD = {
     "re": (RE, example(relations=(Relation("Drug", "a", "b"), Relation("Drug", "b", "a")))),
     "qa": (QA, example(choice=2)),
     "qa with options": (QA, example(choice=3, choices=("a", "b", "c", "d"))),
+    "extractive qa": (EXTRACT, Example("e", "d", "Fever of 39 C.", Answer(text="39 C"))),
     "summarization": (SUMMARY, Example("e", "d", "Long.", Answer(text="No acute disease today."))),
 }
 
@@ -65,6 +70,7 @@ def test_gold_in_gives_100_for_nli_with_every_label():
         (NER, ["strict_f1", "lenient_f1", "strict_precision", "strict_recall"]),
         (RE, ["strict_f1", "strict_precision", "strict_recall"]),
         (QA, ["accuracy"]),
+        (EXTRACT, ["token_f1", "exact_match"]),
         (NLI, ["macro_f1", "accuracy"]),
         (SUMMARY, ["rougeL", "rouge1", "rouge2"]),
     ],
@@ -206,6 +212,62 @@ def test_a_gold_choice_must_be_valid(card):
         score(card, [example()], [UNREAD])
 
 
+# Extracted answers
+
+PIECES = ["the", "The", "a", "An", "fever", "FEVER", "fevers", "39", "can", "theme", "\u2019s", "ß", "İ", *".,-'(%", " "]
+EXTRACTED = st.lists(st.sampled_from(PIECES), max_size=10).map("".join) | st.text(max_size=12)
+
+
+class SquadTokens:
+    """SQuAD's normalisation the long way round, for rouge-score, whose ROUGE-1 is then the F1 of token counts."""
+
+    def tokenize(self, text):
+        kept = "".join(char for char in text.lower() if not (char.isascii() and char in string.punctuation))
+        parts = re.split(r"(\W+)", kept)  # words at even places, what lies between them at odd ones
+        return "".join(" " if part in ("a", "an", "the") else part for part in parts).split()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(EXTRACTED, EXTRACTED), min_size=1, max_size=4))
+def test_extracted_answers_score_as_rouge_1_of_squads_tokens(pairs):
+    tokens = SquadTokens().tokenize
+    scorer = RougeScorer(["rouge1"], tokenizer=SquadTokens())
+    found = values(EXTRACT, pairs, "text")
+    empty = [not tokens(gold) and not tokens(predicted) for gold, predicted in pairs]  # equal for SQuAD 2, 0 for ROUGE
+    f1 = [scorer.score(*pair)["rouge1"].fmeasure + both for pair, both in zip(pairs, empty, strict=True)]
+    assert found["token_f1"] == pytest.approx(100 * np.mean(f1))
+    assert found["exact_match"] == pytest.approx(100 * np.mean([tokens(a) == tokens(b) for a, b in pairs]))
+    assert found["exact_match"] <= found["token_f1"] + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted", "exact", "f1"),
+    [  # what transformers 4.57's squad_metrics gives, too
+        ("The fever.", "a FEVER", 100, 100),
+        ("COVID-19", "covid 19", 0, 0),
+        ("fever fever chills", "fever", 0, 50),
+        ("high fever", "fever of 39", 0, 40),
+        ("the", "an", 100, 100),
+        ("the", "fever", 0, 0),
+        ("39 %", "39", 100, 100),
+        ("theme", "the me", 0, 0),
+        ("patient\u2019s", "patient's", 0, 0),
+    ],
+)
+def test_extracted_answers_are_normalised_as_in_squad(gold, predicted, exact, f1):
+    found = values(EXTRACT, [(gold, predicted)], "text")
+    assert found == {"exact_match": exact, "token_f1": pytest.approx(f1)}
+
+
+def test_an_extracted_answer_outside_the_text_is_scored_and_counted():
+    parsed = [Parsed(Answer(text="39 C")), Parsed(Answer(text="39 C"), ungrounded=1), UNREAD]
+    scored = score(EXTRACT, [example(text="39 C")] * 3, parsed)
+    assert scored.values["exact_match"] == pytest.approx(200 / 3)
+    assert scored.headline == "token_f1"
+    assert scored.ungrounded == 50
+    assert scored.unparseable == pytest.approx(100 / 3)
+
+
 # Summaries
 
 WORDS = st.lists(st.sampled_from(["the", "lung", "lungs", "is", "clear", "clearing", ".", "no"]), max_size=12)
@@ -250,7 +312,7 @@ def test_scoring_needs_one_output_for_each_example(n_examples, n_parsed):
 # Chance
 
 
-@pytest.mark.parametrize("kind", ["ner", "re"])
+@pytest.mark.parametrize("kind", ["ner", "re", "extractive qa"])
 def test_chance_of_items_is_zero(kind):
     card, gold = GOLD[kind]
     assert chance(card, [gold]) == 0

@@ -11,8 +11,9 @@ import pytest
 
 from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
-from mpdd.evaluation.results import METHODS, Row, results_table, write_results
+from mpdd.evaluation.curves import panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.report import summary, write_report
+from mpdd.evaluation.results import METHODS, Row, results_table, results_tables, write_results
 
 BACKBONE = {"backbone": "pythia-160m", "backbone_parameters": 162_322_944}
 TARGETS: dict[str, dict[str, Any]] = {
@@ -153,3 +154,255 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(run: Path) -> str:
     return (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_two_renders_are_the_same_bytes(run: Path, page: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "elsewhere")
+    assert write_report(copy) == copy / "report.html"
+    assert (copy / "report.html").read_text(encoding="utf-8") == page
+
+
+def test_writing_leaves_nothing_else(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names == {"results.json", "metrics.jsonl", "examples.json", "provenance.json", "report.html"}
+
+
+class Structure(HTMLParser):
+    """What a browser would see: balanced tags, unique ids, attributes and text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in ("meta", "path", "line", "rect", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("path", "line", "rect"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_is_well_formed_and_loads_nothing(page: str) -> None:
+    structure = Structure(page)
+    assert structure.open == []
+    ids = [value for _, name, value in structure.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    links = [value for _, name, value in structure.attributes if name in ("href", "src", "srcset", "xlink:href", "action")]
+    assert links and all(value in {f"#{i}" for i in ids} for value in links)
+    assert "http://" not in page and "https://" not in page and "@import" not in page
+    assert re.findall(r"url\((?!#)", page) == []
+    assert "<script" not in page
+
+
+def test_pictures_and_tables_are_accessible(page: str) -> None:
+    structure = Structure(page)
+    pictures = re.findall(r"<svg [^>]*>", page)
+    assert all("aria-label=" in picture or 'aria-hidden="true"' in picture for picture in pictures)
+    assert all(value in ("col", "row") for tag, name, value in structure.attributes if tag == "th" and name == "scope")
+    assert page.count("<th") - page.count("<thead") == sum(name == "scope" for _, name, _ in structure.attributes)
+
+
+def test_no_number_is_missing(page: str) -> None:
+    assert re.findall(r"\b(nan|inf|none|null|undefined)\b", re.sub(r"<pre>.*?</pre>|>none</text>", "", page), re.I) == []
+
+
+def test_markup_in_texts_does_not_survive(tmp_path: Path) -> None:
+    evil = "<script>alert('x')</script>\"><img src=x onerror=y>"
+    facts = {evil: TARGETS["ncbi_disease"]}
+    rows = [make_row("mpdd", target, f, "all", 0, 50.0, random.Random(0)) for target, f in facts.items()]
+    rows = [Row(**{**vars(row), "backbone": evil, "metric": evil}) for row in rows]
+    run = make_run(tmp_path / "run", rows, optional=False)
+    (run / "provenance.json").write_text(json.dumps({evil: {"deep": [evil]}, "data": evil}))
+    example = {"id": evil, "input": evil, "gold": evil, "predictions": {evil: evil}}
+    (run / "examples.json").write_text(json.dumps({evil: [example]}))
+    record = {"stage": "adapt", "run": evil, "method": evil, "task": evil, "loss": 1.0, "seed": evil}
+    (run / "metrics.jsonl").write_text("\n".join(json.dumps({**record, "step": step}) for step in (1, 2)))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "<script" not in page and "<img" not in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
+    assert not [name for _, name, _ in Structure(page).attributes if name.startswith("on")]
+
+
+def test_examples_keep_their_white_space(page: str) -> None:
+    assert "\n  two  spaces &amp; &lt;i&gt;tags&lt;/i&gt;</pre>" in page
+    assert page.count("same as gold") == 3
+
+
+def test_a_run_of_results_alone(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "run", optional=False)).read_text(encoding="utf-8")
+    assert all(f"({name})" in page for name in ("metrics.jsonl", "examples.json"))
+    assert "no provenance record (provenance.json)" in page
+    assert "Synthetic data" not in page
+
+
+def test_a_run_without_results(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="results.json does not exist"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[1]", "found list; wanted a JSON object")])
+@pytest.mark.parametrize("name", ["provenance.json", "examples.json"])
+def test_damaged_records(tmp_path: Path, name: str, text: str, message: str) -> None:
+    run = make_run(tmp_path / "run", make_rows(("mpdd",)), optional=False)
+    (run / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name} .*{message}"):
+        write_report(run)
+
+
+def test_synthetic_data_carry_a_banner(page: str) -> None:
+    assert "<strong>Synthetic data.</strong>" in page
+
+
+def test_one_method_on_one_target(tmp_path: Path) -> None:
+    rows = make_rows(("mpdd",), seeds=1)[:1]
+    page = write_report(make_run(tmp_path / "run", rows, optional=False)).read_text(encoding="utf-8")
+    assert "no other method was run" in page
+    assert ">Mean<" not in page and "<strong>59" not in page and "Mean score against size" not in page
+
+
+def test_an_untrained_method_alone(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "run", make_rows(("zero-shot",)), optional=False)).read_text(encoding="utf-8")
+    assert "No training" in page and "12 % unparsed".replace(" ", wording.SPACE, 1) in page
+
+
+def test_shots_and_backbones_have_sections(tmp_path: Path) -> None:
+    rows = make_rows(("mpdd", "prompt-tuning"), shots=(8, 32, "all"))
+    rows += [Row(**{**vars(row), "backbone": "other"}) for row in rows]
+    page = write_report(make_run(tmp_path / "run", rows, optional=False)).read_text(encoding="utf-8")
+    titles = re.findall(r"<h3>(.*? training examples?.*?)</h3>", page)
+    assert titles[:3] == ["other, all training examples", "other, 32 training examples", "other, 8 training examples"]
+    assert "Mean score against training examples, pythia-160m" in titles
+
+
+# The sentence
+
+
+def scored(*scores: tuple[str, float, float]) -> str:
+    facts = TARGETS["ncbi_disease"]
+    rows = []
+    for method, value, half in scores:
+        row = make_row(method, "ncbi_disease", facts, "all", 0, value, random.Random(0))
+        changes = {"value": value, "ci_low": value - half, "ci_high": value + half, "trainable_parameters": 10}
+        rows.append(Row(**{**vars(row), **changes, "trainable_fraction": 0.0005}))
+    return summary(results_table(rows)).replace(wording.SPACE, " ").replace("\u2060", "")
+
+
+def test_the_summary_claims_nothing_where_intervals_overlap() -> None:
+    sentence = scored(("mpdd", 60, 3), ("lora", 56, 2), ("spot", 50, 1))
+    assert sentence == (
+        "mpdd scores 60.0 (95 % interval 57.0–63.0) on ncbi_disease, training 10 parameters (0.050 % of the backbone); "
+        "lora, the best of the 2 other methods, scores 56.0 (54.0–58.0), and the intervals overlap, so this run does "
+        "not show which of the two is better."
+    )
+
+
+def test_the_summary_says_which_way_where_they_do_not() -> None:
+    assert scored(("mpdd", 60, 1), ("lora", 50, 1)).endswith(
+        "lora, the only other method, scores 50.0 (49.0–51.0), which is lower, and the intervals do not overlap."
+    )
+    assert "which is higher, and the intervals do not overlap" in scored(("mpdd", 60, 1), ("lora", 70, 1))
+
+
+def test_the_summary_of_other_runs() -> None:
+    assert scored(("lora", 60, 1), ("spot", 50, 1)).startswith("lora scores 60.0")
+    assert "inside that interval" in scored(("mpdd", 1, 1))
+    rows = make_rows(("mpdd", "lora"))
+    partial = [row for row in rows if (row.method == "mpdd") == (row.target == "chemprot")]
+    assert summary(results_table(partial)) == (
+        "2 methods were run on 4 targets, but none on all of them, so there is no common mean."
+    )
+    assert "significan" not in summary(results_table(rows))
+
+
+# Curves and pictures
+
+
+def test_metrics_are_read_in_spite_of_a_half_line(run: Path) -> None:
+    records, unread = read_metrics(run / "metrics.jsonl")
+    assert len(records) == len(make_metrics())
+    assert unread == 1
+
+
+def test_panels_of_the_stages(run: Path) -> None:
+    records, _ = read_metrics(run / "metrics.jsonl")
+    adapt = panels_by_task(records, "adapt")
+    assert [panel.title for panel in adapt] == sorted(TARGETS)
+    assert all(panel.dev for panel in adapt)
+    assert {curve.run for curve in adapt[0].best()} == {f"chemprot/{m} lr 0.3, seed 0" for m, c in COSTS.items() if c[1]}
+    parts = panels_by_part(records, "distil")
+    assert [panel.title for panel in parts] == ["total loss", "task loss", "KL to the teacher", "hidden states"]
+    assert max(len(curve.points) for panel in parts for curve in panel.curves) <= 120
+
+
+def test_losses_that_are_no_numbers_are_gaps() -> None:
+    record = {"stage": "adapt", "run": "r", "method": "mpdd", "task": "t"}
+    losses = [3.0, math.nan, math.inf, None, "x", 1.0]
+    records = [{**record, "step": step, "loss": loss} for step, loss in enumerate(losses)]
+    (panel,) = panels_by_task(records, "adapt")
+    assert panel.curves[0].points == ((0.0, 3.0), (5.0, 1.0))
+    assert not panel.dev
+    assert panels_by_task(records[1:2], "adapt") == ()
+
+
+def test_a_diverged_run_does_not_squeeze_the_others() -> None:
+    record = {"stage": "adapt", "method": "mpdd", "task": "t"}
+    good = [{**record, "run": "good", "step": step, "dev_loss": 2 - step / 10} for step in range(10)]
+    bad = [{**record, "run": "bad", "step": step, "dev_loss": 10.0 ** (3 * step + 2)} for step in range(10)]
+    (panel,) = panels_by_task(good + bad, "adapt")
+    picture = str(plots.curve_plot(panel, "t"))
+    assert max(map(len, re.findall(r"[-\d.]+", picture))) < 12
+    assert ">2</text>" in picture or ">1.5</text>" in picture
+
+
+def test_every_method_has_a_look_and_a_note_of_its_own() -> None:
+    assert set(plots.STYLES) == set(METHODS)
+    assert len({(look.family, look.shape) for look in plots.STYLES.values()}) == len(METHODS)
+    assert set(wording.METHOD_NOTES) == set(METHODS)
+
+
+def test_colours_are_defined_for_light_dark_and_print(page: str) -> None:
+    for family in {look.family for look in plots.STYLES.values()}:
+        assert page.count(f"--{family}: #") == 3
+
+
+def test_the_shots_picture_needs_two_amounts() -> None:
+    assert plots.shots_plot(results_tables(make_rows(("mpdd",)))) is None
+    assert plots.shots_plot(results_tables(make_rows(("mpdd",), shots=(8, "all")))) is not None
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (wording.percent(0.000052), "0.0052 %"),
+        (wording.percent(0), "0 %"),
+        (wording.percent(1), "100 %"),
+        (wording.percent(0.124), "12 %"),
+        (wording.size(900), "900 B"),
+        (wording.size(999_999), "1 MB"),
+        (wording.size(312_000), "312 kB"),
+        (wording.duration(0), "0 s"),
+        (wording.duration(0.2), "under 1 s"),
+        (wording.duration(89), "89 s"),
+        (wording.duration(395), "6.6 min"),
+        (wording.duration(360_000), "100 h"),
+        (wording.short(77_600), "77.6 K"),
+        (wording.short(999_900), "1 M"),
+        (wording.short(8.03e9), "8.03 B"),
+        (wording.parameters(413_796), "413,796"),
+        (wording.shots_name(1), "1 training example"),
+    ],
+)
+def test_numbers_with_units(shown: str, expected: str) -> None:
+    assert shown.replace(wording.SPACE, " ") == expected

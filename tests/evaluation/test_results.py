@@ -20,6 +20,7 @@ from mpdd.evaluation.results import (
     write_atomically,
     write_results,
 )
+from mpdd.evaluation.row import row_order
 
 REPOSITORY = Path(__file__).parents[2]
 PLAIN: dict[str, Any] = {
@@ -67,6 +68,13 @@ def test_the_file_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
 def test_the_headline_metric_comes_first(tmp_path: Path) -> None:
     write_results(tmp_path / "r.json", [row(metric="lenient_f1"), row()])
     assert [r.metric for r in read_results(tmp_path / "r.json")] == ["strict_f1", "lenient_f1"]
+
+
+def test_extractive_targets_have_a_headline_of_their_own() -> None:
+    span = {"target": "covidqa", "task_type": "qa", "chance": 0.0}
+    rows = [row(**span, metric=metric) for metric in ("exact_match", "token_f1")]
+    assert [r.metric for r in sorted(rows, key=row_order)] == ["token_f1", "exact_match"]
+    assert results_table(rows).columns[0].metric == "token_f1"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +162,9 @@ def test_the_schema_document_describes_every_field() -> None:
 def test_headlines_are_those_of_the_metrics() -> None:
     assert get_args(TaskType) == TASK_TYPES
     for kind in get_args(TaskType):
-        assert metrics_for(TaskCard(name="t", type=kind, instruction=""))[0].name == HEADLINES[kind]
+        forms = (False, True) if kind == "qa" else (False,)
+        cards = [TaskCard(name="t", type=kind, instruction="", extractive=form) for form in forms]
+        assert tuple(metrics_for(card)[0].name for card in cards) == HEADLINES[kind]
 
 
 # The table

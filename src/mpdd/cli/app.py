@@ -6,11 +6,14 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpdd.errors import InputError
+
+if TYPE_CHECKING:
+    from mpdd.config import Experiment
 
 app = typer.Typer(
     help="Many clinical language tasks from one frozen language model, one shared metaprompt, a few kilobytes a task.",
@@ -79,11 +82,11 @@ def check(experiment: Config, as_json: AsJson = False) -> None:
 @app.command()
 def run(experiment: Config, out: Out = None) -> None:
     """Run all stages; the same command resumes a run that was stopped."""
-    from mpdd import config, pipeline
+    from mpdd import pipeline
     from mpdd.cli.show import print_table
     from mpdd.progress import Reporter
 
-    read = config.read(experiment)
+    read = _read(experiment)
     folder = out or Path("runs") / read.name
     print_table(pipeline.run(read, folder, Reporter(), _command()))
     typer.echo(f"Report: {folder / 'report.html'}")
@@ -144,7 +147,7 @@ def predict(
 
 
 @app.command()
-def inspect(file: Annotated[Path, typer.Argument(help="A prompt file.")], as_json: AsJson = False) -> None:
+def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A prompt file.")], as_json: AsJson = False) -> None:
     """Say what a prompt file is, what it was made from and for which backbone."""
     from mpdd.cli.show import print_header
     from mpdd.prompts.store import load
@@ -176,10 +179,10 @@ def _options(
 
 
 def _stages(experiment: Path, out: Path | None, last: str) -> None:
-    from mpdd import config, pipeline
+    from mpdd import pipeline
     from mpdd.progress import Reporter
 
-    read = config.read(experiment)
+    read = _read(experiment)
     folder = out or Path("runs") / read.name
     opened = pipeline.Run.open(read, folder, Reporter(), _command())
     teachers = pipeline.teach_sources(opened)
@@ -188,6 +191,16 @@ def _stages(experiment: Path, out: Path | None, last: str) -> None:
     if last == "adapt":
         pipeline.compare_methods(opened, metaprompt, only=("mpdd", "mpdd-factors"))
     typer.echo(f"Prompts: {folder / 'prompts'}")
+
+
+def _read(experiment: Path) -> Experiment:
+    """Read an experiment whose tasks all exist, before anything is written for it."""
+    from mpdd import config
+    from mpdd.check import require_tasks
+
+    read = config.read(experiment)
+    require_tasks(read)
+    return read
 
 
 def _command() -> str:

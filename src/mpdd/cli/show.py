@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -16,7 +16,9 @@ from mpdd.data.task import SPLITS, Task
 from mpdd.errors import MpddError
 from mpdd.evaluation.row import Row
 from mpdd.evaluation.table import Cell, results_tables
-from mpdd.prompts.store import PromptFile
+
+if TYPE_CHECKING:
+    from mpdd.prompts.store import PromptFile
 
 
 def console() -> Console:
@@ -29,7 +31,8 @@ def print_table(rows: Sequence[Row]) -> None:
     """The results: methods by targets with 95 % intervals, the mean, and what each method trains and stores."""
     for table in results_tables(rows):
         size = f"{table.backbone_parameters / 1e6:.1f} M parameters"
-        grid = Grid(title=f"{table.backbone} ({size}), {table.shots} training examples a target", title_justify="left")
+        title = Text(f"{table.backbone} ({size}), {table.shots} training examples a target", style="italic")
+        grid = Grid(title=title, title_justify="left")
         grid.add_column("method")
         for column in table.columns:
             grid.add_column(f"{column.target}\n{column.metric}", justify="right")
@@ -92,13 +95,23 @@ def _answer_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{entity['start']:>6} {entity['end']:>6}  {entity['label']:<16} {entity['text']}"
     for relation in result.get("relations", ()):
         yield f"{relation['head']['text']}  {relation['label']}  {relation['tail']['text']}"
-    yield from (str(result[name]) for name in ("answer", "summary") if name in result)
+    yield from (_words(result[name]) for name in ("answer", "summary") if name in result)
     if result["unparseable"]:
         yield "(the model's output could not be read in full)"
-    if result["ungrounded"]:
+    if result["ungrounded"] and isinstance(result.get("answer"), Mapping):
+        yield "(these words are not in the text)"
+    elif result["ungrounded"]:
         yield f"({result['ungrounded']} named items are not in the text and were left out)"
     if result["cut_characters"]:
         yield f"({result['cut_characters']} characters at the end did not fit the context and were not read)"
+
+
+def _words(answer: Any) -> str:
+    """A choice or a summary as it is, an extracted answer with its place."""
+    if not isinstance(answer, Mapping):
+        return str(answer)
+    place = "" if answer["start"] is None else f"{answer['start']:>6} {answer['end']:>6}  "
+    return f"{place}{answer['text']}"
 
 
 def _task(task: Task, detailed: bool) -> dict[str, Any]:

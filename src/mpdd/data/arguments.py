@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Answer, Example, Relation
 
+Span = tuple[int, int, str]
+
 
 def fold(form: str) -> str:
     """Return a form with case and whitespace made equal, for comparisons."""
@@ -62,3 +64,27 @@ def relation_example(
     notes.count("repeated relations", given - lost - len(gold))
     answer = Answer(relations=tuple(sorted(gold)))
     return Example(name, document, text, answer, arguments=dict(arguments), lost=lost)
+
+
+def wording_example(
+    name: str,
+    document: str,
+    text: str,
+    pairs: Sequence[tuple[str, Span, Span]],
+    notes: Notes,
+    *,
+    directed: bool = True,
+) -> Example:
+    """Return an example of (label, head, tail) `pairs`, whose ends are (start, end, wording).
+
+    Ends with the same wording are one argument; its key is the place `start:end` of the first of them (with a number
+    if discontinuous ends of another wording reach from and to the same characters).
+    """
+    spans = sorted(span for _, *both in pairs for span in both)
+    keys: dict[str, str] = {}
+    for start, end, wording in spans:
+        place = f"{start}:{end}"
+        keys.setdefault(fold(wording), f"{place}#{len(keys)}" if place in keys.values() else place)
+    forms = surface_forms([(keys[fold(wording)], wording) for _, _, wording in spans])
+    relations = [(label, keys[fold(head[2])], keys[fold(tail[2])]) for label, head, tail in pairs]
+    return relation_example(name, document, text, relations, forms, notes, directed=directed)

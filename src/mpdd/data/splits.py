@@ -17,11 +17,17 @@ from mpdd.data.task import Example, Splits
 SEED = "open-31"
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _SHARED_CHARS = 40
+_WORD = re.compile(r"\w+")
 
 
 def digest(text: str) -> str:
     """Return the sha256 of `text` in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint(text: str) -> str:
+    """Return a short hash, the same for texts that differ only in case, spacing and punctuation."""
+    return digest(" ".join(_WORD.findall(text.casefold())))[:12]
 
 
 def order(documents: Iterable[str], seed: str = SEED) -> list[str]:

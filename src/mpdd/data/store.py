@@ -98,14 +98,14 @@ def fetch(files: Iterable[str], *, progress: bool = False) -> Path:
     """
     entries = [_entry(file) for file in files]
     mirror = mirror_root()
-    mirrored = [entry for entry in entries if mirror is not None and _in_mirror(mirror, entry)]
-    if mirror is not None and len(mirrored) == len(entries):
+    mirrored = {entry.file for entry in entries if mirror is not None and _in_mirror(mirror, entry)}
+    if mirror is not None and mirrored >= {entry.file for entry in entries}:
         return mirror
     root = data_root()
     for entry in entries:
         if _is_good(root / entry.file, entry):
             continue
-        if mirror is not None and entry in mirrored:
+        if mirror is not None and entry.file in mirrored:
             _copy(mirror / entry.file, root / entry.file)
         else:
             _download(entry, root, progress)

@@ -41,7 +41,8 @@ class Relation:
 class Answer:
     """A structured answer, gold or predicted; only the fields of the task's type are filled.
 
-    `choice` indexes `Example.choices` (QA) or `TaskCard.labels` (NLI).
+    `choice` indexes `Example.choices` (QA) or `TaskCard.labels` (NLI); `text` is a summary, or the words that
+    extractive QA takes from `Example.text`.
     """
 
     entities: tuple[Entity, ...] = ()
@@ -53,7 +54,8 @@ class Answer:
 @dataclass(frozen=True)
 class Parsed:
     """A model output read back: the answer, whether it could be read at all, and how many of its
-    items name something that is not in the text (counted, never invented)."""
+    items name something that is not in the text (counted, never invented). Such items are dropped, but an
+    extracted answer keeps its words, as they are what is scored."""
 
     answer: Answer
     unparseable: bool = False
@@ -68,7 +70,7 @@ class Example:
     (for example question, hypothesis). `choices` are the options of a QA item. `arguments` maps an
     argument key (a concept id or a mention id) to the surface forms by which a relation may name it, the
     canonical form first. `offset` is the position of `text` in its document; `lost` counts gold items
-    of the document that lie across a window's edge and so cannot be answered (they count as missed).
+    that cannot be answered (across a window's edge, a discontinuous entity) and so count as missed.
     """
 
     id: str
@@ -88,7 +90,8 @@ class TaskCard:
 
     `labels` are entity labels (NER), relation labels (RE) or the answer words (NLI, and QA with a fixed
     answer set). `text_field` names the text in the rendered input, e.g. "Text" or "Premise"; `fields` names the
-    further inputs that every example brings, e.g. "Question", in order.
+    further inputs that every example brings, e.g. "Question", in order. `extractive` marks QA whose answer is a
+    piece of the text.
     """
 
     name: str
@@ -98,6 +101,16 @@ class TaskCard:
     text_field: str = "Text"
     fields: tuple[str, ...] = ()
     max_answer_tokens: int = 64
+    extractive: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` where `extractive` is not true or false, or does not fit the type and the labels."""
+        if self.extractive not in (False, True) or (self.extractive and (self.type != "qa" or self.labels)):
+            raise InputError(
+                f"The task {self.name} cannot be extractive",
+                found=f"type {self.type!r}, {len(self.labels)} labels, extractive = {self.extractive!r}",
+                wanted="extractive = true only for type 'qa' without labels",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -14,7 +14,7 @@ from mpdd.evaluation.row import Row
 from mpdd.progress import Reporter
 
 BANNER = (
-    "SYNTHETIC NOTES: no public dataset could be reached, so every score below is on notes that mpdd made up. "
+    "SYNTHETIC NOTES: every score below is on notes that mpdd made up, not on a public dataset. "
     "They show that the method runs, not how well it works."
 )
 

@@ -7,6 +7,7 @@ and no prediction, say) its value is 0.
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class Scored:
 
     `counts` has the headline metric's vectors, one row for each example, and `documents` the document of each row.
     `unparseable` is the share of outputs that could not be read, `ungrounded` the share of predicted items that
-    name something outside the text; both are 0 to 100. Ungrounded items are not answers, so no metric counts them.
+    name something outside the text; both are 0 to 100. Ungrounded items are not answers, so no metric counts them,
+    except that extractive QA scores every answer by its words.
     """
 
     values: dict[str, float]
@@ -70,7 +72,7 @@ def score(card: TaskCard, examples: Sequence[Example], parsed: Sequence[Parsed])
         counts=tables[metrics[0].counts],
         documents=tuple(example.document for example in examples),
         unparseable=_percent(sum(output.unparseable for output in parsed), len(parsed)),
-        ungrounded=_ungrounded(parsed),
+        ungrounded=_ungrounded(card, parsed),
         n_examples=len(examples),
     )
 
@@ -79,9 +81,11 @@ def _table(card: TaskCard, examples: Sequence[Example], parsed: Sequence[Parsed]
     return np.stack([counts(card, example, output) for example, output in zip(examples, parsed, strict=True)])
 
 
-def _ungrounded(parsed: Sequence[Parsed]) -> float:
-    grounded = sum(len(output.answer.entities) + len(output.answer.relations) for output in parsed)
+def _ungrounded(card: TaskCard, parsed: Sequence[Parsed]) -> float:
     dropped = sum(output.ungrounded for output in parsed)
+    if card.extractive:
+        return _percent(dropped, sum(not output.unparseable for output in parsed))
+    grounded = sum(len(output.answer.entities) + len(output.answer.relations) for output in parsed)
     return _percent(dropped, grounded + dropped)
 
 
@@ -90,7 +94,9 @@ def _percent(part: float, whole: float) -> float:
 
 
 def metrics_for(card: TaskCard) -> tuple[Metric, ...]:
-    """Return the metrics of a task's type, the headline first."""
+    """Return the metrics of a task's type (extractive QA has its own), the headline first."""
+    if card.extractive:
+        return _EXTRACTIVE
     if card.type not in _METRICS:
         raise InputError(f"Task {card.name} has an unknown type", found=repr(card.type), wanted=sorted(_METRICS))
     return _METRICS[card.type]
@@ -179,6 +185,29 @@ def _macro_f1(counts: Counts) -> float:
     return float(np.mean([_f1(label) for label in counts.reshape(3, -1).T]))
 
 
+# Extracted answers: a vector is (the example's score from 0 to 1, 1).
+
+
+def _same_tokens(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
+    return np.array([_tokens(example.gold.text) == _tokens(parsed.answer.text), 1], dtype=np.float64)
+
+
+def _shared_tokens(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
+    gold, predicted = _tokens(example.gold.text), _tokens(parsed.answer.text)
+    shared = (Counter(gold) & Counter(predicted)).total()
+    f1 = 2 * shared / (len(gold) + len(predicted)) if gold or predicted else 1.0
+    return np.array([f1, 1], dtype=np.float64)
+
+
+def _tokens(text: str) -> list[str]:
+    """Words as SQuAD compares them: lower case, ASCII punctuation deleted, then articles left out."""
+    bare = text.lower().translate(_NO_PUNCTUATION)
+    return re.sub(r"\b(?:a|an|the)\b", " ", bare).split()
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
 # Summaries: a vector is (the example's ROUGE F1, 1).
 
 
@@ -211,18 +240,20 @@ _METRICS: dict[str, tuple[Metric, ...]] = {
     "summarization": tuple(Metric(name, partial(_rouge, name), _ratio) for name in ("rougeL", "rouge1", "rouge2")),
 }
 
+_EXTRACTIVE = (Metric("token_f1", _shared_tokens, _ratio), Metric("exact_match", _same_tokens, _ratio))
+
 
 def chance(card: TaskCard, examples: Sequence[Example]) -> float:
     """Return the headline value of an answer that needs no model.
 
     Always the same label, the best one for these examples (NLI, and QA with fixed answers); a random option (QA with
-    options); "none" (NER, RE); the lead, which is the text's first sentence (summarization).
+    options); "none" (NER, RE), or no answer (extractive QA); the lead, which is the text's first sentence (summarization).
     """
     if not examples:
         raise InputError(f"Task {card.name} has no chance level", found="no examples", wanted="one or more")
     if card.type == "nli":
         return max((_always(card, examples, choice) for choice in range(len(card.labels))), default=0.0)
-    if card.type == "qa":
+    if card.type == "qa" and not card.extractive:
         return _guess(card, examples)
     if card.type == "summarization":
         leads = [Parsed(Answer(text=_lead(example.text))) for example in examples]

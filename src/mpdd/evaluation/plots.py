@@ -112,13 +112,13 @@ def _score_row(method: str, cell: Cell, scale: Scale, y: float) -> Iterator[Mark
 
 # Mean score against the number of trainable parameters
 
-_COST_WIDTH, _COST_HEIGHT, _COST_LEFT, _COST_RIGHT, _COST_BOTTOM = 480.0, 310.0, 38.0, 345.0, 268.0
+_COST_WIDTH, _COST_HEIGHT, _COST_LEFT, _COST_RIGHT, _COST_BOTTOM = 404.0, 330.0, 34.0, 274.0, 288.0
 
 
 def cost_plot(table: Table) -> Markup | None:
-    """Draw the mean score against trainable parameters (log scale, with a place for none); `None` without means."""
+    """Draw the mean score against trainable parameters (log scale, with a place for none); `None` for one method."""
     points = [(line, line.mean) for line in table.lines if line.mean]
-    if not points:
+    if len(points) < 2:
         return None
     ends = [table.chance, *(mean.low for _, mean in points), *(mean.high for _, mean in points)]
     y = _padded(ends, _COST_BOTTOM, 12)
@@ -127,10 +127,9 @@ def cost_plot(table: Table) -> Markup | None:
     parts = [*_y_axis(y, _COST_LEFT, _COST_RIGHT), *_size_axis(x, decades, any(_free(line) for line, _ in points))]
     parts.append(svg.line((_COST_LEFT, y(table.chance)), (_COST_RIGHT, y(table.chance)), "chance"))
     parts.append(svg.text((_COST_RIGHT, y(table.chance) - 4), "chance", "end muted small"))
-    parts += [svg.line(places[m], (_COST_RIGHT + 12, label - 4), "leader") for m, label in _labels(places).items()]
+    parts += _leaders(places)
     for line, mean in points:
         parts.append(_cost_point(line, mean, places[line.method][0], y))
-    parts += [svg.text((_COST_RIGHT + 16, label), m, style(m).family) for m, label in _labels(places).items()]
     values = ", ".join(f"{line.method} {_with_interval(mean)} at {line.trainable_parameters}" for line, mean in points)
     return svg.figure(parts, (_COST_WIDTH, _COST_HEIGHT), f"Mean score against trainable parameters: {values}")
 
@@ -140,14 +139,14 @@ def _free(line: Line) -> bool:
 
 
 def _exponent(line: Line, decades: range) -> float:
-    return decades.start - 0.8 if _free(line) else math.log10(line.trainable_parameters)
+    return decades.start - 1 if _free(line) else math.log10(line.trainable_parameters)
 
 
 def _sizes(parameters: Sequence[int]) -> tuple[Scale, range]:
     """Return the scale of exponents of ten, and the decades it shows."""
     exponents = [math.log10(count) for count in parameters if count] or [0.0]
     low, high = math.floor(min(exponents)), math.ceil(max(exponents))
-    left = low - 1.1 if 0 in parameters else low - 0.1
+    left = low - 1.5 if 0 in parameters else low - 0.1
     return Scale(left, max(high, low + 1) + 0.1, _COST_LEFT, _COST_RIGHT), range(low, max(high, low + 1) + 1)
 
 
@@ -160,10 +159,10 @@ def _y_axis(scale: Scale, left: float, right: float) -> Iterator[Markup]:
 
 def _size_axis(scale: Scale, decades: range, free: bool) -> Iterator[Markup]:
     yield svg.line((_COST_LEFT, _COST_BOTTOM), (_COST_RIGHT, _COST_BOTTOM), "axis")
-    labels = {float(decade): wording.short(10.0**decade) for decade in decades}
+    labels = {float(decade): wording.short(10.0**decade) for decade in decades[:: math.ceil(len(decades) / 5)]}
     if free:
-        labels[decades.start - 0.8] = "none"
-        yield svg.line((scale(decades.start - 0.4), 12), (scale(decades.start - 0.4), _COST_BOTTOM), "grid")
+        labels[decades.start - 1] = "none"
+        yield svg.line((scale(decades.start - 0.5), 12), (scale(decades.start - 0.5), _COST_BOTTOM), "grid")
     for exponent, label in labels.items():
         yield svg.line((scale(exponent), _COST_BOTTOM), (scale(exponent), _COST_BOTTOM + 4), "axis")
         yield svg.text((scale(exponent), _COST_BOTTOM + 18), label, "middle muted")
@@ -175,6 +174,13 @@ def _cost_point(line: Line, mean: Cell, x: float, y: Scale) -> Markup:
     title = f"{line.method}: {_with_interval(mean)} with {wording.whole(line.trainable_parameters)} parameters"
     interval = svg.line((x, y(mean.low)), (x, y(mean.high)), "interval")
     return svg.group([interval, svg.mark(style(line.method).shape, (x, y(mean.value)), title)], style(line.method).family)
+
+
+def _leaders(places: dict[str, tuple[float, float]]) -> Iterator[Markup]:
+    """Name the points in a column on the right, each tied to its point."""
+    for method, height in _labels(places).items():
+        tie = svg.line(places[method], (_COST_RIGHT + 10, height - 4), "leader")
+        yield svg.group([tie, svg.text((_COST_RIGHT + 14, height), method)], style(method).family)
 
 
 def _labels(places: dict[str, tuple[float, float]], gap: float = 15.0) -> dict[str, float]:
@@ -195,12 +201,16 @@ _CURVE_WIDTH, _CURVE_HEIGHT, _CURVE_LEFT, _CURVE_BOTTOM = 300.0, 180.0, 40.0, 14
 
 
 def curve_plot(panel: Panel, identity: str) -> Markup:
-    """Draw a panel's curves, the best run of each method strong and in the frame; `identity` is unique on the page."""
+    """Draw a panel's curves, the best run of each method strong; `identity` is unique on the page.
+
+    The frame holds the best runs, of dev losses only what follows the first tenth of the steps.
+    """
     best = panel.best()
     steps = [step for curve in panel.curves for step, _ in curve.points]
-    losses = [loss for curve in best for _, loss in curve.points]
+    settled = min(steps) + 0.1 * (max(steps) - min(steps)) if panel.dev else min(steps)
+    losses = [loss for curve in best for step, loss in curve.points if step >= settled or len(curve.points) == 1]
     x = _padded(steps, _CURVE_LEFT, _CURVE_WIDTH - 6, 0.02)
-    y = _padded(losses, _CURVE_BOTTOM, 8)
+    y = _padded(losses or [curve.lowest for curve in best], _CURVE_BOTTOM, 8)
     curves = [_curve(curve, x, y, "curve faint") for curve in panel.curves if curve not in best]
     curves += [_curve(curve, x, y, "curve") for curve in best]
     box = (_CURVE_LEFT, 4.0, _CURVE_WIDTH - _CURVE_LEFT, _CURVE_BOTTOM - 4)
@@ -257,8 +267,7 @@ def shots_plot(tables: Sequence[Table]) -> Markup | None:
     last = {method: (x(points[-1][0]), y(points[-1][1].value)) for method, points in drawn.items()}
     parts = [*_y_axis(y, _COST_LEFT, _COST_RIGHT), *_shots_axis(x, ordered)]
     parts += [_shots_line(method, points, x, y) for method, points in drawn.items()]
-    parts += [svg.line(last[m], (_COST_RIGHT + 12, label - 4), "leader") for m, label in _labels(last).items()]
-    parts += [svg.text((_COST_RIGHT + 16, label), m, style(m).family) for m, label in _labels(last).items()]
+    parts += _leaders(last)
     texts = "; ".join(f"{m} {', '.join(wording.score(mean.value) for _, mean in p)}" for m, p in drawn.items())
     return svg.figure(parts, (_COST_WIDTH, _COST_HEIGHT), f"Mean score against training examples: {texts}")
 

@@ -156,12 +156,11 @@ def _size(line: Line) -> str:
 
 def _against(lead: Line, other: Line, count: int) -> str:
     mine, its = _mean(lead), _mean(other)
-    rank = f"the best of the {count} other methods, " if count > 1 else "the only other method, "
-    name = f"{other.method}, {rank}scores {wording.score(its.value)} ({wording.interval(its.low, its.high)})"
+    rank = f"the best of the {count} other methods" if count > 1 else "the only other method"
+    name = f"{other.method}, {rank}, scores {wording.score(its.value)} ({wording.interval(its.low, its.high)})"
     if mine.low <= its.high and its.low <= mine.high:
         return f"{name}, and the intervals overlap, so this run does not show which of the two is better"
-    side = "below" if its.value < mine.value else "above"
-    return f"{name}, which is {side} it by more than the intervals explain"
+    return f"{name}, which is {'lower' if its.value < mine.value else 'higher'}, and the intervals do not overlap"
 
 
 def _against_chance(lead: Line, chance: float) -> str:
@@ -198,7 +197,8 @@ def _curves(path: Path) -> dict[str, Any]:
 
 
 _ADAPT_NOTE = (
-    "Strong: each method's run with the lowest loss. Faint: its other trials and seeds; those far above leave the frame."
+    "Strong: each method's run with the lowest loss. Faint: its other trials and seeds. What lies far above, as in the "
+    "first steps, leaves the frame."
 )
 _DISTIL_NOTE = "Each part of the loss by itself, on its own scale."
 _TEACH_NOTE = "Loss of each source task's own soft prompt."

@@ -106,7 +106,7 @@ def _column(rows: Sequence[Row]) -> Column:
     """Describe a target by its headline metric, or the first there is."""
     first = rows[0]
     metrics = _distinct(rows, "metric")
-    metric = HEADLINES[first.task_type] if HEADLINES[first.task_type] in metrics else min(metrics)
+    metric = next((name for name in HEADLINES[first.task_type] if name in metrics), min(metrics))
     measured = [row for row in rows if row.metric == metric]
     examples = max(row.n_examples for row in measured)
     return Column(first.target, first.task_type, metric, examples, measured[0].chance)

@@ -11,6 +11,8 @@ METRIC_NAMES = {
     "strict_f1": "strict F1",
     "lenient_f1": "lenient F1",
     "accuracy": "accuracy",
+    "token_f1": "token F1",
+    "exact_match": "exact match",
     "macro_f1": "macro F1",
     "rougeL": "ROUGE-L",
 }
@@ -19,6 +21,9 @@ METRIC_NOTES = {
     "arguments; precision and recall weigh the same.",
     "lenient_f1": "An entity counts if its label is right and it overlaps one in the gold answer.",
     "accuracy": "Percentage of questions answered as in the gold answer.",
+    "token_f1": "Words shared with the gold answer, precision and recall weighing the same; case, punctuation and articles "
+    "do not matter.",
+    "exact_match": "Percentage of answers that are the gold answer but for case, punctuation and articles.",
     "macro_f1": "F1 of each label, averaged with every label counting the same, however rare.",
     "rougeL": "Longest common run of words in order, against the reference summary. It measures wording, not whether a "
     "statement is true.",
@@ -51,13 +56,18 @@ def score(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Write the ends of an interval."""
-    return f"{score(low)}\u2013{score(high)}"
+    """Write the ends of an interval; a line does not break inside it."""
+    return f"{score(low)}\u2060\u2013\u2060{score(high)}"
 
 
 def whole(value: float) -> str:
     """Write a count with thousands marked."""
     return f"{round(value):,}"
+
+
+def parameters(value: int) -> str:
+    """Write a number of parameters, in full while it is easy to read."""
+    return whole(value) if value < 10_000_000 else short(value)
 
 
 def short(value: float) -> str:

@@ -72,7 +72,11 @@ def read_bytes(path: Path) -> bytes:
 
 def read_text(path: Path) -> str:
     """Return a UTF-8 file's text, line ends as they are; raise `InputError` as `read_bytes` does, or if not UTF-8."""
-    content = read_bytes(path)
+    return decode(path, read_bytes(path))
+
+
+def decode(path: Path, content: bytes) -> str:
+    """Return a file's content as text; raise `InputError` naming the line that is not UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Reads tables of separated values with a header line: CSV with quoted cells, TSV with or without quoting."""
+"""Reads tables of separated values, mostly with a header line: CSV with quoted cells, TSV with or without quoting."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ def read(
     notes: Notes,
     *,
     optional: Sequence[str] = (),
+    header: Sequence[str] = (),
     delimiter: str = ",",
     quoting: bool = True,
 ) -> list[Record]:
     """Return the rows; cells of `columns` must be filled, those of `optional` may be blank, others are ignored.
 
+    `header` names the columns of a file that does not do so itself in its first line.
     Rows with too few or too many cells, or with a quote that is never closed, are noted as bad. A row's line is
     the one where it ends. Raise `InputError` if the header lacks a column, or as `read_text` does.
     """
     rows = _rows(path, notes, delimiter, quoting)
-    _, header = next(rows, ("", []))
-    check_columns(path, header, (*columns, *optional))
+    if not header:
+        _, header = next(rows, ("", []))
+        check_columns(path, header, (*columns, *optional))
     records = []
     for where, row in rows:
         if len(row) != len(header):

@@ -1,29 +1,45 @@
-"""Reads a file that is one JSON object, and walks the records inside it."""
+"""Reads a file that is one JSON object or array, and walks the records inside it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mpdd.data.readers.base import Notes, Record, complete, read_text, usable
+from mpdd.data.readers.base import Notes, Record, complete, decode, read_bytes, usable
 from mpdd.errors import InputError
+
+Kind = TypeVar("Kind")
 
 
 def load(path: Path) -> dict[str, Any]:
     """Return the file's object; raise `InputError` naming the line where the JSON breaks off or goes wrong."""
+    return parse(path, read_bytes(path))
+
+
+def load_list(path: Path) -> list[Any]:
+    """Return the items of a file that is one JSON array; raise `InputError` as `load` does."""
+    return _parse(path, read_bytes(path), list, "one JSON array")
+
+
+def parse(path: Path, content: bytes) -> dict[str, Any]:
+    """Return the object that a file's content is, say of one in an archive; raise `InputError` as `load` does."""
+    return _parse(path, content, dict, "one JSON object")
+
+
+def _parse(path: Path, raw: bytes, kind: type[Kind], wanted: str) -> Kind:
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(decode(path, raw))
     except json.JSONDecodeError as error:
         raise InputError(
             f"The file {path} is not valid JSON",
             found=f"an error on line {error.lineno}, column {error.colno}",
-            wanted="one JSON object",
+            wanted=wanted,
             next_step="Fetch it again if it was cut short.",
         ) from None
-    if not isinstance(content, dict):
-        raise InputError(f"The file {path}", found=f"a JSON {type(content).__name__}", wanted="one JSON object")
+    if not isinstance(content, kind):
+        raise InputError(f"The file {path}", found=f"a JSON {type(content).__name__}", wanted=wanted)
     return content
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.data import splits
-from mpdd.data.arguments import fold, relation_example, surface_forms
+from mpdd.data.arguments import Span, wording_example
 from mpdd.data.readers import jsonlines
 from mpdd.data.readers.base import Notes, Record, build
 from mpdd.data.task import Example, Splits, Task, TaskCard
@@ -17,7 +17,6 @@ from mpdd.data.task import Example, Splits, Task, TaskCard
 FILES = tuple(f"phee/data/json/{part}.json" for part in ("train", "dev", "test"))
 FIELDS = {"id": str, "context": str, "annotations": list}
 LABELS = {"Adverse_event": "adverse effect", "Potential_therapeutic_event": "potential therapeutic effect"}
-Span = tuple[int, int, str]
 
 
 def spans(argument: dict[str, Any], text: str, notes: Notes) -> list[Span]:
@@ -41,13 +40,8 @@ def example(record: Record, notes: Notes) -> Example:
         sides = [spans(event[side], text, notes) if side in event else [] for side in ("Treatment", "Effect")]
         notes.count("events without a treatment or an effect", int(not all(sides)))
         pairs += [(LABELS[event["event_type"]], head, tail) for head, tail in product(*sides)]
-    keys: dict[str, str] = {}
-    for start, end, form in sorted(span for _, *both in pairs for span in both):
-        keys.setdefault(fold(form), f"{start}:{end}")
-    forms = surface_forms([(keys[fold(form)], form) for _, _, form in sorted(s for _, *both in pairs for s in both)])
-    relations = [(label, keys[fold(head[2])], keys[fold(tail[2])]) for label, head, tail in pairs]
     name = f"pmid:{record['id']}"
-    return relation_example(name, name.split("_")[0], text, relations, forms, notes)
+    return wording_example(name, name.split("_")[0], text, pairs, notes)
 
 
 def load(root: Path) -> Splits:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mpdd.data.task import Answer, Example, Parsed, TaskCard
-from mpdd.data.types import choice, ner, relation, summary
+from mpdd.data.types import choice, extract, ner, relation, summary
 from mpdd.errors import InputError
 
 __all__ = ["candidates", "parse", "render_input", "render_target", "target_of"]
@@ -26,6 +26,7 @@ class _Notation:
 
 
 _CHOICE = _Notation(choice.target, choice.parse, choice.candidates)
+_EXTRACT = _Notation(extract.target, extract.parse)
 _NOTATIONS = {
     "ner": _Notation(ner.target, ner.parse),
     "re": _Notation(relation.target, relation.parse),
@@ -38,7 +39,7 @@ _NOTATIONS = {
 def _notation(card: TaskCard) -> _Notation:
     if card.type not in _NOTATIONS:
         raise InputError(f"Task {card.name} has an unknown type", found=repr(card.type), wanted=sorted(_NOTATIONS))
-    return _NOTATIONS[card.type]
+    return _EXTRACT if card.extractive else _NOTATIONS[card.type]
 
 
 def render_input(card: TaskCard, example: Example) -> str:

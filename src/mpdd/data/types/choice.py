@@ -1,6 +1,6 @@
 """A choice as text: the words of the option or label that is chosen, or the option's letter where words are unclear.
 
-Serves question answering (with options, or with the card's fixed answers) and language inference.
+Serves question answering (with options, or with the card's fixed answers; extraction is in `extract`) and inference.
 """
 
 from __future__ import annotations

@@ -1,0 +1,54 @@
+"""Reads the files that a folder, a zip or a tar holds; nothing is unpacked onto the disk."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from mpdd.errors import InputError
+
+_BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+
+
+def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the contents of the files with one of `suffixes`, by their path inside, sorted.
+
+    Hidden files, and those that macOS adds to an archive, are passed over. Raise `InputError` if `path` is missing,
+    holds no such file, or is an archive that is damaged, cut short or locked.
+    """
+    if not path.exists():
+        raise InputError(f"{path} is not there", wanted="a folder, a zip or a tar")
+    try:
+        found = {name: content for name, content in sorted(_members(path, suffixes))}
+    except _BROKEN as error:
+        raise InputError(
+            f"{path} cannot be read", found=type(error).__name__, wanted="a folder, or a whole zip or tar without a password"
+        ) from None
+    if not found:
+        raise InputError(f"{path} holds no file that ends in {' or '.join(suffixes)}", found=0, wanted="at least one")
+    return found
+
+
+def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    if path.is_dir():
+        for file in path.rglob("*"):
+            name = file.relative_to(path).as_posix()
+            if _is_wanted(name, suffixes) and file.is_file():
+                yield name, file.read_bytes()
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield from ((name, archive.read(name)) for name in archive.namelist() if _is_wanted(name, suffixes))
+    else:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isfile() and _is_wanted(member.name, suffixes) else None
+                if content is not None:
+                    yield member.name, content.read()
+
+
+def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:
+    parts = PurePosixPath(name).parts
+    return name.endswith(suffixes) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)

@@ -1,0 +1,225 @@
+"""What the commands print: help at once, tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import tomli_w
+
+from mpdd import __version__
+from mpdd.data import catalogue
+from mpdd.evaluation.results import Row, write_results
+from mpdd.prompts.store import load
+from tests.cli.conftest import LENGTH, SECRET
+
+COMMANDS = {
+    "demo": "Run the whole method, small, in minutes on two cores",
+    "tasks": "List the catalogue",
+    "data": "The data store.",
+    "data get": "Fetch and verify the files of tasks",
+    "check": "Validate an experiment and print what follows from it; run nothing.",
+    "run": "Run all stages; the same command resumes a run that was stopped.",
+    "teach": "Stage 1 alone",
+    "distil": "Stages 1 and 2",
+    "adapt": "Stages 1 to 3 for our own method alone",
+    "compare": "All methods of the experiment on every target, with the report.",
+    "predict": "Answer notes (txt, jsonl, csv, parquet) with one or more prompt files",
+    "inspect": "Say what a prompt file is",
+    "report": "Make report.html anew from results.json.",
+}
+SPY = """
+import sys, atexit
+atexit.register(lambda: sys.stderr.write(" ".join(sorted({name.split(".")[0] for name in sys.modules}))))
+from mpdd.cli import main
+main()
+"""
+
+
+def in_a_process(*arguments):
+    """The output of `mpdd`, how many seconds it took, and the packages that it imported."""
+    began = time.perf_counter()
+    command = [sys.executable, "-c", SPY, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return ran.stdout, time.perf_counter() - began, set(ran.stderr.split())
+
+
+def answer(mpdd, *arguments):
+    ran = mpdd(*arguments)
+    assert (ran.code, ran.err) == (0, "")
+    return ran.out
+
+
+# Help
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"], ["predict", "--help"], ["tasks"]])
+def test_what_needs_no_model_imports_none_and_is_quick(arguments):
+    out, seconds, imported = in_a_process(*arguments)
+    assert out
+    assert {"mpdd", "typer"} <= imported
+    assert not {"torch", "transformers", "numpy"} & imported - ({"numpy"} if arguments == ["tasks"] else set())
+    assert seconds < 3
+
+
+def test_the_version_is_the_package_s(mpdd):
+    assert answer(mpdd, "--version") == f"mpdd {__version__}\n"
+
+
+@pytest.mark.parametrize(("command", "purpose"), COMMANDS.items())
+def test_every_command_has_help_that_says_what_it_does(mpdd, command, purpose):
+    said = " ".join(answer(mpdd, *command.split(), "--help").split())
+    assert said.startswith(f"Usage: mpdd {command} ")
+    assert purpose in said
+
+
+def test_help_lists_every_command_and_no_other(mpdd):
+    listed = [line.split()[1] for line in answer(mpdd, "--help").split("Commands")[1].splitlines() if line[2:3].isalpha()]
+    assert listed == [command for command in COMMANDS if " " not in command and command != "data"] + ["data"]
+
+
+# The catalogue
+
+
+def test_tasks_lists_the_whole_catalogue(mpdd):
+    out = answer(mpdd, "tasks")
+    assert len(out.splitlines()) == len(catalogue.names()) + 1
+    assert [line.split()[0] for line in out.splitlines()[1:]] == list(catalogue.names())
+
+
+def test_tasks_as_json_gives_the_same(mpdd):
+    listed = json.loads(answer(mpdd, "tasks", "--json"))
+    assert [task["name"] for task in listed] == list(catalogue.names())
+    assert all(set(task) == {"name", "role", "type", "headline", "licence", "data"} for task in listed)
+    assert {task["role"] for task in listed} == {"source", "target"}
+
+
+def test_one_task_in_detail_without_its_data(mpdd, monkeypatch, tmp_path):
+    monkeypatch.setenv("MPDD_DATA", str(tmp_path))
+    monkeypatch.delenv("MPDD_MIRROR", raising=False)
+    (task,) = json.loads(answer(mpdd, "tasks", "ncbi_disease", "--json"))
+    assert (task["name"], task["type"], task["labels"], task["data"]) == ("ncbi_disease", "ner", ["Disease"], "missing")
+    assert task["examples"] == "unknown until `mpdd data get ncbi_disease`"
+    assert list(tmp_path.iterdir()) == []
+    out = answer(mpdd, "tasks", "ncbi_disease")
+    assert all(word in out for word in ("ncbi_disease", task["instruction"], task["licence"], "`mpdd data get ncbi_disease`"))
+
+
+# Experiments
+
+
+def test_check_derives_its_numbers_by_arithmetic_and_writes_nothing(mpdd, place, tiny_folder, tiny):
+    values = {
+        "name": "small",
+        "backbone": str(tiny_folder),
+        "sources": ["bc5cdr_ner", "scifact", "medqa"],
+        "targets": ["rqe", "phee"],
+        "methods": ["zero-shot", "prompt-tuning", "mpdd"],
+        "seeds": [0, 1],
+        "shots": [8, 16, "all"],
+        "prompt": {"length": 5, "rank": 2},
+        "teach": {"steps": 7, "batch_size": 2, "lrs": [0.1, 0.2]},
+        "distil": {"steps": 11, "batch_size": 3},
+        "adapt": {"steps": 13, "batch_size": 4, "prompt_tuning": [0.1], "mpdd": [0.1], "lora": [0.1]},
+    }
+    (place / "a.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+    before = sorted(place.rglob("*"))
+    facts = json.loads(answer(mpdd, "check", "a.toml", "--json"))
+    assert sorted(place.rglob("*")) == before
+    factors = 2 * (5 + 32)
+    trained = {name: part["parameters"] for name, part in facts["trainable"].items()}
+    assert trained == {
+        "prompt-tuning": 5 * 32,
+        "mpdd": 5 * 32 + factors,
+        "mpdd-factors": factors,
+        "metaprompt (all sources)": 5 * 32 + 3 * factors,
+    }
+    assert facts["backbone"]["parameters"] == sum(p.numel() for p in tiny.model.parameters())
+    assert facts["trainable"]["mpdd"]["percent"] == pytest.approx(100 * trained["mpdd"] / tiny.parameters, abs=1e-5)
+    assert facts["trainable"]["mpdd"]["bytes_fp32"] == 4 * trained["mpdd"]
+    cells = 2 * 3 * 2 * 2  # targets, shots, seeds, trained methods
+    assert facts["steps"] == {"teach": 3 * 2 * 7, "distil": 11, "adapt": cells * 13}
+    assert facts["examples_trained_on"] == 3 * 2 * 7 * 2 + 11 * 3 + cells * 13 * 4
+    assert facts["cells"] == cells + 2
+    assert facts["context_left_for_text"] == 256 - 5
+
+    out = answer(mpdd, "check", "a.toml")
+    assert "mpdd-factors" in out and facts["backbone"]["fingerprint"] in out
+
+
+# Prompt files
+
+
+def test_inspect_says_what_a_prompt_file_is(mpdd, place, tiny):
+    header = json.loads(answer(mpdd, "inspect", "says.safetensors", "--json"))
+    assert (header["kind"], header["length"], header["width"]) == ("soft", LENGTH, tiny.width)
+    assert (header["backbone"], header["fingerprint"]) == (tiny.name, tiny.fingerprint)
+    assert header["card"]["labels"] == ["yes", "no"]
+    assert header["tensors"] == {"rows": [LENGTH, tiny.width]}
+    assert header["stored_bytes"] == (place / "says.safetensors").stat().st_size
+    assert header["digest"] == load(place / "says.safetensors").header.digest
+
+    out = answer(mpdd, "inspect", "says.safetensors")
+    assert all(word in out for word in ("says.safetensors", tiny.fingerprint, header["digest"], "Does the text say so?"))
+
+
+def test_inspect_shows_a_metaprompt_s_tasks_and_shapes(mpdd, place, tiny):
+    header = json.loads(answer(mpdd, "inspect", "meta.safetensors", "--json"))
+    assert (header["kind"], header["tasks"], header["rank"], header["card"]) == ("meta", ["a", "b"], 1, None)
+    assert header["tensors"] == {"shared": [LENGTH, tiny.width], "u": [2, 1, LENGTH], "v": [2, 1, tiny.width]}
+
+
+# Answers
+
+
+def test_one_note_and_one_prompt_give_one_json_object(mpdd, place):
+    result = json.loads(answer(mpdd, "predict", "short.safetensors", "note.txt", "--json"))
+    assert (result["id"], result["task"], result["cut_characters"]) == ("note", "short", 0)
+    assert isinstance(result["summary"], str)
+
+
+def test_many_notes_and_prompts_give_a_json_list_in_order(mpdd, place):
+    rows = [{"id": name, "text": f"{name} 💊 fever\r\n", "Hypothesis": "fever"} for name in ("é", "b")]
+    (place / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    prompts = ["says.safetensors", "drugs.safetensors"]
+    results = json.loads(answer(mpdd, "predict", *prompts, "a.jsonl", "--json"))
+    assert [(r["id"], r["task"]) for r in results] == [("é", "says"), ("é", "drugs"), ("b", "says"), ("b", "drugs")]
+    assert all(r["answer"] in ("yes", "no") for r in results[::2])
+
+    assert answer(mpdd, "predict", *prompts, "a.jsonl", "--output", "out/answers.jsonl") == ""
+    lines = (place / "out" / "answers.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == results
+    assert [path.name for path in (place / "out").iterdir()] == ["answers.jsonl"]
+
+    out = answer(mpdd, "predict", *prompts, "a.jsonl")
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == [f"{r['id']}  {r['task']}" for r in results]
+
+
+def test_a_note_is_printed_nowhere_but_in_answers(mpdd, place):
+    """The tiny model's words are random: what a note says can only come through a span or a log."""
+    ran = mpdd("predict", "says.safetensors", "drugs.safetensors", "note.txt")
+    assert ran.code == 2 and SECRET not in ran.out + ran.err
+    ran = mpdd("predict", "short.safetensors", "note.txt", "--output", "a.jsonl")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+# Reports
+
+
+def test_report_makes_the_page_anew_from_the_results_alone(mpdd, place):
+    row = Row(
+        method="mpdd", backbone="tiny", backbone_parameters=1000, target="rqe", task_type="nli", shots=8, seed=0,
+        metric="macro_f1", value=61.5, ci_low=50.0, ci_high=70.0, n_examples=9, chance=33.3, unparseable=0.0,
+        trainable_parameters=10, trainable_fraction=0.01, stored_bytes=40, train_examples_seen=8, train_seconds=1.0,
+        tuning_trials=1,
+    )  # fmt: skip
+    (place / "old").mkdir()
+    write_results(place / "old" / "results.json", [row])
+    assert answer(mpdd, "report", "old") == "Report: old/report.html\n"
+    first = (place / "old" / "report.html").read_bytes()
+    assert b"61.5" in first
+    answer(mpdd, "report", "old")
+    assert (place / "old" / "report.html").read_bytes() == first

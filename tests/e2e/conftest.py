@@ -1,0 +1,90 @@
+"""A small experiment on real data with a tiny random backbone, run by the real program in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from tests.conftest import make_model
+
+MIRROR = Path(os.environ.get("MPDD_MIRROR") or Path(__file__).resolve().parents[3] / "shared" / "data")
+RATES = {"prompt_tuning": [0.02], "mpdd": [0.02], "lora": [0.002]}
+EXPERIMENT = {
+    "name": "small",
+    "sources": ["bc5cdr_ner", "scifact", "medqa"],
+    "targets": ["ncbi_disease", "rqe", "meqsum"],
+    "methods": ["zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd", "mpdd-no-teachers"],
+    "shots": [8],
+    "limits": {"train": 12, "dev": 4, "test": 4},
+    "prompt": {"length": 4, "rank": 2},
+    "teach": {"steps": 4, "batch_size": 2, "every": 1, "lrs": [0.02, 0.1]},
+    "distil": {"steps": 6, "batch_size": 4, "every": 1},
+    "adapt": {"steps": 4, "batch_size": 2, "every": 2, **RATES},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """An experiment file with its backbone, and how to run `mpdd` on it."""
+
+    folder: Path
+
+    @property
+    def backbone(self) -> Path:
+        return self.folder / "backbone"
+
+    @property
+    def experiment(self) -> Path:
+        return self.folder / "small.toml"
+
+    def start(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start `mpdd`; one thread makes it quick beside others, and the same sums come out the same."""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "MPDD_MIRROR": str(MIRROR)}
+        command = [sys.executable, "-m", "mpdd", *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **pipes)
+
+    def run(self, *arguments: object) -> tuple[str, str]:
+        """Run `mpdd` to its good end and return what it printed."""
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        return out, err
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> World:
+    if not MIRROR.is_dir():
+        pytest.skip("no real data: ../shared/data is absent and MPDD_MIRROR is not set")
+    made = World(tmp_path_factory.mktemp("world"))
+    make_model(made.backbone, seed=0, context=768)
+    made.experiment.write_text(tomli_w.dumps(EXPERIMENT | {"backbone": str(made.backbone)}), encoding="utf-8")
+    return made
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An unbroken run: its folder, what it printed, and the backbone's files as they were before it."""
+
+    folder: Path
+    out: str
+    err: str
+    backbone_before: dict[str, bytes]
+
+
+@pytest.fixture(scope="session")
+def finished(world) -> Finished:
+    before = contents(world.backbone)
+    out, err = world.run("run", world.experiment, "--out", "unbroken")
+    return Finished(world.folder / "unbroken", out, err, before)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder by its path in it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

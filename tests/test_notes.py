@@ -1,0 +1,391 @@
+"""Notes: read from four formats, answered with exact offsets whatever the text looks like, and never quoted in an error."""
+
+from __future__ import annotations
+
+import csv
+import json
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpdd import notes
+from mpdd.data.task import Answer, Entity, TaskCard
+from mpdd.data.types import parse, target_of
+from mpdd.data.types.spans import escape
+from mpdd.data.windows import windows
+from mpdd.errors import InputError
+from mpdd.notes import Note, answer_notes, read_notes
+from mpdd.predict import Prediction
+from mpdd.prompts.store import Header, load, save_prompt
+
+NER = TaskCard("drugs", "ner", "List drugs.", labels=("Drug", "Dose: mg"), max_answer_tokens=8)
+RE = TaskCard("causes", "re", "List pairs.", labels=("induces", "treats; or cures"), max_answer_tokens=8)
+QA = TaskCard("choose", "qa", "Choose.", text_field="Case", fields=("Question",))
+FIXED = TaskCard("maybe", "qa", "Answer yes, no or maybe.", labels=("yes", "no", "maybe"))
+NLI = TaskCard("says", "nli", "Does it say so?", labels=("yes", "no"), fields=("Hypothesis",))
+SUMMARY = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=6)
+LENGTHS = {NER: 5, RE: 3, QA: 8, FIXED: 4, NLI: 2, SUMMARY: 1}
+ODD = {
+    "accents": "Der Patient nimmt Ibuprofen täglich. Größe: 1,80 m.",
+    "emoji": "👩🏽‍⚕️ says: aspirin 💊 was given. 🤒🤒 Then ibuprofen.",
+    "combining marks": "Cafe\u0301 au lait; nai\u0308ve cells. A\u030angstro\u0308m of aspirin.",
+    "line ends of Windows": "aspirin 100 mg\r\n\r\nibuprofen 200 mg\r\nnone\r\n",
+    "tabs": "drug\tdose\naspirin\t100\n\tibuprofen\t200",
+    "blank lines": "\n\n\naspirin\n\n   \n\t\n\nibuprofen\n\n",
+    "separators of Unicode": "aspirin\u2028ibuprofen\u2029end\x85next\x0bline\x0cpage",
+    "zero": "nul \x00 and a mark \ufeff and \u200b none",
+    "right to left": "המטופל קיבל aspirin אתמול. أسبرين",
+    "long": "Fever, cough and aspirin were noted today. " * 200,
+    "one endless word": "aspirin" * 400,
+    "notation": "Drug: aspirin; ibuprofen @2 \\n -> none",
+}
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny, tmp_path_factory):
+    """A prompt file for each card, each of its own length."""
+    folder, made = tmp_path_factory.mktemp("prompts"), {}
+    for seed, (card, length) in enumerate(LENGTHS.items()):
+        rows = torch.randn(length, tiny.width, generator=torch.Generator().manual_seed(seed))
+        bound = {"backbone": tiny.name, "fingerprint": tiny.fingerprint, "length": length, "width": tiny.width}
+        path = folder / f"{card.name}.safetensors"
+        save_prompt(path, {"rows": rows}, Header(kind="soft", card=card, tasks=(card.name,), **bound))
+        made[card.name] = load(path, tiny)
+    return made
+
+
+@contextmanager
+def saying(output):
+    """Let the model answer each request with `output(request)`, read back as any answer is."""
+
+    def predict(_, requests, tick):
+        written = [output(request) for request in requests]
+        tick(len(requests))
+        return [Prediction(text, parse(r.card, r.example, text), 0) for r, text in zip(requests, written, strict=True)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notes, "predict", predict)
+        yield
+
+
+def answered(prompt, note, output):
+    with saying(output):
+        (found,) = answer_notes(None, [prompt], [note])
+    return found
+
+
+# Reading
+
+
+ROWS = [
+    {"id": "a", "text": "aspirin, \"given\"\r\nat 8 h 💊\n", "Question": "Which?", "choices": "one|two"},
+    {"id": "b", "text": "line\u2028separator\x85", "Question": "ﬁn?", "choices": "x; y|z"},
+]  # fmt: skip
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8", newline="")
+
+
+def write_csv(path, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_csv_of_a_spreadsheet(path, rows):
+    write_csv(path, rows)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
+def write_parquet(path, rows):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+@pytest.mark.parametrize(
+    ("ending", "write"),
+    [
+        (".jsonl", write_jsonl),
+        (".csv", write_csv),
+        (".csv", write_csv_of_a_spreadsheet),
+        (".CSV", write_csv),
+        (".parquet", write_parquet),
+    ],
+)
+def test_every_table_gives_the_same_notes(tmp_path, ending, write):
+    path = tmp_path / f"notes{ending}"
+    write(path, ROWS)
+    assert read_notes(path) == [
+        Note("a", ROWS[0]["text"], {"Question": "Which?"}, ("one", "two")),
+        Note("b", ROWS[1]["text"], {"Question": "ﬁn?"}, ("x; y", "z")),
+    ]
+
+
+def test_a_text_file_is_one_note_as_it_is(tmp_path):
+    path = tmp_path / "ward 3.txt"
+    path.write_bytes("\tFieber\r\n\r\n38,5 °C \n".encode())
+    assert read_notes(path) == [Note("ward 3", "\tFieber\r\n\r\n38,5 °C \n", {})]
+
+
+def test_choices_may_be_a_list_and_notes_without_an_id_are_numbered(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "choices": ["p|q", 2]}, {"text": "y", "id": None, "choices": None}])
+    assert read_notes(tmp_path / "a.jsonl") == [Note("1", "x", {}, ("p|q", "2")), Note("2", "y", {})]
+
+
+def test_empty_cells_are_missing_not_words(tmp_path):
+    """An absent value must not reach the model as the text "None"."""
+    (tmp_path / "a.csv").write_text("text,choices,Question\nfever,,\n", encoding="utf-8")
+    write_jsonl(tmp_path / "a.jsonl", [{"text": "fever", "Question": None, "choices": ""}])
+    write_parquet(tmp_path / "a.parquet", [{"text": "fever", "Question": None, "choices": None}])
+    for ending in ("csv", "jsonl", "parquet"):
+        (note,) = read_notes(tmp_path / f"a.{ending}")
+        assert note.choices == ()
+        assert not note.fields.get("Question")
+
+
+def test_a_very_long_note_in_a_table_is_read_whole(tmp_path):
+    text = "fever, " * 50_000
+    write_csv(tmp_path / "a.csv", [{"text": text}])
+    assert read_notes(tmp_path / "a.csv")[0].text == text
+
+
+def test_blank_lines_between_json_lines_are_skipped(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'\r\n{"text": "one"}\r\n\r\n  \n{"text": "two"}')
+    assert [note.text for note in read_notes(tmp_path / "a.jsonl")] == ["one", "two"]
+
+
+SECRET = "ZZPATIENTNAMEZZ"
+UNREADABLE = [
+    ("a.txt", b"", "a.txt is empty"),
+    ("a.txt", b" \r\n\t\n", "a.txt is empty"),
+    ("a.txt", b"ZZPATIENTNAMEZZ \xff", "a.txt is not UTF-8; found byte 16"),
+    ("a.csv", b"text,Question\n", "a.csv is empty"),
+    ("a.csv", b"ZZPATIENTNAMEZZ has a fever\nand a cough\n", "a.csv, row 1: no text; found 1 columns"),
+    ("a.csv", b"id,text\n1,ZZPATIENTNAMEZZ has fever, cough\n", "a.csv, row 1 has more cells than the header"),
+    ("a.csv", b"id,text\n1\n", "a.csv, row 1: no text"),
+    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ"}\n{"text": "ZZPATIENTNAMEZZ}\n', "a.jsonl, line 2 is not JSON; found column 10"),
+    ("a.jsonl", b"ZZPATIENTNAMEZZ\n", "a.jsonl, line 1 is not JSON"),
+    ("a.jsonl", b'["ZZPATIENTNAMEZZ"]\n', "a.jsonl, line 1; found list; wanted a JSON object"),
+    ("a.jsonl", b'{"note": "ZZPATIENTNAMEZZ"}\n', "a.jsonl, row 1: no text"),
+    ("a.jsonl", b'{"text": ["ZZPATIENTNAMEZZ"]}\n', "a.jsonl, row 1: no text"),
+    ("a.jsonl", b'{"ZZPATIENTNAMEZZ": 1}\n', "a.jsonl, row 1: no text"),
+    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ", "choices": 5}\n', "a.jsonl, row 1: choices cannot be read; found int"),
+    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ \\ud83d"}\n', "a.jsonl, row 1: not Unicode"),
+    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ", "Question": "\\ude00"}\n', "a.jsonl, row 1: not Unicode"),
+    ("a.jsonl", b"[" * 200_000, "a.jsonl, line 1 is not JSON"),
+    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ", "n": ' + b"1" * 5000 + b"}", "a.jsonl, line 1 is not JSON"),
+    ("a.parquet", b"ZZPATIENTNAMEZZ", "a.parquet cannot be read as parquet"),
+    ("a.parquet", b"", "a.parquet cannot be read as parquet"),
+    ("a.docx", b"ZZPATIENTNAMEZZ", "a.docx has an unknown format; found .docx; wanted .txt, .jsonl, .csv, .parquet"),
+    ("note", b"ZZPATIENTNAMEZZ", "note has an unknown format; found no ending"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), UNREADABLE)
+def test_what_cannot_be_read_is_named_and_never_quoted(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_notes(tmp_path / name)
+    assert message in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"no such input file; found .*none\.txt"):
+        read_notes(tmp_path / "none.txt")
+
+
+# Answering with the model
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_the_model_answers_odd_notes_and_every_span_is_in_its_note(tiny, prompts, text):
+    note = Note("odd", text, {"Question": "Which?", "Hypothesis": "fever"}, ("one", "two 💊"))
+    found = {result["task"]: result for result in answer_notes(tiny, list(prompts.values()), [note])}
+    spans = [*found["drugs"]["entities"], *(r[end] for r in found["causes"]["relations"] for end in ("head", "tail"))]
+    assert all(span["text"] == text[span["start"] : span["end"]] for span in spans)
+    assert found["choose"]["answer"] in ("one", "two 💊")
+    assert found["says"]["answer"] in NLI.labels
+    assert found["maybe"]["answer"] in FIXED.labels
+    assert isinstance(found["short"]["summary"], str)
+
+
+def test_many_prompts_at_once_answer_as_each_alone_in_the_order_of_notes_then_prompts(tiny, prompts):
+    fields = {"Question": "Which of them?", "Hypothesis": "fever"}
+    texts = [" ".join(["aspirin", "fever", "none ->"][: k % 3 + 1] * k) for k in range(1, 5)]
+    given_notes = [Note(str(k), text, fields, ("a", "b", "a b")) for k, text in enumerate(texts)]
+    files = [prompts[name] for name in ("short", "says", "drugs", "choose", "causes", "maybe")]
+    together = list(answer_notes(tiny, files, given_notes))
+    assert [(r["id"], r["task"]) for r in together] == [(n.id, p.header.card.name) for n in given_notes for p in files]
+    assert together == [result for n in given_notes for p in files for result in answer_notes(tiny, [p], [n])]
+    assert len({r["summary"] for r in together if "summary" in r}) > 1
+
+
+def test_what_does_not_fit_the_context_is_cut_and_counted(tiny, prompts):
+    text = "fever and cough " * 100
+    (long,) = answer_notes(tiny, [prompts["short"]], [Note("n", text, {})])
+    (short,) = answer_notes(tiny, [prompts["short"]], [Note("n", text[:60], {})])
+    (kept,) = answer_notes(tiny, [prompts["short"]], [Note("n", text[: -long["cut_characters"]], {})])
+    assert 0 < long["cut_characters"] < len(text)
+    assert short["cut_characters"] == kept["cut_characters"] == 0
+    assert kept["summary"] == long["summary"]
+
+
+def test_cuts_in_several_windows_add_up(tiny, prompts):
+    """The tiny model's context is shorter than a window of 400 characters."""
+    text = "Zyxwv qponm lkjih. " * 60
+    (found,) = answer_notes(tiny, [prompts["drugs"]], [Note("n", text, {})])
+    (first,) = answer_notes(tiny, [prompts["drugs"]], [Note("n", text[: windows(text)[0][1]], {})])
+    assert len(windows(text)) > 2
+    assert found["cut_characters"] > 2 * first["cut_characters"] > 0
+
+
+def test_ticks_count_every_request(tiny, prompts):
+    seen = []
+    text = "Zyxwv qponm lkjih. " * 60
+    list(answer_notes(tiny, [prompts["drugs"], prompts["short"]], [Note("n", text, {})], tick=seen.append))
+    assert sum(seen) == len(windows(text)) + 1
+
+
+# Answering with known outputs
+
+
+def test_missing_fields_are_named_with_note_and_task_and_nothing_is_quoted(prompts):
+    note = Note("n7", SECRET, {"Note": SECRET, "Hypothesis": ""})
+    with pytest.raises(InputError, match="Note n7 lacks what the task says asks about.*wanted columns Hypothesis") as caught:
+        list(answer_notes(None, [prompts["says"]], [note]))
+    assert SECRET not in str(caught.value)
+    with pytest.raises(InputError, match="task choose.*wanted columns Question, choices"):
+        list(answer_notes(None, [prompts["choose"]], [note]))
+
+
+def test_options_belong_to_tasks_without_answers_of_their_own(prompts):
+    """A column `choices` is for questions that bring their options; the other tasks must neither show nor answer with it."""
+    note = Note("n", "fever", {"Question": "Which?", "Hypothesis": "h"}, ("left", "right", "middle"))
+    seen = {}
+
+    def second(request):
+        seen[request.card.name] = request.example.choices
+        return (request.example.choices or request.card.labels)[1]
+
+    assert [answered(prompts[name], note, second)["answer"] for name in ("choose", "maybe", "says")] == ["right", "no", "no"]
+    assert seen == {"choose": note.choices, "maybe": (), "says": ()}
+
+
+@pytest.mark.parametrize("name", ["drugs", "causes"])
+@pytest.mark.parametrize("output", ["Disease: aspirin", "aspirin", "", "Disease: aspirin -> fever"])
+def test_a_label_that_the_card_lacks_gives_nothing_and_is_said(prompts, name, output):
+    found = answered(prompts[name], Note("n", "aspirin for fever", {}), lambda _: output)
+    assert not found.get("entities") and not found.get("relations")
+    assert found["unparseable"] is True
+
+
+def test_what_the_text_lacks_is_counted_and_left_out(prompts):
+    note = Note("n", "aspirin for fever", {})
+    found = answered(prompts["drugs"], note, lambda _: "Drug: aspirin; warfarin; heparin")
+    assert [e["text"] for e in found["entities"]] == ["aspirin"]
+    assert (found["ungrounded"], found["unparseable"]) == (2, False)
+    found = answered(prompts["causes"], note, lambda _: "induces: aspirin -> fever; warfarin -> fever")
+    assert [(r["head"]["text"], r["tail"]["text"]) for r in found["relations"]] == [("aspirin", "fever")]
+    assert found["ungrounded"] == 1
+
+
+def test_a_blank_note_among_others_has_no_entities(prompts):
+    with saying(lambda _: "Drug: aspirin"):
+        found = list(answer_notes(None, [prompts["drugs"]], [Note("blank", " \r\n\t", {}), Note("full", " aspirin", {})]))
+    assert [[e["text"] for e in r["entities"]] for r in found] == [[], ["aspirin"]]
+    assert found[1]["entities"][0] == {"label": "Drug", "start": 1, "end": 8, "text": "aspirin"}
+
+
+def test_an_answer_that_names_no_option_is_none_and_said(prompts):
+    found = answered(prompts["maybe"], Note("n", "fever", {}), lambda _: "perhaps")
+    assert (found["answer"], found["unparseable"]) == (None, True)
+
+
+pieces = st.sampled_from(
+    ["aspirin", "Aspirin", "ASPIRIN", " ", "  ", "\n", "\r\n", "\t", ". ", "; ", ": ", " -> ", " @2", "\\", "none", "Drug: x",
+     "💊", "👩🏽‍⚕️", "e\u0301", "ß", "ſ", "İ", "ﬁ", "\u2028", "\x85", "\x00", "\ufeff", "fever and cough. ", "x" * 150]
+)  # fmt: skip
+texts = st.lists(pieces | st.text(max_size=5), min_size=1, max_size=60).map("".join)
+letters = st.characters(codec="utf-8")
+
+
+@st.composite
+def notes_with_spans(draw):
+    """A text with anything in it, and spans that each lie within one of its windows."""
+    text = draw(texts.filter(str.strip))
+    places = []
+    for start, end in windows(text):
+        for _ in range(draw(st.integers(0, 3))):
+            first = draw(st.integers(start, end - 1))
+            places.append((first, draw(st.integers(first + 1, min(end, first + 30)))))
+    return text, sorted(set(places))
+
+
+@settings(max_examples=150, deadline=None)
+@given(notes_with_spans(), st.data())
+def test_entities_come_back_at_exactly_their_place_in_the_note(prompts, note_with_spans, data):
+    text, places = note_with_spans
+    gold = {(start, end, data.draw(st.sampled_from(NER.labels))) for start, end in places}
+
+    def perfect(request):
+        start, end = request.example.offset, request.example.offset + len(request.example.text)
+        here = (Entity(s - start, e - start, label) for s, e, label in gold if start <= s and e <= end)
+        return target_of(NER, request.example, Answer(entities=tuple(here)))
+
+    found = answered(prompts["drugs"], Note("n", text, {}), perfect)["entities"]
+    assert {(e["start"], e["end"], e["label"]) for e in found} == gold
+    assert len(found) == len(gold)
+    assert all(e["text"] == text[e["start"] : e["end"]] for e in found)
+    assert [e["start"] for e in found] == sorted(e["start"] for e in found)
+
+
+@settings(max_examples=150, deadline=None)
+@given(notes_with_spans().filter(lambda drawn: drawn[1]), st.data())
+def test_both_ends_of_a_relation_come_back_as_words_of_the_note(prompts, note_with_spans, data):
+    text, places = note_with_spans
+    (a, b), (c, d) = data.draw(st.sampled_from(places)), data.draw(st.sampled_from(places))
+    named = " -> ".join(escape(text[start:end], ";", "->") for start, end in ((a, b), (c, d)))
+    (relation,) = answered(prompts["causes"], Note("n", text, {}), lambda _: f"treats\\; or cures: {named}")["relations"]
+    assert relation["label"] == "treats; or cures"
+    assert (relation["head"]["text"], relation["tail"]["text"]) == (text[a:b], text[c:d])
+    for end in (relation["head"], relation["tail"]):
+        assert end["text"] == text[end["start"] : end["end"]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts.filter(str.strip), st.lists(pieces | st.text(letters, max_size=8), max_size=12), st.sampled_from(["drugs", "causes"])
+)
+def test_whatever_the_model_writes_every_span_is_in_the_note(prompts, text, words, name):
+    output = "".join(["Drug: " if name == "drugs" else "induces: ", *words, text[:40], " -> ", text[-9:]])
+    found = answered(prompts[name], Note("n", text, {}), lambda _: output)
+    spans = [*found.get("entities", []), *(r[end] for r in found.get("relations", []) for end in ("head", "tail"))]
+    for span in spans:
+        assert 0 <= span["start"] < span["end"] <= len(text)
+        assert span["text"] == text[span["start"] : span["end"]]
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [("ASPIRIN  100 mg", (6, 20)), ("ibuprofen", (None, None)), (" ", None)],
+)
+def test_an_extracted_answer_has_its_place_or_none(output, place):
+    card = TaskCard("find", "qa", "Answer from the text.", fields=("Question",), extractive=True)
+    prompt = SimpleNamespace(header=SimpleNamespace(card=card), rows=lambda: None)
+    note = Note("n", "Takes aspirin\n100 mg.", {"Question": "What?"}, ("an option", "of another task"))
+    found = answered(prompt, note, lambda _: output)
+    if place is None:
+        assert (found["answer"], found["unparseable"], found["ungrounded"]) == (None, True, 0)
+    else:
+        text = output if place[0] is None else "aspirin\n100 mg"
+        assert found["answer"] == {"start": place[0], "end": place[1], "text": text}
+        assert (found["unparseable"], found["ungrounded"]) == (False, place[0] is None)

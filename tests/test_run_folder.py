@@ -1,0 +1,84 @@
+"""A run folder: finished units stay, another experiment's run is kept from harm, and one that never began may change."""
+
+from __future__ import annotations
+
+import pytest
+
+from mpdd import config
+from mpdd.errors import InputError
+from mpdd.run_folder import RunFolder
+
+LEAST = {"name": "small", "sources": ["bc5cdr_ner", "scifact"], "targets": ["rqe"]}
+FIRST, SECOND = config.build(LEAST, "a.toml"), config.build(LEAST | {"targets": ["phee"]}, "b.toml")
+
+
+def test_the_configuration_is_written_as_resolved(tmp_path):
+    RunFolder(tmp_path / "run", FIRST)
+    assert (tmp_path / "run" / "config.toml").read_text(encoding="utf-8") == config.to_toml(FIRST)
+
+
+@pytest.mark.parametrize("work", ["prompts", "cells", "checkpoints"])
+def test_the_work_of_another_experiment_is_refused_and_kept(tmp_path, work):
+    RunFolder(tmp_path, FIRST)
+    (tmp_path / work).mkdir()
+    with pytest.raises(InputError, match="another configuration.*--out"):
+        RunFolder(tmp_path, SECOND)
+    assert (tmp_path / "config.toml").read_text(encoding="utf-8") == config.to_toml(FIRST)
+    RunFolder(tmp_path, FIRST)
+
+
+def test_an_experiment_may_be_corrected_before_anything_was_trained(tmp_path):
+    """A run that ended at its first step, for want of a backbone say, must not stand in its own way."""
+    RunFolder(tmp_path, FIRST).write_json("provenance.json", {})
+    RunFolder(tmp_path, SECOND)
+    assert (tmp_path / "config.toml").read_text(encoding="utf-8") == config.to_toml(SECOND)
+
+
+def test_a_unit_is_made_once(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return {"value": len(made)}
+
+    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", make) == {"value": 1}
+    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", make) == {"value": 1}
+    assert RunFolder(tmp_path, FIRST).unit("rqe/lora", make) == {"value": 2}
+
+
+def test_a_unit_that_fails_leaves_nothing_and_is_made_anew(tmp_path):
+    def fail():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        RunFolder(tmp_path, FIRST).unit("rqe/mpdd", fail)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.toml"]
+    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", dict) == {}
+
+
+def test_steps_that_are_logged_again_after_a_kill_stand_there_once(tmp_path):
+    for losses in ([3.0, 2.0, 1.0], [1.0, 0.5]):
+        watch = RunFolder(tmp_path, FIRST).watch("teach/rqe/lr 0.1", lambda: None, stage="teach")
+        for step, loss in enumerate(losses, start=4 - len(losses)):
+            watch.log({"step": step, "loss": loss})
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert lines == [
+        f'{{"run": "teach/rqe/lr 0.1", "stage": "teach", "step": {step}, "loss": {loss}}}'
+        for step, loss in ((1, 3.0), (2, 1.0), (3, 0.5))
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": 1'])
+def test_a_damaged_unit_is_named_with_the_way_out(tmp_path, content):
+    folder = RunFolder(tmp_path, FIRST)
+    folder.unit("rqe/mpdd", dict)
+    (tmp_path / "cells" / "rqe--mpdd.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"rqe--mpdd\.json is damaged\. Delete it; the same command makes it anew\."):
+        folder.unit("rqe/mpdd", dict)
+
+
+def test_a_folder_in_the_place_of_which_a_file_lies_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(InputError, match="Cannot write to the run folder"):
+        RunFolder(tmp_path / "file", FIRST)
+    assert (tmp_path / "file").read_bytes() == b"kept"
