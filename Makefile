@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 ifneq ($(wildcard ../shared/data/upstream.tsv),)
 export MPDD_MIRROR ?= $(abspath ../shared/data)
 endif
-export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test unit e2e lint setup clean
 

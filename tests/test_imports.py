@@ -13,7 +13,7 @@ import mpdd
 
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
-    "errors", "files", "progress", "config", "backbone", "data", "prompts", "training", "predict", "notes", "methods",
+    "errors", "embedded", "files", "progress", "config", "backbone", "data", "prompts", "training", "predict", "notes", "methods",
     "run_folder", "evaluation", "check", "pipeline", "demo", "cli",
 )  # fmt: skip
 

@@ -89,11 +89,13 @@ class Backbone:
     ) -> States:
         """Run the model and keep the hidden states where `at` is true (row by row, left to right).
 
-        Only these positions reach the vocabulary head, which is most of the memory of a training step.
+        Only these positions reach the vocabulary head, which is most of the memory of a training step. Where all
+        padding is on the right, causality alone keeps it from every real token, and attention runs without a mask.
         """
+        padded_right = not bool((mask[:, 1:] & ~mask[:, :-1]).any())
         out = self._decoder()(
             inputs_embeds=embeddings,
-            attention_mask=mask.long(),
+            attention_mask=None if padded_right else mask.long(),
             position_ids=positions,
             use_cache=False,
             output_hidden_states=all_layers,

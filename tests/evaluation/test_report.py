@@ -15,7 +15,7 @@ from mpdd.evaluation.curves import panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.report import summary, write_report
 from mpdd.evaluation.results import METHODS, Row, results_table, results_tables, write_results
 
-BACKBONE = {"backbone": "pythia-160m", "backbone_parameters": 162_322_944}
+BACKBONE: dict[str, Any] = {"backbone": "pythia-160m", "backbone_parameters": 162_322_944}
 TARGETS: dict[str, dict[str, Any]] = {
     "ncbi_disease": {"task_type": "ner", "metric": "strict_f1", "n_examples": 940, "chance": 0.0},
     "chemprot": {"task_type": "re", "metric": "strict_f1", "n_examples": 800, "chance": 0.0},
@@ -82,7 +82,8 @@ def make_metrics() -> list[dict[str, Any]]:
         task, kl, hidden = (a + b * math.exp(-step / c) * rng.uniform(0.8, 1.2) for a, b, c in
                             ((0.6, 2.5, 500), (0.08, 1.3, 700), (0.4, 0.5, 900)))  # fmt: skip
         records.append({"stage": "distil", "run": "metaprompt", "method": "mpdd", "task": "mixture", "step": step,
-                        "loss": task + 0.9 * (kl + hidden), "task_loss": task, "kl": kl, "hidden": hidden, "seed": 0})  # fmt: skip
+                        "loss": task + 0.9 * (kl + hidden), "task_loss": task, "kl": kl, "hidden": hidden,
+                        "seed": 0})  # fmt: skip
     for target in TARGETS:
         for method, (gain, parameters, _, _) in COSTS.items():
             for rate in (0.03, 0.3, 3.0) if parameters else ():
@@ -91,7 +92,8 @@ def make_metrics() -> list[dict[str, Any]]:
                     loss = floor + (1.6 if method.startswith("mpdd") else 2.4) * math.exp(-step / (120 / rate**0.3))
                     loss = loss * (1 + step / 90) if rate == 3.0 and method == "prompt-tuning" else loss
                     records.append({"stage": "adapt", "run": f"{target}/{method} lr {rate}", "method": method, "task": target,
-                                    "step": step, "loss": loss, "dev_loss": loss + rng.gauss(0.05, 0.012), "seed": 0})  # fmt: skip
+                                    "step": step, "loss": loss, "dev_loss": loss + rng.gauss(0.05, 0.012),
+                                    "seed": 0})  # fmt: skip
     return records
 
 
@@ -214,7 +216,8 @@ def test_pictures_and_tables_are_accessible(page: str) -> None:
 
 
 def test_no_number_is_missing(page: str) -> None:
-    assert re.findall(r"\b(nan|inf|none|null|undefined)\b", re.sub(r"<pre>.*?</pre>|>none</text>", "", page), re.I) == []
+    body = page.split("</style>")[1]
+    assert re.findall(r"\b(nan|NaN|inf|Infinity|None|null|undefined)\b", body) == []
 
 
 def test_markup_in_texts_does_not_survive(tmp_path: Path) -> None:
@@ -286,6 +289,12 @@ def test_shots_and_backbones_have_sections(tmp_path: Path) -> None:
     assert "Mean score against training examples, pythia-160m" in titles
 
 
+def test_nothing_is_highest_where_all_score_the_same(tmp_path: Path) -> None:
+    rows = [Row(**{**vars(row), "value": 0, "ci_low": 0, "ci_high": 0}) for row in make_rows(("mpdd", "lora"), seeds=1)]
+    page = write_report(make_run(tmp_path / "run", rows, optional=False)).read_text(encoding="utf-8")
+    assert "<strong>0.0" not in page and " close" not in page
+
+
 # The sentence
 
 
@@ -304,20 +313,23 @@ def test_the_summary_claims_nothing_where_intervals_overlap() -> None:
     assert sentence == (
         "mpdd scores 60.0 (95 % interval 57.0–63.0) on ncbi_disease, training 10 parameters (0.050 % of the backbone); "
         "lora, the best of the 2 other methods, scores 56.0 (54.0–58.0), and the intervals overlap, so this run does "
-        "not show which of the two is better."
+        "not show which of the two is better; chance level is 0.0."
     )
 
 
 def test_the_summary_says_which_way_where_they_do_not() -> None:
     assert scored(("mpdd", 60, 1), ("lora", 50, 1)).endswith(
-        "lora, the only other method, scores 50.0 (49.0–51.0), which is lower, and the intervals do not overlap."
+        "lora, the only other method, scores 50.0 (49.0–51.0), which is lower, and the intervals do not overlap; "
+        "chance level is 0.0."
     )
     assert "which is higher, and the intervals do not overlap" in scored(("mpdd", 60, 1), ("lora", 70, 1))
 
 
 def test_the_summary_of_other_runs() -> None:
     assert scored(("lora", 60, 1), ("spot", 50, 1)).startswith("lora scores 60.0")
-    assert "inside that interval" in scored(("mpdd", 1, 1))
+    assert scored(("mpdd", 1, 1)).endswith(
+        "no other method was run to compare with; mpdd is not clearly above the chance level of 0.0."
+    )
     rows = make_rows(("mpdd", "lora"))
     partial = [row for row in rows if (row.method == "mpdd") == (row.target == "chemprot")]
     assert summary(results_table(partial)) == (

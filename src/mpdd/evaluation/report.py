@@ -104,9 +104,10 @@ def _section(table: Table, several: bool) -> Section:
 
 
 def _top(cells: Sequence[Cell | None]) -> Cell | None:
-    """The cell with the highest value as shown, where there is something to compare."""
+    """The cell with the highest value, where the values as shown differ."""
     present = [cell for cell in cells if cell]
-    return max(present, key=lambda cell: cell.value) if len(present) > 1 else None
+    differ = len({wording.score(cell.value) for cell in present}) > 1
+    return max(present, key=lambda cell: cell.value) if differ else None
 
 
 def _seeds(table: Table) -> str:
@@ -119,7 +120,7 @@ def _seeds(table: Table) -> str:
 def summary(table: Table) -> str:
     """Say in one sentence how mpdd (else the best method) did, at what size, and how it stands to the best other one.
 
-    Intervals that overlap decide nothing, and the sentence says so.
+    Intervals that overlap decide nothing, nor does an interval that holds chance, and the sentence says so.
     """
     ranked = sorted((line for line in table.lines if line.mean), key=_negative_mean)
     if not ranked:
@@ -129,7 +130,8 @@ def summary(table: Table) -> str:
     others = [line for line in ranked if line is not lead]
     where = f"on average over {len(table.columns)} targets" if len(table.columns) > 1 else f"on {table.columns[0].target}"
     opening = f"{lead.method} scores {_spoken(lead)} {where}, {_size(lead)}; "
-    return opening + (_against(lead, others[0], len(others)) if others else _against_chance(lead, table.chance)) + "."
+    comparison = _against(lead, others[0], len(others)) if others else "no other method was run to compare with"
+    return f"{opening}{comparison}; {_against_chance(lead, table.chance)}."
 
 
 def _negative_mean(line: Line) -> float:
@@ -164,10 +166,9 @@ def _against(lead: Line, other: Line, count: int) -> str:
 
 
 def _against_chance(lead: Line, chance: float) -> str:
-    mean = _mean(lead)
-    if mean.low <= chance <= mean.high:
-        return f"chance level is {wording.score(chance)}, inside that interval, and no other method was run"
-    return f"chance level is {wording.score(chance)}, and no other method was run to compare with"
+    if _mean(lead).low > chance:
+        return f"chance level is {wording.score(chance)}"
+    return f"{lead.method} is not clearly above the chance level of {wording.score(chance)}"
 
 
 # Training curves

@@ -44,6 +44,8 @@ def attach(
     mask_in_order = real.gather(1, order)
     moved = joined.gather(1, order[..., None].expand_as(joined))
     positions = (mask_in_order.long().cumsum(1) - 1).clamp(min=0)
+    if side == "right":  # the same for real tokens, and plainly counting for the padding after them
+        positions = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return Attached(moved, mask_in_order, positions, order)
 
 
