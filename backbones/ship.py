@@ -62,10 +62,10 @@ A Llama of {size:,} parameters, made by `backbones/` in this repository with `{c
 |---|---:|---:|---:|---:|
 {rows}
 
-trials: open-access clinical-trial articles; medquad: NIH consumer health answers (MedQuAD, CC BY 4.0); mtsamples: MTSamples dictated
-reports; case_reports: open-access case reports (CC BY 4.0); nursing: open nursing textbooks. No dataset of the benchmark, source or target,
-was trained on. Rows of a step: language modelling, repeated sequences (copying), and instruction tasks made from the same text by rules
-(`backbones/text_to_text.py`).
+trials: open-access clinical-trial articles; medquad: NIH consumer health answers (MedQuAD, CC BY 4.0); mtsamples:
+MTSamples dictated reports; case_reports: open-access case reports (CC BY 4.0); nursing: open nursing textbooks. No dataset of
+the benchmark, source or target, was trained on. Rows of a step: language modelling, repeated sequences (copying), and
+instruction tasks made from the same text by rules (`backbones/text_to_text.py`).
 
 **Held out** (every {50}th document; bits per byte by corpus, then nats a token on copies and on instruction answers):
 

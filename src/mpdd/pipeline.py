@@ -98,6 +98,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
     if path.is_file():
         return load(path, run.backbone)
     run.reporter.stage(f"Stage 2: distilling into one {name} of {run.experiment.prompt.length} virtual tokens")
+    method = "mpdd" if with_teachers else "mpdd-no-teachers"
     rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()}
     meta = _fresh_metaprompt(run, rows if options.start == "teachers" and with_teachers else {})
     weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic)
@@ -112,7 +113,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
             lr_factors=options.lr_factors,
             weights=weights if with_teachers else replace(weights, kl=0.0, hidden=0.0),
             seed=run.experiment.seeds[0],
-            watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method="mpdd", task="all"),
+            watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method=method, task="all"),
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
     made = {"teachers": {task: file.header.digest for task, file in teachers.items()}, **_how(run, "distil")}
@@ -234,7 +235,7 @@ def _row(run: Run, examples: Examples, method: str, shots: Shots, seed: int, out
     interval = bootstrap_interval(scored.counts, scored.documents, headline.value)
     return Row(
         method=method,
-        backbone=run.experiment.backbone,
+        backbone=Path(run.experiment.backbone).name,
         backbone_parameters=run.backbone.parameters,
         target=card.name,
         task_type=card.type,

@@ -20,11 +20,11 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def stage(self, text: str) -> None:
         """The title of a stage."""
-        self.console.print(f"\n[bold]{text}[/bold]" if self.console.is_terminal else f"== {text}")
+        self.console.print(f"\n[bold]{text}[/bold]" if self.console.is_terminal else f"== {text}", soft_wrap=True)
 
     @contextmanager
     def job(self, name: str, total: int) -> Iterator[Tick]:

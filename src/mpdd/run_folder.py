@@ -109,7 +109,7 @@ def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, s
         "seeds": list(experiment.seeds),
         "data": "public" if files else "synthetic",
         "backbone": {
-            "name": experiment.backbone,
+            "name": Path(experiment.backbone).name,
             "fingerprint": backbone.fingerprint,
             "parameters": backbone.parameters,
             "dtype": str(backbone.model.dtype).removeprefix("torch."),
