@@ -9,7 +9,7 @@ endif
 
 .PHONY: demo test unit e2e lint setup clean
 
-demo: setup
+demo: $(VENV)/ready
 	$(BIN)/mpdd demo $(DEMO)
 
 test: setup lint unit e2e
@@ -21,16 +21,23 @@ e2e: setup
 	$(BIN)/pytest -m e2e
 
 lint: setup
-	$(BIN)/ruff check src backbones tests
-	$(BIN)/ruff format --check src backbones tests
+	$(BIN)/ruff check src backbones scripts tests
+	$(BIN)/ruff format --check src backbones scripts tests
 	$(BIN)/mypy
+	$(BIN)/python scripts/update_readme.py --check
 
-setup: $(VENV)/ready
+setup: $(VENV)/ready-dev
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c constraints.txt
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,parquet]"
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	$(PIP) -e ".[dev,parquet]"
 	touch $@
 
 clean:

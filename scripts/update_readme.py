@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
@@ -33,10 +34,10 @@ def section() -> str:
     return "\n".join([_conditions(table, made), "", *_grid(table)])
 
 
-def _conditions(table: Table, made: dict[str, object]) -> str:
+def _conditions(table: Table, made: dict[str, Any]) -> str:
     tests = ", ".join(f"{column.target} {column.n_examples}" for column in table.columns)
     return (
-        f"**A real result** (`{made['command']}`, commit `{str(made['commit'])[:10]}`, seed {made['seeds'][0]}, "  # type: ignore[index]
+        f"**A real result** (`{made['command']}`, commit `{str(made['commit'])[:10]}`, seed {made['seeds'][0]}, "
         f"[results/demo](results/demo)): the embedded {table.backbone_parameters / 1e6:.1f} M backbone, {table.shots} training "
         f"examples a target, targets held out from the sources, three learning rates tried for every method on the same dev "
         f"examples. Score with 95 % interval (bootstrap over documents, one seed); test examples: {tests}."

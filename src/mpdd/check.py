@@ -16,7 +16,7 @@ def facts(experiment: Experiment) -> dict[str, Any]:
     """Check names and shapes and return every derived number. Raises `InputError` for names or shapes that do not fit."""
     require_tasks(experiment)
     backbone = backbones.load(experiment.backbone)
-    _require_room(experiment, backbone)
+    require_room(experiment, backbone)
     length, rank, width = experiment.prompt.length, experiment.prompt.rank, backbone.width
     factors = rank * (length + width)
     trained = {
@@ -64,7 +64,7 @@ def require_tasks(experiment: Experiment) -> None:
         raise InputError(" ".join(problems))
 
 
-def _require_room(experiment: Experiment, backbone: Backbone) -> None:
+def require_room(experiment: Experiment, backbone: Backbone) -> None:
     """Raise `InputError` where the prompt is longer than the context or its rank above the backbone's width."""
     shape = experiment.prompt
     problems = [

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mpdd import backbone as backbones
 from mpdd.backbone import Backbone
+from mpdd.check import require_room
 from mpdd.config import Experiment, Shots
 from mpdd.data import catalogue, store
 from mpdd.data.mixture import few_shot
@@ -67,6 +68,7 @@ class Run:
         folder = RunFolder(path, experiment)
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
         backbone = backbones.load(experiment.backbone)
+        require_room(experiment, backbone)
         held_out = {e.document for name in experiment.targets for e in catalogue.load(name).test}
         tasks = {name: draw(experiment, name, held_out) for name in experiment.sources}
         tasks |= {name: draw(experiment, name) for name in experiment.targets}
@@ -122,7 +124,10 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
 
 
 def compare_methods(run: Run, metaprompt: PromptFile, only: Sequence[str] | None = None) -> list[Row]:
-    """Stage 3 and all baselines (or `only` some methods) on every target; writes `results.json` and worked examples."""
+    """Stage 3 and all baselines on every target; writes `results.json` and worked examples.
+
+    With `only` some methods their cells are made and nothing else is written.
+    """
     methods = [m for m in run.experiment.methods if only is None or m in only]
     cells = [
         (method, target, shots, seed)
@@ -141,6 +146,8 @@ def compare_methods(run: Run, metaprompt: PromptFile, only: Sequence[str] | None
         name = f"{target}/{method}/{shots}/s{seed}"
         found.append(run.folder.unit(name, partial(_cell, run, method, target, shots, seed, meta)))
     rows = [Row.from_dict(cell["row"]) for cell in found]
+    if only is not None:
+        return rows
     write_results(run.folder.path / "results.json", rows)
     run.folder.write_json("examples.json", _worked_examples(run, found))
     return rows

@@ -24,7 +24,8 @@ class Reporter:
 
     def stage(self, text: str) -> None:
         """The title of a stage."""
-        self.console.print(f"\n[bold]{text}[/bold]" if self.console.is_terminal else f"== {text}", soft_wrap=True)
+        style, shown = ("bold", f"\n{text}") if self.console.is_terminal else (None, f"== {text}")
+        self.console.print(shown, style=style, markup=False, soft_wrap=True)
 
     @contextmanager
     def job(self, name: str, total: int) -> Iterator[Tick]:

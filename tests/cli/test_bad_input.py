@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from mpdd.data.task import TaskCard
-from mpdd.prompts.store import Header, save_prompt
+from mpdd.prompts.store import Header, _digest, save_prompt
 from tests.cli.conftest import LENGTH, SECRET
 from tests.conftest import make_model
 
@@ -307,8 +307,10 @@ def test_a_task_card_of_an_unknown_type_is_refused(refused, place, tiny):
 
 def test_a_task_card_with_an_unknown_key_is_refused(refused, place, tiny):
     card = {"name": "odd", "type": "ner", "instruction": "List.", "labelz": ["Drug"]}
-    described = json.dumps({"kind": "soft", "backbone": "", "fingerprint": "", "length": 1, "width": 1, "card": card})
-    save_file({"rows": torch.zeros(1, 1)}, place / "x.safetensors", metadata={"mpdd": described})
+    header = {"kind": "soft", "backbone": "", "fingerprint": "", "length": 1, "width": 1, "card": card, "format": 1}
+    rows = {"rows": torch.zeros(1, 1)}
+    described = json.dumps({**header, "digest": _digest(header, rows)})
+    save_file(rows, place / "x.safetensors", metadata={"mpdd": described})
     assert "The task card has wrong keys; found unknown ['labelz']" in refused("inspect", "x.safetensors")
 
 

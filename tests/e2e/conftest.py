@@ -45,7 +45,7 @@ class World:
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Start `mpdd`; one thread makes it quick beside others, and the same sums come out the same."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "MPDD_MIRROR": str(MIRROR)}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPDD_MIRROR": str(MIRROR)}
         command = [sys.executable, "-m", "mpdd", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **pipes)

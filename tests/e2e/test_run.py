@@ -54,7 +54,7 @@ def test_rows_say_what_was_run(rows, world):
         task = catalogue.get(row.target)
         assert (row.task_type, row.metric, row.n_examples) == (task.card.type, task.headline, 4)
         assert (row.shots, row.seed) == (8 if TRAINED[row.method] else 0, 0)
-        assert row.backbone == str(world.backbone)
+        assert row.backbone == world.backbone.name
         assert row.ci_low <= row.value <= row.ci_high
 
 
@@ -101,7 +101,7 @@ def test_provenance_names_code_data_and_backbone(finished, backbone, world):
     made = json.loads((finished.folder / "provenance.json").read_text(encoding="utf-8"))
     files = {f for name in (*EXPERIMENT["sources"], *EXPERIMENT["targets"]) for f in catalogue.get(name).files}
     assert made["data_sha256"] == {f: hashlib.sha256((MIRROR / f).read_bytes()).hexdigest() for f in files}
-    assert made["backbone"]["fingerprint"] == backbone.fingerprint
+    assert (made["backbone"]["name"], made["backbone"]["fingerprint"]) == (world.backbone.name, backbone.fingerprint)
     assert made["backbone"]["parameters"] == backbone.parameters
     assert (made["mpdd_version"], made["seeds"], made["data"]) == (__version__, [0], "public")
     assert re.fullmatch(r"[0-9a-f]{40}\+?|unknown", made["commit"])

@@ -14,7 +14,7 @@ from mpdd.backbone import load as load_backbone
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, _digest, load, save_prompt
 from tests.conftest import make_model
 
 CARD = TaskCard("drugs", "ner", "List the drugs.", labels=("Drug",), fields=("Question",))
@@ -113,6 +113,39 @@ def test_damage_is_found(soft, damage, message):
     soft.path.write_bytes(damage(soft.path.read_bytes()))
     with pytest.raises(InputError, match=message):
         load(soft.path)
+
+
+def sealed(path, header, tensors):
+    """A file whose digest is right and whose content is not."""
+    described = {**header, "digest": _digest(header, tensors)} if isinstance(header, dict) else header
+    save_file(tensors, path, metadata={"mpdd": described if isinstance(described, str) else json.dumps(described)})
+    return path
+
+
+GOOD = {"kind": "soft", "backbone": "b", "fingerprint": "f", "length": 2, "width": 3, "tasks": [], "format": 1}
+
+
+@pytest.mark.parametrize(
+    ("header", "shape", "message"),
+    [
+        ("[]", (2, 3), "header of the prompt file .* is damaged"),
+        ("[" * 100_000, (2, 3), "header of the prompt file .* is damaged"),
+        ({**GOOD, "kind": "odd"}, (2, 3), "header of the prompt file .* is damaged"),
+        ({**GOOD, "format": "x"}, (2, 3), "another format; found x; wanted 1"),
+        ({**GOOD, "format": 2}, (2, 3), "Update mpdd"),
+        (GOOD, (7, 9), "do not fit its header"),
+        ({**GOOD, "kind": "meta", "rank": 1}, (2, 3), "do not fit its header"),
+    ],
+)
+def test_crafted_files_are_refused(tmp_path, header, shape, message):
+    with pytest.raises(InputError, match=message):
+        load(sealed(tmp_path / "x.safetensors", header, {"rows": torch.zeros(shape)}))
+
+
+def test_a_file_with_a_header_field_less_still_reads(tmp_path):
+    """A file from before a field with a default existed keeps its digest."""
+    found = load(sealed(tmp_path / "x.safetensors", GOOD, {"rows": torch.zeros(2, 3)}))
+    assert found.header.metaprompt == ""
 
 
 def test_missing_and_foreign_files_are_named(tmp_path):

@@ -33,7 +33,7 @@ Out = Annotated[Path | None, typer.Option("--out", help="The run folder; default
 def demo(
     out: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/demo"),
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Use the bundled synthetic notes.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the steps: does it run, not how well.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A fraction of the steps: does it run, not how well.")] = False,
 ) -> None:
     """Run the whole method, small, in minutes on two cores: teach, distil, adapt, compare, report."""
     from mpdd.cli.show import print_table

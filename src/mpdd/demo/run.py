@@ -20,7 +20,7 @@ BANNER = (
 
 
 def run_demo(out: Path, *, synthetic: bool, quick: bool, command: str, reporter: Reporter | None = None) -> list[Row]:
-    """Run the whole method small; `quick` takes a tenth of the steps and examples. Resumable like any run."""
+    """Run the whole method small; `quick` takes a fraction of the steps and examples. Resumable like any run."""
     reporter = reporter or Reporter()
     experiment = read_demo(quick)
     invented = synthetic or not _reachable(experiment, reporter)
@@ -36,7 +36,7 @@ def read_demo(quick: bool) -> Experiment:
     if quick:
         values["limits"] = {"train": 60, "dev": 8, "test": 16}
         for part in ("teach", "distil", "adapt"):
-            values[part] |= {"steps": 6, "every": 3}
+            values[part] |= {"steps": 4, "every": 2}
     return config.build(values, "demo.toml")
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +27,6 @@ from mpdd.prompts.meta import MetaPrompt
 FORMAT = 1
 SUFFIX = ".safetensors"
 Kind = Literal["soft", "meta", "task"]
-_KEYS = {"soft": {"rows"}, "meta": {"shared", "u", "v"}, "task": {"u", "v"}}
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class PromptFile:
 def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
     """Write a prompt file atomically and return it as loaded. Raises `InputError` when the folder is not writable."""
     plain = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in tensors.items()}
-    sealed = Header(**{**_shallow(header), "digest": _digest(header, plain)})
+    sealed = Header(**{**_shallow(header), "digest": _digest(_to_json(header), plain)})
     data = save(plain, metadata={"mpdd": json.dumps(_to_json(sealed), sort_keys=True)})
     write_atomically(path, data)
     return PromptFile(path, sealed, plain)
@@ -117,13 +116,15 @@ def load(path: Path, backbone: Backbone | None = None) -> PromptFile:
         raise InputError(f"The prompt file {path.name} is damaged or no safetensors file", next_step="Copy it again.") from error
     if described is None:
         raise InputError(f"{path.name} is no prompt file of mpdd", found="no mpdd header", wanted="a file written by mpdd")
-    header = _from_json(path, described)
-    if header.format > FORMAT:
-        raise InputError(
-            f"{path.name} has a newer format", found=header.format, wanted=f"at most {FORMAT}", next_step="Update mpdd."
-        )
-    if header.digest != _digest(header, tensors) or not _KEYS[header.kind] <= set(tensors):
+    values = _parsed(path, described)
+    if values.get("digest") != _digest(values, tensors):
         raise InputError(f"The prompt file {path.name} was changed after it was written", next_step="Copy it again.")
+    if values.get("format") != FORMAT:
+        found = values.get("format")
+        raise InputError(f"{path.name} has another format", found=found, wanted=FORMAT, next_step="Update mpdd.")
+    header = _from_json(path, values)
+    if {name: tuple(t.shape) for name, t in tensors.items()} not in _shapes(header):
+        raise InputError(f"The tensors of the prompt file {path.name} do not fit its header", next_step="Copy it again.")
     if backbone is not None:
         require_backbone(path.name, header, backbone)
     return PromptFile(path, header, tensors)
@@ -149,21 +150,43 @@ def _to_json(header: Header) -> dict[str, Any]:
     return plain
 
 
-def _from_json(path: Path, text: str) -> Header:
+def _parsed(path: Path, text: str) -> dict[str, Any]:
     try:
         values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"The header of the prompt file {path.name} is damaged", next_step="Copy it again.")
+    return values
+
+
+def _shapes(header: Header) -> list[dict[str, tuple[int, ...]]]:
+    """The tensors that a file of this kind may hold."""
+    rows = (header.length, header.width)
+    count = len(header.tasks) if header.kind == "meta" else 1
+    factors: dict[str, tuple[int, ...]] = {"u": (count, header.rank, header.length), "v": (count, header.rank, header.width)}
+    if header.kind == "soft":
+        return [{"rows": rows}]
+    whole = {"shared": rows, **factors}
+    return [whole] if header.kind == "meta" else [factors, whole]
+
+
+def _from_json(path: Path, values: Mapping[str, Any]) -> Header:
+    try:
         card = TaskCard.from_dict(values["card"]) if values.get("card") else None
-        return Header(**{**values, "card": card, "tasks": tuple(values["tasks"])})
+        header = Header(**{**values, "card": card, "tasks": tuple(values["tasks"])})
+        return header if header.kind in get_args(Kind) else _from_json(path, {})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The header of the prompt file {path.name} is damaged", next_step="Copy it again.") from error
 
 
-def _digest(header: Header, tensors: Mapping[str, Tensor]) -> str:
-    described = {k: v for k, v in _to_json(header).items() if k != "digest"}
+def _digest(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Over the header as written (so that a later version with more fields reads it too) and the tensors."""
+    described = {k: v for k, v in values.items() if k != "digest"}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
+        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,16 +142,20 @@ def _save(path: Path | None, state: _State, tensors: Mapping[str, Tensor], optim
 def _resume(path: Path | None, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> _State | None:
     if path is None or not path.is_file():
         return None
-    with suppress(SafetensorError, KeyError), safe_open(path, framework="pt") as file:
-        parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        described = json.loads(file.metadata()["loop"])
-        _restore(tensors, {name: parts[f"now/{name}"] for name in tensors})
-        for name, tensor in tensors.items():
-            moments = {k: parts[f"adam/{name}/{k}"].to(tensor.device) for k in ("exp_avg", "exp_avg_sq")}
-            optimizer.state[tensor] = {"step": parts[f"adam/{name}/step"], **moments}
-        best = {name: parts[f"best/{name}"].to(tensors[name].device) for name in tensors}
-        return _State(described["step"], described["best_dev"], described["best_step"], described["seconds"], best)
-    return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            described = json.loads(file.metadata()["loop"])
+        now, best = ({name: parts[f"{part}/{name}"].to(t.device) for name, t in tensors.items()} for part in ("now", "best"))
+        moments = {name: {k: parts[f"adam/{name}/{k}"] for k in ("step", "exp_avg", "exp_avg_sq")} for name in tensors}
+        state = _State(described["step"], described["best_dev"], described["best_step"], described["seconds"], best)
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        return None  # a damaged checkpoint: start over
+    _restore(tensors, now)
+    for name, tensor in tensors.items():
+        step, first, second = moments[name].values()
+        optimizer.state[tensor] = {"step": step, "exp_avg": first.to(tensor.device), "exp_avg_sq": second.to(tensor.device)}
+    return state
 
 
 def _moments(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, str, Tensor]]:
