@@ -7,13 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Answer, Example, Relation
+from mpdd.data.types.spans import fold
 
 Span = tuple[int, int, str]
-
-
-def fold(form: str) -> str:
-    """Return a form with case and whitespace made equal, for comparisons."""
-    return " ".join(form.casefold().split())
 
 
 def surface_forms(named: Sequence[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

@@ -175,7 +175,9 @@ def _from_json(path: Path, values: Mapping[str, Any]) -> Header:
     try:
         card = TaskCard.from_dict(values["card"]) if values.get("card") else None
         header = Header(**{**values, "card": card, "tasks": tuple(values["tasks"])})
-        return header if header.kind in get_args(Kind) else _from_json(path, {})
+        if header.kind not in get_args(Kind):
+            raise ValueError("kind")
+        return header
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"The header of the prompt file {path.name} is damaged", next_step="Copy it again.") from error
 

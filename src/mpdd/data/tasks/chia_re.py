@@ -10,13 +10,9 @@ from mpdd.data import splits
 from mpdd.data.readers import brat
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Splits, Task, TaskCard
+from mpdd.data.tasks import chia_ner
 from mpdd.data.windows import NER_CHARS
 
-FILES = ("chia/chia_without_scope.zip",)
-ARGUMENTS = (
-    "Condition", "Qualifier", "Value", "Drug", "Procedure", "Temporal", "Measurement", "Person", "Observation",
-    "Reference_point", "Negation", "Multiplier", "Mood", "Device", "Visit",
-)  # fmt: skip
 LABELS = {
     "Has_value": "has value",
     "Has_qualifier": "has qualifier",
@@ -32,16 +28,17 @@ LABELS = {
 }
 
 
-def trial(stem: str) -> str:
-    """Return the id of the trial that a file named NCT1_inc or NCT1_exc is about."""
-    return f"nct:{stem.partition('_')[0]}"
-
-
 def load(root: Path) -> Splits:
     """Return windows of the criteria, cut by the rule in `splits`."""
     notes = Notes()
     examples = brat.re_examples(
-        root / FILES[0], LABELS, notes, corpus="chia", document=trial, arguments=ARGUMENTS, max_chars=NER_CHARS
+        root / chia_ner.FILES[0],
+        LABELS,
+        notes,
+        corpus="chia",
+        document=chia_ner.trial,
+        arguments=tuple(chia_ner.LABELS),
+        max_chars=NER_CHARS,
     )
     train, dev, test = splits.cut(examples, (70, 10, 20))
     return splits.make(train, dev, test, notes)
@@ -57,7 +54,7 @@ TASK = Task(
         max_answer_tokens=224,
     ),
     role="source",
-    files=FILES,
+    files=chia_ner.FILES,
     load=load,
     licence="CC BY 4.0",
     citation="Kury et al. 2020, Chia, Scientific Data, doi:10.1038/s41597-020-00620-0",
