@@ -25,6 +25,7 @@ lint: setup
 	$(BIN)/ruff format --check src backbones scripts tests
 	$(BIN)/mypy
 	$(BIN)/python scripts/update_readme.py --check
+	$(BIN)/python scripts/update_open31.py --check
 
 setup: $(VENV)/ready-dev
 
@@ -37,7 +38,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(PIP) -e ".[dev,parquet]"
+	$(PIP) -e ".[dev]"
 	touch $@
 
 clean:

@@ -13,16 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import openpyxl
+from mpdd.data.leaks import folder_runs, runs, words
 
 SOURCES = ("trials", "medquad", "mtsamples", "case_reports", "nursing")
 TARGET_FOLDERS = (
     "ncbi_disease", "maccrobat2020", "phee", "chemprot_scibert", "headqa_en", "pubmedqa", "mediqa2019_rqe",
     "check_covid", "meqsum", "mediqa2021_qs", "mts_dialog", "aci_bench",
 )  # fmt: skip
-RUN = 13
-_WORD = re.compile(r"[a-z0-9]+")
-_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\[nrt]")
 
 
 @dataclass(frozen=True)
@@ -34,16 +31,6 @@ class Document:
     text: str
     title: str = ""
     question: str = ""
-
-
-def words(text: str) -> list[str]:
-    """Lower-cased alphanumeric words; JSON escapes count as blanks, so raw files can be compared."""
-    return _WORD.findall(_ESCAPE.sub(" ", text).lower())
-
-
-def runs(tokens: list[str], length: int = RUN) -> Iterator[int]:
-    """Hashes of all runs of `length` words."""
-    return (hash(tuple(tokens[i : i + length])) for i in range(len(tokens) - length + 1))
 
 
 def read(folder: Path) -> Iterator[Document]:
@@ -58,10 +45,7 @@ def read(folder: Path) -> Iterator[Document]:
 
 def target_runs(data: Path) -> set[int]:
     """Every 13-word run in every text-like file of the target datasets."""
-    found: set[int] = set()
-    for text in _target_texts(data):
-        found.update(runs(words(text)))
-    return found
+    return folder_runs(data, TARGET_FOLDERS)
 
 
 def clean(documents: Iterable[Document], banned: set[int]) -> tuple[list[Document], dict[str, dict[str, int]]]:
@@ -82,16 +66,6 @@ def clean(documents: Iterable[Document], banned: set[int]) -> tuple[list[Documen
             tally["kept"] += 1
             tally["words"] += len(tokens)
     return kept, counts
-
-
-def _target_texts(data: Path) -> Iterator[str]:
-    for folder in TARGET_FOLDERS:
-        for path in sorted((data / folder).rglob("*")):
-            if path.suffix == ".xlsx":
-                sheets = openpyxl.load_workbook(path, read_only=True).worksheets
-                yield from (str(cell) for sheet in sheets for row in sheet.iter_rows(values_only=True) for cell in row if cell)
-            elif path.is_file() and not path.name.lower().startswith(("readme", "licen")):
-                yield path.read_text(encoding="utf-8", errors="replace")
 
 
 def _tidy(text: str) -> str:

@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from backbones import corpus as text_corpus
 from backbones import tokenizer as bpe
-from backbones.stream import Corpus, batch, tokenize
+from backbones.stream import ANSWER_WEIGHT, Corpus, batch, tokenize
 
 EVERY = 100
 HELD_OUT = 50  # every 50th document of a corpus is never trained on
@@ -35,11 +36,23 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True, help="folder of *.jsonl.xz")
     parser.add_argument("--data", type=Path, required=True, help="folder of the benchmark's files, for the leak filter")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and logs")
+    parser.add_argument("--start", type=Path, help="work folder of the recipe that this one goes on from (`after`)")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
+    if ("after" in config) != (args.start is not None):
+        parser.error(f"--start is for a recipe that names another one in `after`; {args.config.name} does not agree")
     args.work.mkdir(parents=True, exist_ok=True)
+    if args.start and not (args.work / "checkpoint.pt").exists():
+        begin_from(args.start, args.work)
     train, held_out, tokenizer = prepare(config, args.text, args.data, args.work)
     pretrain(config, train, held_out, tokenizer, args.work)
+
+
+def begin_from(former: Path, work: Path) -> None:
+    """Take over a finished recipe's tokenizer and weights, not its optimizers' state; the step is 0 again."""
+    shutil.copytree(former / "tokenizer", work / "tokenizer", dirs_exist_ok=True)
+    state = torch.load(former / "checkpoint.pt", weights_only=True)
+    torch.save({"step": 0, "master": state["master"], "optimizers": None}, work / "checkpoint.pt")
 
 
 def prepare(config: Mapping[str, Any], text: Path, data: Path, work: Path) -> tuple[Corpus, Corpus, Any]:
@@ -99,9 +112,9 @@ def evaluate(model: Any, held_out: Corpus, config: Mapping[str, Any]) -> dict[st
         ids, goal, weight = batch(held_out, seed=1, step=0, rows=6, length=512, mix={"lm": 1.0}, weights={source: 1.0})
         size = sum(len(str(held_out.tokenizer.decode(row)).encode()) for row in goal)
         found[f"bpb_{source}"] = loss_of(ids, goal, weight).item() * goal.numel() / math.log(2) / size
-    for kind in ("copy", "task"):
+    for kind, scored in (("copy", 1.0), ("task", ANSWER_WEIGHT), ("shots", ANSWER_WEIGHT)):
         parts = batch(held_out, seed=2, step=0, rows=12, length=512, mix={kind: 1.0}, weights=config["weights"])
-        weight = (parts[2] == 1).float()
+        weight = (parts[2] == scored).float()
         found[f"{kind}_loss"] = loss_of(parts[0], parts[1], weight).item()
     return {name: round(value, 4) for name, value in found.items()}
 
@@ -163,7 +176,7 @@ def _resume(work: Path, master: list[torch.Tensor], optimizers: list[torch.optim
     state = torch.load(path, weights_only=True)
     for slow, saved in zip(master, state["master"], strict=True):
         slow.copy_(saved)
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+    for optimizer, saved in zip(optimizers, state["optimizers"] or (), strict=bool(state["optimizers"])):
         optimizer.load_state_dict(saved)
     return int(state["step"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from backbones.corpus import SOURCES, Document
-from backbones.text_to_text import Makers
+from backbones.text_to_text import Makers, Pair
 
-BODY_WEIGHT = 0.2  # loss weight of a text-to-text input, against 1 for its answer
+TRIES = 12  # draws in a row that are no task, or too long for the row's rest
+ANSWER_WEIGHT, BODY_WEIGHT = 3.0, 0.2  # loss weights of a text-to-text answer and of its input, against 1 for running text
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def batch(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs, targets and loss weights, each [rows, length].
 
-    `mix` gives the share of rows by kind (lm, copy, task); `weights` the share of each source.
+    `mix` gives the share of rows by kind (lm, copy, task, shots); `weights` the share of each source.
     """
     rng = random.Random(f"{seed}/{step}")
     kinds = rng.choices(list(mix), list(mix.values()), k=rows)
-    makers = {"lm": _language, "copy": _copies, "task": _tasks}
+    makers = {"lm": _language, "copy": _copies, "task": _tasks, "shots": _shots}
     filled = [makers[kind](corpus, rng, length + 1, weights) for kind in kinds]
     ids = torch.tensor(np.array([row for row, _ in filled]))
     loss = torch.tensor(np.array([weight for _, weight in filled]), dtype=torch.float32)
@@ -73,21 +74,44 @@ def _copies(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str,
 
 
 def _tasks(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    """Different tasks one after another, each with its instruction."""
+
+    def draw() -> Pair | None:
+        return corpus.makers.maker(rng)(rng, rng, rng.choice(corpus.documents[_source(rng, weights)]))
+
+    return _fill(corpus, rng, size, weights, draw)
+
+
+def _shots(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    """One task, again and again; in half of the rows without its instruction, so that only the examples tell it."""
+    maker, style, silent = corpus.makers.maker(rng), rng.random(), rng.random() < 0.5
+
+    def draw() -> Pair | None:
+        pair = maker(rng, random.Random(style), rng.choice(corpus.documents[_source(rng, weights)]))
+        return (pair[0].split("\n", 1)[1], pair[1]) if pair and silent else pair
+
+    return _fill(corpus, rng, size, weights, draw)
+
+
+def _fill(
+    corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float], draw: Callable[[], Pair | None]
+) -> tuple[list[int], list[float]]:
+    """A row of pairs, each ended by the end token; what no pair of `TRIES` draws fits is filled with running text."""
     ids: list[int] = []
     loss: list[float] = []
     end = corpus.tokenizer.eos_token_id
-    while len(ids) < size:
-        pair = corpus.makers.draw(rng, rng.choice(corpus.documents[_source(rng, weights)]))
-        if pair is None:
+    unfit = 0
+    while unfit < TRIES:
+        pair = draw()
+        asked, answer = (corpus.tokenizer(text)["input_ids"] for text in (pair[0], " " + pair[1])) if pair else ([], [])
+        if pair is None or len(ids) + len(asked) + len(answer) + 1 > size:
+            unfit += 1
             continue
-        asked, answer = (corpus.tokenizer(text)["input_ids"] for text in (pair[0], " " + pair[1]))
-        if len(ids) + len(asked) + len(answer) + 1 > size and ids:
-            ids.append(end)  # the row's rest: one token, padded below without loss
-            break
+        unfit = 0
         ids += [*asked, *answer, end]
-        loss += [BODY_WEIGHT] * len(asked) + [1.0] * (len(answer) + 1)
-    ids, loss = ids[:size], loss[:size]
-    return ids + [end] * (size - len(ids)), loss + [0.0] * (size - len(loss))
+        loss += [BODY_WEIGHT] * len(asked) + [ANSWER_WEIGHT] * (len(answer) + 1)
+    rest, weight = _language(corpus, rng, size - len(ids), weights)
+    return ids + rest, loss + weight
 
 
 def _source(rng: random.Random, weights: Mapping[str, float]) -> str:

@@ -1,7 +1,8 @@
 """Makes instruction tasks out of raw pretraining text, so that a small backbone learns to read, copy and choose.
 
-No dataset of the benchmark is used. Every maker takes a random generator and a document and returns
-(input, target), or None where the document does not suit it. The layout is the package's own.
+No dataset of the benchmark is used. Every maker takes a generator for the content, one for the style (instruction,
+label words, kinds asked for) and a document, and returns (input, target), or None where the document does not suit it.
+The same style seed gives the same task on every document. The layout is the package's own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from backbones.corpus import Document
 
 Pair = tuple[str, str]
+Maker = Callable[[random.Random, random.Random, Document], Pair | None]
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])|\n+")
 _QUESTION_TOPIC = re.compile(
     r"(?:What is \(are\)|symptoms of|treatments for|at risk for|outlook for|causes|inherited)\s+(.+?)\s*\?"
@@ -62,6 +64,7 @@ class Makers:
     """The task makers over one corpus; `lexicon` holds disease names taken from MedQuAD questions."""
 
     documents: Sequence[Document]
+    questions: Sequence[str]
     lexicon: frozenset[str]
 
     @classmethod
@@ -69,59 +72,62 @@ class Makers:
         """Collect the lexicon from the questions of `documents`."""
         topics = (m.group(1).lower() for d in documents for m in [_QUESTION_TOPIC.search(d.question)] if m)
         plain = (re.sub(r"\s*\(.*?\)", "", topic).strip(" ?,") for topic in topics)
-        return cls(documents, frozenset(t for t in plain if 4 <= len(t) <= 60 and len(t.split()) <= 5) - _NOT_A_DISEASE)
+        questions = [d.question for d in documents if d.question]
+        return cls(
+            documents, questions, frozenset(t for t in plain if 4 <= len(t) <= 60 and len(t.split()) <= 5) - _NOT_A_DISEASE
+        )
 
-    def draw(self, rng: random.Random, document: Document) -> Pair | None:
-        """One task on `document`, of a kind drawn by weight."""
-        makers: tuple[tuple[int, Callable[[random.Random, Document], Pair | None]], ...] = (
+    def maker(self, rng: random.Random) -> Maker:
+        """A kind of task, drawn by weight."""
+        makers: tuple[tuple[int, Maker], ...] = (
             (3, self.repeat), (6, self.list_terms), (2, self.abbreviations), (3, self.together), (2, self.cloze),
             (3, self.said_in_text), (1, self.same_topic), (3, self.title), (1, self.first_sentence), (1, self.follows),
         )  # fmt: skip
-        return rng.choices([m for _, m in makers], [w for w, _ in makers])[0](rng, document)
+        return rng.choices([m for _, m in makers], [w for w, _ in makers])[0]
 
-    def repeat(self, rng: random.Random, document: Document) -> Pair | None:
+    def repeat(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Copy a marked span of 1 to 8 words."""
+        left, right = style.choice((("<<", ">>"), ("[[", "]]"), ("**", "**"), ("«", "»")))
+        ask = style.choice(("Repeat the marked words.", "Copy the marked span.", f"What stands between {left} and {right}?"))
         tokens = _window(rng, document.text, 1, 4).split(" ")
         if len(tokens) < 4:
             return None
         size = rng.randint(1, min(8, len(tokens)))
         at = rng.randrange(len(tokens) - size + 1)
-        left, right = rng.choice((("<<", ">>"), ("[[", "]]"), ("**", "**"), ("«", "»")))
         span = " ".join(tokens[at : at + size])
         text = " ".join([*tokens[:at], f"{left} {span} {right}", *tokens[at + size :]])
-        ask = rng.choice(("Repeat the marked words.", "Copy the marked span.", f"What stands between {left} and {right}?"))
         return layout(ask, ("Text", text)), span
 
-    def list_terms(self, rng: random.Random, document: Document) -> Pair | None:
+    def list_terms(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """List the mentions of one to three kinds of terms, one line a kind."""
+        kinds = style.sample(list(_KINDS), style.choice((1, 1, 2, 2, 3)))
+        if style.random() < 0.6 and not {"disease", "chemical"} & set(kinds):
+            kinds[0] = style.choice(("disease", "chemical"))
+        names = {kind: style.choice(_KINDS[kind]) for kind in kinds}
         text = _window(rng, document.text, 1, 8)
-        kinds = rng.sample(list(_KINDS), rng.choice((1, 1, 2, 2, 3)))
-        if rng.random() < 0.6 and not {"disease", "chemical"} & set(kinds):
-            kinds[0] = rng.choice(("disease", "chemical"))
         found = {kind: self._mentions(kind, text) for kind in kinds}
         if not any(found.values()) and rng.random() > 0.15:
             return None
-        names = {kind: rng.choice(_KINDS[kind]) for kind in kinds}
         lines = [f"{names[kind]}: {'; '.join(found[kind])}" for kind in kinds if found[kind]]
         listed = " and ".join(_plural(names[kind].lower()) for kind in kinds)
-        ask = rng.choice(
+        ask = style.choice(
             ("List the {} named in the text.", "Find all {}.", "Which {} are mentioned?", "Extract every mention of {}.")
         )
         return layout(ask.format(listed), ("Text", text)), "\n".join(lines) or "none"
 
-    def abbreviations(self, rng: random.Random, document: Document) -> Pair | None:
+    def abbreviations(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Pair each long form with its abbreviation, as relations are written."""
         text = _window(rng, document.text, 2, 8)
         pairs = [pair for m in _ABBREVIATION.finditer(text) for pair in [_long_form(m.group(1), m.group(2))] if pair]
         if not pairs:
             return None
-        ask = rng.choice(("List the abbreviations with their long forms.", "Which terms are abbreviated, and how?"))
+        ask = style.choice(("List the abbreviations with their long forms.", "Which terms are abbreviated, and how?"))
         return layout(ask, ("Text", text)), "abbreviated as: " + "; ".join(f"{a} -> {b}" for a, b in pairs)
 
-    def together(self, rng: random.Random, document: Document) -> Pair | None:
+    def together(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Pair the terms of two kinds that stand in one sentence."""
         text = _window(rng, document.text, 1, 4)
-        first, second = rng.choice(
+        first, second = style.choice(
             (("chemical", "disease"), ("chemical", "dose"), ("disease", "anatomy"), ("disease", "chemical"))
         )
         pairs: list[str] = []
@@ -131,34 +137,38 @@ class Makers:
         pairs = list(dict.fromkeys(pairs))[:8]
         if not pairs and rng.random() > 0.1:
             return None
-        label = rng.choice(("occurs with", "related to", "linked to", "mentioned with"))
-        a, b = rng.choice(_KINDS[first]).lower(), rng.choice(_KINDS[second]).lower()
-        ask = rng.choice((f"Pair each {a} with the {b} in the same sentence.", f"Which {a} is linked to which {b}?"))
+        label = style.choice(("occurs with", "related to", "linked to", "mentioned with"))
+        a, b = style.choice(_KINDS[first]).lower(), style.choice(_KINDS[second]).lower()
+        ask = style.choice((f"Pair each {a} with the {b} in the same sentence.", f"Which {a} is linked to which {b}?"))
         return layout(ask, ("Text", text)), f"{label}: " + "; ".join(pairs) if pairs else "none"
 
-    def cloze(self, rng: random.Random, document: Document) -> Pair | None:
+    def cloze(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Choose or name the word that was taken out of a sentence."""
+        free = style.random() < 0.3
         text = _window(rng, document.text, 1, 3)
         long_words = list(dict.fromkeys(re.findall(r"\b[A-Za-z]{5,}\b", text)))
         if len(long_words) < 6:
             return None
         word = rng.choice(long_words)
         gap = re.sub(rf"\b{word}\b", "____", text)
-        if rng.random() < 0.3:
+        if free:
             return layout("Which word is missing?", ("Text", gap)), word
         other = re.findall(r"\b[A-Za-z]{5,}\b", rng.choice(self.documents).text[:3000]) or ["nothing"]
         options = list(dict.fromkeys([word, *(rng.choice(other) for _ in range(3))]))
         rng.shuffle(options)
         return layout("Choose the word that fills the gap.", ("Question", gap), options=options), word
 
-    def said_in_text(self, rng: random.Random, document: Document) -> Pair | None:
+    def said_in_text(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Say whether the text states a sentence: one of its own, one from elsewhere, or one with a changed number."""
+        words = style.choice(_YES_NO)
+        ask = style.choice((f"Does the text say the claim, {words[0]} or {words[1]}?", f"Answer {words[0]} or {words[1]}: does the premise state the hypothesis?"))  # fmt: skip  # noqa: E501
+        first, second = style.choice((("Premise", "Hypothesis"), ("Text", "Claim"), ("Evidence", "Claim")))
         sentences = [s for s in _SENTENCE.split(document.text[:20000]) if 5 <= len(s.split()) <= 40]
         if len(sentences) < 8:
             return None
         at = rng.randrange(len(sentences) - 4)
         premise = sentences[at : at + rng.randint(1, 4)]
-        kind, words = rng.choice(("own", "own", "elsewhere", "number")), rng.choice(_YES_NO)
+        kind = rng.choice(("own", "own", "elsewhere", "number"))
         claim = rng.choice(premise)
         if kind == "elsewhere":
             claim = rng.choice([s for s in sentences if s not in premise] or sentences[:1])
@@ -169,20 +179,18 @@ class Makers:
         if rng.random() < 0.5 and len(claim.split()) > 10:
             claim = " ".join(claim.split()[: rng.randint(6, 12)])
         answer = words[0] if kind == "own" else words[1]
-        ask = rng.choice((f"Does the text say the claim, {words[0]} or {words[1]}?", f"Answer {words[0]} or {words[1]}: does the premise state the hypothesis?"))  # fmt: skip  # noqa: E501
-        first, second = rng.choice((("Premise", "Hypothesis"), ("Text", "Claim"), ("Evidence", "Claim")))
         return layout(ask, (first, " ".join(premise)), (second, claim)), answer
 
-    def same_topic(self, rng: random.Random, document: Document) -> Pair | None:
+    def same_topic(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Say whether a question is answered by a text."""
         if not document.question:
             return None
         fits = rng.random() < 0.5
-        asked = document.question if fits else rng.choice(self.documents).question or "What is asthma ?"
+        asked = document.question if fits else rng.choice(self.questions)
         fields = (("Text", _window(rng, document.text, 1, 3, start=0)), ("Question", asked))
         return layout("Does the text answer the question, yes or no?", *fields), "yes" if fits else "no"
 
-    def title(self, rng: random.Random, document: Document) -> Pair | None:
+    def title(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Write the title, or the question that a text answers."""
         if document.question:
             return layout(
@@ -193,18 +201,18 @@ class Makers:
             title, _, body = body.removeprefix("TITLE:").strip().partition("\n")
         if not 3 <= len(title.split()) <= 40:
             return None
-        ask = rng.choice(
+        ask = style.choice(
             ("Summarize the text in one sentence.", "Write a title for the text.", "Say briefly what the text is about.")
         )
         return layout(ask, ("Text", _window(rng, body, 2, 8, start=0))), title
 
-    def first_sentence(self, rng: random.Random, document: Document) -> Pair | None:
+    def first_sentence(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Answer a consumer's question with the first sentence of its answer."""
         if not document.question:
             return None
         return layout("Answer the question.", ("Question", document.question)), _window(rng, document.text, 1, 1, start=0)
 
-    def follows(self, rng: random.Random, document: Document) -> Pair | None:
+    def follows(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Choose the sentence that comes next."""
         sentences = [s for s in _SENTENCE.split(document.text[:20000]) if 4 <= len(s.split()) <= 25]
         if len(sentences) < 8:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from jaxtyping import install_import_hook
@@ -24,6 +25,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"  # a local mirror of the public data, where there is one
 if MIRROR.is_dir():
     os.environ.setdefault("MPDD_MIRROR", str(MIRROR))
+CACHE = TemporaryDirectory(prefix="mpdd-test-cache-")  # splits are read once for all tests, and never from an older run
+os.environ["MPDD_CACHE"] = CACHE.name
 
 TEXT = [
     "List the drugs named in the text. Text: aspirin and ibuprofen were given. Answer: Drug: aspirin; ibuprofen",

@@ -74,6 +74,11 @@ def saying(output):
         yield
 
 
+def of_card(card):
+    """What stands for the prompt file of a card, where no model reads it."""
+    return SimpleNamespace(header=SimpleNamespace(card=card), rows=lambda: None)
+
+
 def answered(prompt, note, output):
     with saying(output):
         (found,) = answer_notes(None, [prompt], [note])
@@ -379,8 +384,7 @@ def test_whatever_the_model_writes_every_span_is_in_the_note(prompts, text, word
     [("ASPIRIN  100 mg", (6, 20)), ("ibuprofen", (None, None)), (" ", None)],
 )
 def test_an_extracted_answer_has_its_place_or_none(output, place):
-    card = TaskCard("find", "qa", "Answer from the text.", fields=("Question",), extractive=True)
-    prompt = SimpleNamespace(header=SimpleNamespace(card=card), rows=lambda: None)
+    prompt = of_card(TaskCard("find", "qa", "Answer from the text.", fields=("Question",), form="extractive"))
     note = Note("n", "Takes aspirin\n100 mg.", {"Question": "What?"}, ("an option", "of another task"))
     found = answered(prompt, note, lambda _: output)
     if place is None:
@@ -389,3 +393,29 @@ def test_an_extracted_answer_has_its_place_or_none(output, place):
         text = output if place[0] is None else "aspirin\n100 mg"
         assert found["answer"] == {"start": place[0], "end": place[1], "text": text}
         assert (found["unparseable"], found["ungrounded"]) == (False, place[0] is None)
+
+
+def test_a_free_answer_is_its_words():
+    prompt = of_card(TaskCard("ask", "qa", "Answer.", fields=("Question",), form="free"))
+    note = Note("n", "Takes aspirin.", {"Question": "What?"}, ("an option", "of another task"))
+    found = answered(prompt, note, lambda _: " Ibuprofen, I think.\n")
+    assert (found["answer"], found["unparseable"], found["ungrounded"]) == ("Ibuprofen, I think.", False, 0)
+    assert answered(prompt, note, lambda _: " ") | {"answer": ""} == answered(prompt, note, lambda _: "")
+    assert answered(prompt, note, lambda _: "")["unparseable"]
+
+
+def test_a_class_is_one_label_or_none():
+    prompt = of_card(TaskCard("risk", "classification", "How high is the risk?", labels=("low", "high")))
+    assert answered(prompt, Note("n", "Fell twice.", {}), lambda _: "high")["answer"] == "high"
+    found = answered(prompt, Note("n", "Fell twice.", {}), lambda _: "who knows")
+    assert (found["answer"], found["unparseable"]) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("output", "labels", "ungrounded"),
+    [("asthma; HYPERTENSION", ["hypertension", "asthma"], 0), ("none", [], 0), ("asthma; gout", ["asthma"], 1)],
+)
+def test_multiple_labels_are_a_list_in_the_cards_order(output, labels, ungrounded):
+    card = TaskCard("codes", "classification", "Which?", labels=("hypertension", "asthma"), form="multiple")
+    found = answered(of_card(card), Note("n", "Wheezes.", {}), lambda _: output)
+    assert (found["labels"], found["unparseable"], found["ungrounded"]) == (labels, False, ungrounded)

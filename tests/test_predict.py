@@ -16,21 +16,28 @@ NER = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Dru
 SUMMARY = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=9)
 NLI = TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no", "not sure"))
 QA = TaskCard("choose", "qa", "Choose.", text_field="Question")
+CLASS = TaskCard("risk", "classification", "How high is the risk?", labels=("low", "high", "not known"))
+CODES = TaskCard("codes", "classification", "Which?", labels=("fever", "cough"), max_answer_tokens=7, form="multiple")
+FREE = TaskCard("ask", "qa", "Answer.", max_answer_tokens=8, form="free")
+CARDS = (NER, SUMMARY, NLI, QA, CLASS, CODES, FREE)
 WORDS = ["aspirin", "fever", "cough", "ibuprofen", "given", "text", "one", "two", "none"]
 
 
 def requests(tiny, count, seed=0):
-    """Requests of four tasks, mixed lengths, each task under its own prompt of its own length (one has none)."""
+    """Requests of seven tasks, mixed lengths, each task under its own prompt of its own length (one has none)."""
     rng = random.Random(seed)
     prompts = {
         "drugs": torch.randn(5, tiny.width),
         "short": torch.randn(3, tiny.width),
         "says": None,
         "choose": torch.randn(8, tiny.width),
+        "risk": torch.randn(4, tiny.width),
+        "codes": torch.randn(2, tiny.width),
+        "ask": torch.randn(6, tiny.width),
     }
     found = []
     for k in range(count):
-        card = (NER, SUMMARY, NLI, QA)[k % 4]
+        card = CARDS[k % len(CARDS)]
         text = " ".join(rng.choices(WORDS, k=rng.randint(1, 20)))
         choices = tuple(rng.sample(WORDS, rng.randint(2, 4))) if card is QA else ()
         found.append(Request(card, Example(str(k), str(k), text, Answer(), choices=choices), prompts[card.name]))
@@ -38,7 +45,7 @@ def requests(tiny, count, seed=0):
 
 
 def test_mixed_batches_equal_one_by_one(tiny):
-    asked = requests(tiny, 24)
+    asked = requests(tiny, 42)
     together = predict(tiny, asked, batch_size=8)
     alone = [predict(tiny, [request])[0] for request in asked]
     assert [p.output for p in together] == [p.output for p in alone]
@@ -46,7 +53,7 @@ def test_mixed_batches_equal_one_by_one(tiny):
 
 
 def test_greedy_generation_equals_transformers(tiny):
-    for request in [r for r in requests(tiny, 40, seed=1) if r.card in (NER, SUMMARY)]:
+    for request in [r for r in requests(tiny, 70, seed=1) if r.card in (NER, SUMMARY, CODES, FREE)]:
         ids = tiny.tokenizer(render_input(request.card, request.example), return_tensors="pt")["input_ids"]
         embeddings = torch.cat([request.prompt[None], tiny.embed(ids)], dim=1)
         expected = tiny.model.generate(
@@ -60,9 +67,9 @@ def test_greedy_generation_equals_transformers(tiny):
         assert predict(tiny, [request])[0].output == text
 
 
-@pytest.mark.parametrize("card", [NLI, QA])
+@pytest.mark.parametrize("card", [NLI, QA, CLASS])
 def test_choices_are_scored_by_likelihood(tiny, card):
-    for request in [r for r in requests(tiny, 40, seed=2) if r.card is card]:
+    for request in [r for r in requests(tiny, 70, seed=2) if r.card is card]:
         totals = {}
         for option in candidates(card, request.example):
             asked = tiny.tokenizer(render_input(card, request.example))["input_ids"]

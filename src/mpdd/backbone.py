@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedTokenizerBase
 
 from mpdd.errors import InputError, MpddError
 
+Loaded = TypeVar("Loaded")
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _UNSTABLE_KEYS = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
@@ -60,7 +62,7 @@ class Backbone:
     @property
     def context(self) -> int:
         """The longest sequence, prompt included, in tokens."""
-        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", 2048))
+        return _context(self.model.config)
 
     @property
     def device(self) -> torch.device:
@@ -81,27 +83,42 @@ class Backbone:
     def states(
         self,
         embeddings: Float[Tensor, "batch length width"],
-        mask: Bool[Tensor, "batch length"],
+        mask: Bool[Tensor, "batch total"],
         positions: Int[Tensor, "batch length"],
         at: Bool[Tensor, "batch length"],
         *,
         all_layers: bool = False,
+        cache: DynamicCache | None = None,
     ) -> States:
         """Run the model and keep the hidden states where `at` is true (row by row, left to right).
 
         Only these positions reach the vocabulary head, which is most of the memory of a training step. Where all
         padding is on the right, causality alone keeps it from every real token, and attention runs without a mask.
+        With `cache` the embeddings go on from its keys and values; `mask` then covers these, too.
         """
         padded_right = not bool((mask[:, 1:] & ~mask[:, :-1]).any())
         out = self._decoder()(
             inputs_embeds=embeddings,
             attention_mask=None if padded_right else mask.long(),
             position_ids=positions,
-            use_cache=False,
+            past_key_values=cache,
+            use_cache=cache is not None,
             output_hidden_states=all_layers,
         )
         layers = torch.stack([h[at] for h in out.hidden_states[1:]]) if all_layers else None
         return States(out.last_hidden_state[at], layers)
+
+    def read_prefix(self, embeddings: Float[Tensor, "n length width"], mask: Bool[Tensor, "n length"]) -> DynamicCache:
+        """Run the model over left-padded prompts and return their keys and values, with gradients where these need them."""
+        cache = DynamicCache(config=self.model.config)
+        self._decoder()(
+            inputs_embeds=embeddings,
+            attention_mask=None if bool(mask.all()) else mask.long(),
+            position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return cache
 
     def logits(self, states: States) -> Float[Tensor, "n vocabulary"]:
         """Vocabulary logits in fp32 for the kept positions."""
@@ -121,10 +138,7 @@ def load(name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str 
     `dtype` defaults to bf16 where the hardware multiplies it fast, else fp32.
     Raises `InputError` when the folder is no model, `MpddError` when a model cannot be fetched.
     """
-    folder = name
-    if name == EMBEDDED:
-        folder = str(EMBEDDED_FOLDER)
-        _verify_embedded()
+    folder = _folder(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, tokenizer = _read(name, folder, dtype or fast_dtype(device))
     model.to(device).eval().requires_grad_(False)
@@ -133,6 +147,19 @@ def load(name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str 
     backbone = Backbone(name, model, tokenizer, fingerprint(model))
     _require_plain_head(backbone)
     return backbone
+
+
+def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:
+    """Return a backbone's tokenizer and context without its weights; `name` and errors are those of `load`."""
+    folder = _folder(name)
+    tokenizer, config = _pretrained(
+        name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
+    )
+    return tokenizer, _context(config)
+
+
+def _context(config: Any) -> int:
+    return int(getattr(config.get_text_config(), "max_position_embeddings", 2048))
 
 
 def fast_dtype(device: str) -> torch.dtype:
@@ -151,6 +178,13 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()
 
 
+def _folder(name: str) -> str:
+    if name != EMBEDDED:
+        return name
+    _verify_embedded()
+    return str(EMBEDDED_FOLDER)
+
+
 def _verify_embedded() -> None:
     from mpdd.embedded import FILES
 
@@ -163,14 +197,22 @@ def _verify_embedded() -> None:
 
 
 def _read(name: str, folder: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    def load() -> tuple[Any, Any]:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa"), tokenizer
+
+    return _pretrained(name, folder, load)
+
+
+def _pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
+    """Return what `load` gets from a model folder or the hub; errors as those of the function `load`."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if Path(folder).exists() and not (Path(folder) / "config.json").is_file():
         raise InputError(
             f"{name!r} is not a model folder", found="no config.json", wanted="a Hugging Face causal language model folder"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+        return load()
     except (OSError, ValueError) as error:
         if Path(folder).exists():
             raise InputError(f"The model folder {name!r} cannot be loaded", found=_first_line(error)) from error
@@ -178,7 +220,6 @@ def _read(name: str, folder: str, dtype: torch.dtype) -> tuple[Any, Any]:
             f"The backbone {name!r} is neither a local folder nor reachable on the model hub ({type(error).__name__}). "
             "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."
         ) from error
-    return model, tokenizer
 
 
 def _require_plain_head(backbone: Backbone) -> None:

@@ -29,6 +29,7 @@ def facts(experiment: Experiment) -> dict[str, Any]:
     methods = [m for m in experiment.methods if m not in UNTRAINED]
     adapt_steps = cells * len(methods) * len(experiment.adapt.mpdd) * experiment.adapt.steps
     teach_steps = len(experiment.sources) * len(experiment.teach.lrs) * experiment.teach.steps
+    distil_steps = experiment.distil.steps if experiment.sources else 0
     return {
         "experiment": experiment.name,
         "backbone": {
@@ -42,9 +43,9 @@ def facts(experiment: Experiment) -> dict[str, Any]:
             name: {"parameters": n, "percent": round(100 * n / backbone.parameters, 5), "bytes_fp32": 4 * n}
             for name, n in trained.items()
         },
-        "steps": {"teach": teach_steps, "distil": experiment.distil.steps, "adapt": adapt_steps},
+        "steps": {"teach": teach_steps, "distil": distil_steps, "adapt": adapt_steps},
         "examples_trained_on": teach_steps * experiment.teach.batch_size
-        + experiment.distil.steps * experiment.distil.batch_size
+        + distil_steps * experiment.distil.batch_size
         + adapt_steps * experiment.adapt.batch_size,
         "tuning_trials_per_method": len(experiment.adapt.mpdd),
         "cells": cells * len(methods) + len(experiment.targets) * (len(experiment.methods) - len(methods)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,6 +26,7 @@ from pydantic_core import ErrorDetails
 from mpdd.errors import InputError
 
 Value = TypeVar("Value")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
@@ -125,15 +127,20 @@ class Adapt(Steps):
 
 
 class Experiment(_Section):
-    """Everything that a run depends on."""
+    """Everything that a run depends on.
+
+    For our own method it names `sources` to distil a metaprompt from, or the file of a finished `metaprompt` (then stages
+    1 and 2 are left out). Sources and targets are names of the catalogue, or TOML cards of the user's own tasks.
+    """
 
     name: Name
     backbone: str = "embedded"
-    sources: Annotated[tuple[str, ...], Field(min_length=2), AfterValidator(_distinct)]
-    targets: tuple[str, ...] = Field(min_length=1)
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1), AfterValidator(_distinct)] = (
         "zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd",
     )  # fmt: skip
+    metaprompt: str = ""
+    sources: Annotated[tuple[str, ...], AfterValidator(_distinct), Field(validate_default=True)] = ()
+    targets: tuple[str, ...] = Field(min_length=1)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0,)
     shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(_distinct)] = ("all",)
     limits: Limits = Limits()
@@ -141,6 +148,19 @@ class Experiment(_Section):
     teach: Teach = Teach()
     distil: Distil = Distil()
     adapt: Adapt = Adapt()
+
+    @field_validator("sources")
+    @classmethod
+    def _are_the_origin(cls, sources: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        """The metaprompt comes from two or more sources, or from a file; without our method there is none."""
+        methods, finished = others.data.get("methods", ("mpdd",)), others.data.get("metaprompt")
+        if finished and sources:
+            raise ValueError("given beside a finished metaprompt, wanted one of the two")
+        if finished and "mpdd-no-teachers" in methods:
+            raise ValueError("missing, and mpdd-no-teachers is distilled from sources")
+        if not finished and len(sources) < 2 and any(name.startswith("mpdd") for name in methods):
+            raise ValueError("should have at least 2 items" if sources else "missing")
+        return sources
 
     @field_validator("targets")
     @classmethod
@@ -151,24 +171,47 @@ class Experiment(_Section):
 
 
 def read(path: Path) -> Experiment:
-    """Read an experiment file; raise one `InputError` that lists every problem in it."""
+    """Read an experiment file; raise one `InputError` that lists every problem in it.
+
+    Task cards and the metaprompt are found from the folder of the experiment file.
+    """
+    return _from_here(build(read_toml(path, "experiment file"), path.name), path.parent)
+
+
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """Read a TOML file; raise `InputError` where there is none, `kind` saying what it should be."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError("There is no such experiment file", found=str(path), wanted="a TOML file") from error
+        raise InputError(f"There is no such {kind}", found=str(path), wanted="a TOML file") from error
     except OSError as error:
-        raise InputError(f"The experiment file {path} cannot be read", found=error.strerror, wanted="a TOML file") from error
+        raise InputError(f"The {kind} {path} cannot be read", found=error.strerror, wanted="a TOML file") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise InputError(f"{path.name} is not valid TOML", found=str(error).splitlines()[0]) from error
-    return build(values, path.name)
+
+
+def _from_here(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with the paths in it taken from `folder`; names of the catalogue stay."""
+
+    def resolved(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(folder / name) if name.endswith(".toml") else name for name in names)
+
+    metaprompt = str(folder / experiment.metaprompt) if experiment.metaprompt else ""
+    update = {"sources": resolved(experiment.sources), "targets": resolved(experiment.targets), "metaprompt": metaprompt}
+    return experiment.model_copy(update=update)
 
 
 def build(values: dict[str, Any], where: str) -> Experiment:
     """Build an experiment from plain values; raise one `InputError` that lists every problem."""
+    return validated(Experiment, values, where)
+
+
+def validated(model: type[Model], values: Mapping[str, Any], where: str, context: Mapping[str, Any] | None = None) -> Model:
+    """Build any model of a TOML file; raise one `InputError` that names the file and lists every problem."""
     try:
-        return Experiment.model_validate(values)
+        return model.model_validate(values, context=dict(context or {}))
     except ValidationError as error:
-        found = [_problem(e) for e in _causes(error.errors())]
+        found = [_problem(e, model) for e in _causes(error.errors())]
         raise InputError(f"{where} has {len(found)} problem{'s' * (len(found) > 1)}: " + "; ".join(found)) from error
 
 
@@ -186,20 +229,20 @@ def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
     return [error for error in errors if error["type"] != "too_short" or error["loc"] not in inside]
 
 
-def _problem(error: ErrorDetails) -> str:
+def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
     """One problem in words: where, what was wanted and what was found."""
     where = ".".join(map(str, error["loc"]))
     said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, ").replace(" after validation", ""))
     if error["type"] == "extra_forbidden":
-        return f"{where}: no such key{_near(error['loc'])}"
+        return f"{where}: no such key{_near(error['loc'], model)}"
     if error["type"] == "missing" or error["type"] == "value_error" and not isinstance(error["input"], str | int | float):
         return f"{where}: {said}"
     return f"{where}: {said[0].lower()}{said[1:]}, found {reprlib.repr(error['input'])}"
 
 
-def _near(place: tuple[int | str, ...]) -> str:
+def _near(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
     """The known keys like the last one of `place`."""
-    section: Any = Experiment
+    section: Any = model
     for name in place[:-1]:
         section = section.model_fields[name].annotation
     near = difflib.get_close_matches(str(place[-1]), section.model_fields, n=2)

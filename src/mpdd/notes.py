@@ -92,7 +92,7 @@ def _examples(note: Note, task: TaskCard) -> list[Example]:
 
 def _takes_choices(task: TaskCard) -> bool:
     """Whether each note brings its own options; a task with fixed answers must not see those of another task."""
-    return task.type == "qa" and not task.labels and not task.extractive
+    return task.form == "choice" and not task.labels
 
 
 def _fields(note: Note, task: TaskCard) -> tuple[tuple[str, str], ...]:
@@ -124,10 +124,15 @@ def _body(note: Note, task: TaskCard, parts: Sequence[Example], predictions: Seq
         return {"entities": [e for part, p in zip(parts, predictions, strict=True) for e in _entities(note, part, p)]}
     if task.type == "re":
         return {"relations": _relations(note, predictions[0].parsed.answer)}
+    answer = predictions[0].parsed.answer
     if task.type == "summarization":
-        return {"summary": predictions[0].parsed.answer.text}
-    if task.extractive:
-        return {"answer": _extracted(note, predictions[0].parsed.answer.text)}
+        return {"summary": answer.text}
+    if task.form == "multiple":
+        return {"labels": [task.labels[index] for index in answer.labels]}
+    if task.form == "free":
+        return {"answer": answer.text}
+    if task.form == "extractive":
+        return {"answer": _extracted(note, answer.text)}
     return {"answer": _choice(task, parts[0], predictions[0])}
 
 

@@ -5,7 +5,8 @@ Every stage is resumable: what a run folder holds already is not made again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +20,18 @@ from mpdd.backbone import Backbone
 from mpdd.check import require_room
 from mpdd.config import Experiment, Shots
 from mpdd.data import catalogue, store
+from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
-from mpdd.data.splits import without_documents
 from mpdd.data.task import Example, Task
 from mpdd.data.types import render_input, render_target
+from mpdd.errors import InputError
 from mpdd.evaluation.compare import bootstrap_interval
 from mpdd.evaluation.metrics import Scored, chance, metrics_for, score
+from mpdd.evaluation.other import other_values
 from mpdd.evaluation.report import write_report
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
+from mpdd.files import write_atomically
 from mpdd.methods import METHODS, UNTRAINED, Cell, Outcome
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
@@ -44,12 +48,13 @@ EXAMPLES_SHOWN = 3
 
 @dataclass(frozen=True)
 class Examples:
-    """What an experiment uses of a task, drawn once by its limits."""
+    """What an experiment uses of a task, drawn once by its limits; `left_out` counts what a target's test holds."""
 
     task: Task
     train: Sequence[Example]
     dev: Sequence[Example]
     test: Sequence[Example]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,16 @@ class Run:
     tasks: Mapping[str, Examples]
     reporter: Reporter
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the source tasks, which may be given as cards."""
+        return tuple(catalogue.get(name).name for name in self.experiment.sources)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of the target tasks."""
+        return tuple(catalogue.get(name).name for name in self.experiment.targets)
+
     @classmethod
     def open(cls, experiment: Experiment, path: Path, reporter: Reporter, command: str) -> Run:
         """Load the backbone and the data, and write down what the run is made from."""
@@ -69,28 +84,40 @@ class Run:
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
         backbone = backbones.load(experiment.backbone)
         require_room(experiment, backbone)
-        held_out = {e.document for name in experiment.targets for e in catalogue.load(name).test}
-        tasks = {name: draw(experiment, name, held_out) for name in experiment.sources}
-        tasks |= {name: draw(experiment, name) for name in experiment.targets}
-        files = {f: store.registry()[f].sha256 for part in tasks.values() for f in part.task.files}
-        folder.write_json("provenance.json", provenance(experiment, backbone, files, command))
+        held = Held.by(e for name in experiment.targets for e in catalogue.load(name).test)
+        tasks = {catalogue.get(name).name: draw(experiment, name, held) for name in experiment.sources}
+        tasks |= {catalogue.get(name).name: draw(experiment, name) for name in experiment.targets}
+        hashes = {f: store.registry()[f].sha256 for part in tasks.values() for f in part.task.files}
+        hashes |= {f"own/{name}": _digest(part) for name, part in tasks.items() if part.task.role == "user"}
+        left_out = {name: part.left_out for name, part in tasks.items() if part.left_out}
+        for name, number in left_out.items():
+            reporter.say(f"  {name}: left out {number} examples that share a document or {RUN} words with a target's test")
+        made = provenance(experiment, backbone, hashes, command)
+        folder.write_json("provenance.json", {**made, "left_out_of_sources": left_out})
         return cls(experiment, folder, backbone, tasks, reporter)
 
 
 def run(experiment: Experiment, path: Path, reporter: Reporter, command: str = "") -> list[Row]:
     """The whole method; returns the rows of `results.json` and leaves a report beside them."""
     opened = Run.open(experiment, path, reporter, command)
-    teachers = teach_sources(opened)
-    metaprompt = distil_sources(opened, teachers)
-    rows = compare_methods(opened, metaprompt)
+    rows = compare_methods(opened, metaprompt_of(opened))
     write_report(path)
     return rows
 
 
+def metaprompt_of(run: Run) -> PromptFile | None:
+    """The metaprompt that the experiment names, else stages 1 and 2; None where no method needs one."""
+    if run.experiment.metaprompt:
+        return _finished_metaprompt(run)
+    if not run.experiment.sources:
+        return None
+    return distil_sources(run, teach_sources(run))
+
+
 def teach_sources(run: Run) -> dict[str, PromptFile]:
     """Stage 1: one soft prompt for each source, each at the rate that is best on its dev examples."""
-    run.reporter.stage(f"Stage 1: teaching {len(run.experiment.sources)} source tasks")
-    return {name: _teacher(run, run.tasks[name]) for name in run.experiment.sources}
+    run.reporter.stage(f"Stage 1: teaching {len(run.sources)} source tasks")
+    return {name: _teacher(run, run.tasks[name]) for name in run.sources}
 
 
 def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teachers: bool = True) -> PromptFile:
@@ -107,7 +134,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
     with run.reporter.job(name, options.steps) as tick:
         fitted = distil(
             run.backbone,
-            {task: _data(run, run.tasks[task], "all", 0) for task in run.experiment.sources},
+            {task: _data(run, run.tasks[task], "all", 0) for task in run.sources},
             rows,
             meta,
             Plan(options.steps, options.batch_size, options.every),
@@ -123,7 +150,29 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 
 
-def compare_methods(run: Run, metaprompt: PromptFile, only: Sequence[str] | None = None) -> list[Row]:
+def _finished_metaprompt(run: Run) -> PromptFile:
+    """A copy in the run folder, because prompts of factors alone need their metaprompt beside them."""
+    path, copy = Path(run.experiment.metaprompt), run.folder.prompt("metaprompt")
+    given, shape = load(path, run.backbone), run.experiment.prompt
+    shared = [task for task in given.metaprompt().tasks if task in run.targets]
+    if shared:
+        raise InputError(
+            f"The metaprompt {path.name} was distilled from a target of this experiment",
+            found=", ".join(shared),
+            wanted="targets that it has not seen",
+        )
+    if (given.header.length, given.header.rank) != (shape.length, shape.rank):
+        raise InputError(
+            f"The metaprompt {path.name} has another shape than the experiment",
+            found=f"length {given.header.length}, rank {given.header.rank}",
+            wanted=f"prompt.length {shape.length}, prompt.rank {shape.rank}",
+        )
+    if not copy.is_file():
+        write_atomically(copy, path.read_bytes())
+    return load(copy, run.backbone)
+
+
+def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str] | None = None) -> list[Row]:
     """Stage 3 and all baselines on every target; writes `results.json` and worked examples.
 
     With `only` some methods their cells are made and nothing else is written.
@@ -131,12 +180,12 @@ def compare_methods(run: Run, metaprompt: PromptFile, only: Sequence[str] | None
     methods = [m for m in run.experiment.methods if only is None or m in only]
     cells = [
         (method, target, shots, seed)
-        for target in run.experiment.targets
+        for target in run.targets
         for method in methods
         for shots in (run.experiment.shots if method not in UNTRAINED else (0,))
         for seed in (run.experiment.seeds if method not in UNTRAINED else run.experiment.seeds[:1])
     ]
-    run.reporter.stage(f"Stage 3: {len(cells)} cells: {len(run.experiment.targets)} targets, {len(methods)} methods")
+    run.reporter.stage(f"Stage 3: {len(cells)} cells: {len(run.targets)} targets, {len(methods)} methods")
     no_teachers = None
     if "mpdd-no-teachers" in methods:
         no_teachers = distil_sources(run, {}, with_teachers=False)
@@ -150,19 +199,29 @@ def compare_methods(run: Run, metaprompt: PromptFile, only: Sequence[str] | None
         return rows
     write_results(run.folder.path / "results.json", rows)
     run.folder.write_json("examples.json", _worked_examples(run, found))
+    run.folder.write_json("metrics.json", [_all_metrics(cell) for cell in found])
     return rows
 
 
-def draw(experiment: Experiment, name: str, held_out: Set[str] = frozenset()) -> Examples:
+def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
     """Load a task and draw its examples within the experiment's limits; the same for every method and seed.
 
-    Documents in `held_out` (those that a target tests on) are left out.
+    Train and dev are without what shares a document or 13 words in a row with what is `held` (by the targets' tests).
+    Raise `InputError` where that leaves none.
     """
-    splits, limits = without_documents(catalogue.load(name), held_out), experiment.limits
+    loaded, limits = catalogue.load(name), experiment.limits
+    splits = without(loaded, held)
+    left_out = sum(len(loaded[part]) - len(splits[part]) for part in ("train", "dev"))
+    if left_out and not (splits.train and splits.dev):
+        raise InputError(
+            f"The source {catalogue.get(name).name} has no examples left",
+            found=f"{left_out} that share a document or {RUN} words in a row with a target's test",
+            wanted="train and dev examples that no target tests on",
+        )
     train, dev, test = (
         few_shot(splits[part], most, 0) for part, most in (("train", limits.train), ("dev", limits.dev), ("test", limits.test))
     )
-    return Examples(catalogue.get(name), train, dev, test)
+    return Examples(catalogue.get(name), train, dev, test, left_out)
 
 
 def _teacher(run: Run, examples: Examples) -> PromptFile:
@@ -186,11 +245,11 @@ def _teacher(run: Run, examples: Examples) -> PromptFile:
 
 def _fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
     shape, seed = run.experiment.prompt, run.experiment.seeds[0]
-    listed = " ".join(run.tasks[name].task.card.instruction for name in run.experiment.sources)
+    listed = " ".join(run.tasks[name].task.card.instruction for name in run.sources)
     shared = initial_rows(run.backbone, shape.length, shape.start, seed=seed, text=listed)
     if teachers:
         shared = torch.stack(list(teachers.values())).mean(0)
-    return MetaPrompt(shared, run.experiment.sources, shape.rank, seed=seed).to(run.backbone.device)
+    return MetaPrompt(shared, run.sources, shape.rank, seed=seed).to(run.backbone.device)
 
 
 def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: PromptFile | None) -> dict[str, Any]:
@@ -217,7 +276,8 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: Pro
             provenance=_how(run, "adapt"),
         )
         outcome = METHODS[method](cell)
-    scored = score(examples.task.card, examples.test, [p.parsed for p in outcome.predictions])
+    parsed = [p.parsed for p in outcome.predictions]
+    scored = score(examples.task.card, examples.test, parsed)
     row = _row(run, examples, method, shots, seed, outcome, scored)
     run.reporter.say(
         f"  {target:<16} {method:<16} {row.metric} {row.value:5.1f}  [{row.ci_low:.1f}, {row.ci_high:.1f}]"
@@ -225,14 +285,14 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: Pro
     )
     return {
         "row": asdict(row),
-        "metrics": scored.values,
+        "metrics": {**scored.values, **other_values(examples.task, examples.test, parsed)},
         "ungrounded": scored.ungrounded,
         "cut_inputs": sum(p.cut > 0 for p in outcome.predictions),
         "lr": outcome.lr,
         "best_step": outcome.best_step,
         "documents": list(scored.documents),
         "counts": scored.counts.tolist(),
-        "outputs": {e.id: p.output for e, p in zip(examples.test, outcome.predictions, strict=True)},
+        "outputs": _shown(examples, {e.id: p.output for e, p in zip(examples.test, outcome.predictions, strict=True)}),
     }
 
 
@@ -269,11 +329,24 @@ def _data(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     return Data.of(run.backbone, examples.task.card, train, examples.dev, run.experiment.prompt.length)
 
 
+def _all_metrics(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Every metric of a cell, the n2c2 script's among them, beside what names the cell."""
+    names = ("target", "method", "shots", "seed")
+    return {**{name: cell["row"][name] for name in names}, "values": cell["metrics"]}
+
+
+def _shown(examples: Examples, values: dict[str, Any]) -> dict[str, Any]:
+    """The values, or none of them for a user's own task: a run folder keeps no text of theirs."""
+    return {} if examples.task.role == "user" else values
+
+
 def _worked_examples(run: Run, cells: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """For each target the first test examples with every method's output (first seed, most shots)."""
+    """For each public target the first test examples with every method's output (first seed, most shots)."""
     shown: dict[str, list[dict[str, Any]]] = {}
-    for target in run.experiment.targets:
+    for target in run.targets:
         examples = run.tasks[target]
+        if examples.task.role == "user":
+            continue
         outputs = {c["row"]["method"]: c["outputs"] for c in reversed(cells) if c["row"]["target"] == target}
         shown[target] = [
             {
@@ -299,6 +372,11 @@ def _header(run: Run, **values: Any) -> Header:
 
 def _how(run: Run, stage: str) -> dict[str, Any]:
     return {"experiment": run.experiment.name, "stage": stage, "options": getattr(run.experiment, stage).model_dump(mode="json")}
+
+
+def _digest(part: Examples) -> str:
+    """The sha256 over all examples of a user's own task, which has no pinned files."""
+    return hashlib.sha256(repr((part.train, part.dev, part.test)).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _names(experiment: Experiment) -> tuple[str, ...]:

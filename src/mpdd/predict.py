@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import encode_answer, encode_input, pad_left
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
-from mpdd.prompts.attach import attach
+from mpdd.prompts.prefix import prefix
 
 BATCH = 32
 
@@ -49,10 +50,10 @@ def predict(
     found: dict[int, Prediction] = {}
     for batch in _batches(requests, encoded, batch_size):
         chosen = [requests[i] for i in batch]
-        prefix = _prefill(backbone, chosen, [encoded[i][0] for i in batch])
+        state = _prefill(backbone, chosen, [encoded[i][0] for i in batch])
         options = [candidates(r.card, r.example) for r in chosen]
         per_token = [bool(r.example.choices) for r in chosen]
-        outputs = _score(backbone, prefix, options, per_token) if options[0] is not None else _generate(backbone, prefix, chosen)
+        outputs = _score(backbone, state, options, per_token) if options[0] is not None else _generate(backbone, state, chosen)
         for i, request, output in zip(batch, chosen, outputs, strict=True):
             found[i] = Prediction(output, parse(request.card, request.example, output), encoded[i][1])
         tick(len(batch))
@@ -60,7 +61,7 @@ def predict(
 
 
 @dataclass
-class _Prefix:
+class _State:
     """The state after prompt and input: cache, next-token logits, mask and the next position, by row."""
 
     cache: DynamicCache
@@ -82,53 +83,58 @@ def _encode(backbone: Backbone, request: Request) -> tuple[tuple[int, ...], int]
 
 
 def _batches(requests: Sequence[Request], encoded: Sequence[tuple[tuple[int, ...], int]], size: int) -> Iterator[list[int]]:
-    """Indices by batch: generating and choosing apart, each from short to long."""
-    by_kind: dict[bool, list[int]] = {False: [], True: []}
+    """Indices by batch: generating and choosing apart, with and without a prompt too, each from short to long."""
+    by_kind: dict[tuple[bool, bool], list[int]] = defaultdict(list)
     for i, request in enumerate(requests):
-        by_kind[candidates(request.card, request.example) is None].append(i)
+        by_kind[candidates(request.card, request.example) is None, request.prompt is None].append(i)
     for indices in by_kind.values():
         indices.sort(key=lambda i: (len(encoded[i][0]), i))
         yield from (indices[i : i + size] for i in range(0, len(indices), size))
 
 
-def _prefill(backbone: Backbone, requests: Sequence[Request], ids: Sequence[tuple[int, ...]]) -> _Prefix:
+def _prefill(backbone: Backbone, requests: Sequence[Request], ids: Sequence[tuple[int, ...]]) -> _State:
     padded, mask = pad_left(ids, backbone.end)
-    embeddings = backbone.embed(padded)
-    empty = embeddings.new_zeros(0, embeddings.shape[-1])
-    attached = attach([empty if r.prompt is None else r.prompt for r in requests], embeddings, mask, side="left")
+    padded, mask = padded.to(backbone.device), mask.to(backbone.device)
+    positions = (mask.long().cumsum(1) - 1).clamp(min=0)
+    prompts = [request.prompt for request in requests if request.prompt is not None]
+    if prompts:  # then every row has one, see `_batches`
+        before = prefix(backbone, prompts)
+        cache, mask, positions = before.cache, torch.cat([before.mask, mask], dim=1), positions + before.lengths[:, None]
+    else:
+        cache = DynamicCache(config=backbone.model.config)
     out = backbone.model(
-        inputs_embeds=attached.embeddings,
-        attention_mask=attached.mask.long(),
-        position_ids=attached.positions,
-        past_key_values=DynamicCache(config=backbone.model.config),
+        input_ids=padded,
+        attention_mask=mask.long(),
+        position_ids=positions,
+        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     )
-    return _Prefix(out.past_key_values, out.logits[:, -1].float(), attached.mask, attached.positions[:, -1] + 1)
+    return _State(out.past_key_values, out.logits[:, -1].float(), mask, positions[:, -1] + 1)
 
 
-def _advance(backbone: Backbone, prefix: _Prefix, ids: Tensor, real: Tensor) -> Tensor:
+def _advance(backbone: Backbone, state: _State, ids: Tensor, real: Tensor) -> Tensor:
     """Feed ids [rows, n] (right-padded, `real` marks tokens) after the prefix; return logits [rows, n, vocabulary]."""
-    prefix.mask = torch.cat([prefix.mask, real], dim=1)
-    positions = prefix.position[:, None] + torch.arange(ids.shape[1], device=ids.device)[None]
+    state.mask = torch.cat([state.mask, real], dim=1)
+    positions = state.position[:, None] + torch.arange(ids.shape[1], device=ids.device)[None]
     out = backbone.model(
         input_ids=ids,
-        attention_mask=prefix.mask.long(),
+        attention_mask=state.mask.long(),
         position_ids=positions,
-        past_key_values=prefix.cache,
+        past_key_values=state.cache,
         use_cache=True,
     )
-    prefix.position = prefix.position + ids.shape[1]
+    state.position = state.position + ids.shape[1]
     logits: Tensor = out.logits.float()
     return logits
 
 
-def _generate(backbone: Backbone, prefix: _Prefix, requests: Sequence[Request]) -> list[str]:
+def _generate(backbone: Backbone, state: _State, requests: Sequence[Request]) -> list[str]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
     written: list[list[int]] = [[] for _ in requests]
     active = list(range(len(requests)))
     while True:
-        following = prefix.logits.argmax(-1)
+        following = state.logits.argmax(-1)
         for row, token in zip(active, following.tolist(), strict=True):
             written[row].append(token)
         going = [
@@ -140,13 +146,13 @@ def _generate(backbone: Backbone, prefix: _Prefix, requests: Sequence[Request]) 
             return [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
         if len(going) < len(active):
             keep = torch.tensor(going, device=following.device)
-            prefix.take(keep)
+            state.take(keep)
             following, active = following[keep], [active[k] for k in going]
         fed = following[:, None]
-        prefix.logits = _advance(backbone, prefix, fed, torch.ones_like(fed, dtype=torch.bool))[:, -1]
+        state.logits = _advance(backbone, state, fed, torch.ones_like(fed, dtype=torch.bool))[:, -1]
 
 
-def _score(backbone: Backbone, prefix: _Prefix, options: Sequence[Sequence[str] | None], per_token: Sequence[bool]) -> list[str]:
+def _score(backbone: Backbone, state: _State, options: Sequence[Sequence[str] | None], per_token: Sequence[bool]) -> list[str]:
     """Pick each row's likeliest option, end token included: the whole answer's log-likelihood for fixed labels, the
     mean of a token (`per_token`) for options written out, whose lengths differ for reasons of their own.
     """
@@ -155,9 +161,9 @@ def _score(backbone: Backbone, prefix: _Prefix, options: Sequence[Sequence[str] 
     longest = max(map(len, ids))
     padded = torch.tensor([[*i, *[backbone.end] * (longest - len(i))] for i in ids], device=backbone.device)
     real = torch.tensor([[True] * len(i) + [False] * (longest - len(i)) for i in ids], device=backbone.device)
-    prefix.take(torch.tensor([row for row, _ in flat], device=backbone.device))
-    first = prefix.logits[:, None]
-    logits = torch.cat([first, _advance(backbone, prefix, padded[:, :-1], real[:, :-1])], dim=1) if longest > 1 else first
+    state.take(torch.tensor([row for row, _ in flat], device=backbone.device))
+    first = state.logits[:, None]
+    logits = torch.cat([first, _advance(backbone, state, padded[:, :-1], real[:, :-1])], dim=1) if longest > 1 else first
     likelihood = logits.log_softmax(-1).gather(2, padded[..., None])[..., 0]
     sizes = torch.where(torch.tensor([per_token[row] for row, _ in flat], device=real.device), real.sum(1), 1)
     best: dict[int, tuple[float, str]] = {}

@@ -107,7 +107,7 @@ def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, s
         "mpdd_version": __version__,
         "commit": commit(),
         "seeds": list(experiment.seeds),
-        "data": "public" if files else "synthetic",
+        "data": _origin(files),
         "backbone": {
             "name": Path(experiment.backbone).name,
             "fingerprint": backbone.fingerprint,
@@ -123,6 +123,12 @@ def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, s
             "device": str(backbone.device),
         },
     }
+
+
+def _origin(files: Mapping[str, str]) -> str:
+    if any(name.startswith("own/") for name in files):
+        return "own"
+    return "public" if files else "synthetic"
 
 
 def commit() -> str:

@@ -11,7 +11,7 @@ import pytest
 import tomli_w
 
 from mpdd import __version__
-from mpdd.data import catalogue
+from mpdd.data import cache, catalogue, counts
 from mpdd.evaluation.results import Row, write_results
 from mpdd.prompts.store import load
 from tests.cli.conftest import LENGTH, SECRET
@@ -84,17 +84,47 @@ def test_help_lists_every_command_and_no_other(mpdd):
 # The catalogue
 
 
-def test_tasks_lists_the_whole_catalogue(mpdd):
-    out = answer(mpdd, "tasks")
-    assert len(out.splitlines()) == len(catalogue.names()) + 1
-    assert [line.split()[0] for line in out.splitlines()[1:]] == list(catalogue.names())
+def test_tasks_lists_the_whole_catalogue_by_role_with_sizes(mpdd, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    title, heads, *lines = answer(mpdd, "tasks").splitlines()
+    assert title == "31 tasks: 21 sources, 10 targets, 1 spare"
+    assert heads.split() == ["task", "role", "type", "train", "dev", "test", "licence", "data"]
+    assert [line.split()[1] for line in lines] == ["source"] * 21 + ["target"] * 10 + ["spare"]
+    assert sorted(line.split()[0] for line in lines) == list(catalogue.names())
+    assert max(map(len, (title, heads, *lines))) <= 100
+    (rqe,) = (line for line in lines if line.startswith("rqe "))
+    assert rqe.split()[:6] == ["rqe", "target", "nli", "8,587", "302", "230"]
 
 
 def test_tasks_as_json_gives_the_same(mpdd):
     listed = json.loads(answer(mpdd, "tasks", "--json"))
     assert [task["name"] for task in listed] == list(catalogue.names())
-    assert all(set(task) == {"name", "role", "type", "headline", "licence", "data"} for task in listed)
-    assert {task["role"] for task in listed} == {"source", "target"}
+    assert all(set(task) == {"name", "role", "type", "headline", "licence", "data", "cached", "examples"} for task in listed)
+    assert {task["role"] for task in listed} == {"source", "target", "spare"}
+    assert {task["name"]: list(task["examples"].values()) for task in listed} == {
+        name: row["examples"] for name, row in counts.table().items()
+    }
+
+
+def test_tasks_says_which_are_cached(mpdd, monkeypatch, tmp_path):
+    monkeypatch.setenv("MPDD_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "_BEGAN", 2**63)
+    cache.place(catalogue.get("rqe")).write_bytes(b"")
+    listed = json.loads(answer(mpdd, "tasks", "--json"))
+    assert [task["name"] for task in listed if task["cached"]] == ["rqe"]
+    assert [line.split()[0] for line in answer(mpdd, "tasks").splitlines() if ", cached" in line] == ["rqe"]
+
+
+def test_many_files_are_shown_as_their_folder_and_all_in_json(mpdd):
+    out = answer(mpdd, "tasks", "anatem")
+    assert "2,424 files in anatem/original-data/standoff" in out
+    assert len(out.splitlines()) < 40
+    assert len(json.loads(answer(mpdd, "tasks", "anatem", "--json"))[0]["files"]) == 2424
+    assert "biored/BioRED/Train.PubTator" in answer(mpdd, "tasks", "biored_re")
+
+
+def test_a_synthetic_task_is_counted_where_it_is_made(mpdd):
+    assert json.loads(answer(mpdd, "tasks", "synthetic_drugs", "--json"))[0]["examples"] == {"train": 300, "dev": 60, "test": 120}
 
 
 def test_one_task_in_detail_without_its_data(mpdd, monkeypatch, tmp_path):
@@ -102,10 +132,10 @@ def test_one_task_in_detail_without_its_data(mpdd, monkeypatch, tmp_path):
     monkeypatch.delenv("MPDD_MIRROR", raising=False)
     (task,) = json.loads(answer(mpdd, "tasks", "ncbi_disease", "--json"))
     assert (task["name"], task["type"], task["labels"], task["data"]) == ("ncbi_disease", "ner", ["Disease"], "missing")
-    assert task["examples"] == "unknown until `mpdd data get ncbi_disease`"
+    assert task["examples"] == {"train": 2509, "dev": 451, "test": 453}
     assert list(tmp_path.iterdir()) == []
     out = answer(mpdd, "tasks", "ncbi_disease")
-    assert all(word in out for word in ("ncbi_disease", task["instruction"], task["licence"], "`mpdd data get ncbi_disease`"))
+    assert all(word in out for word in ("ncbi_disease", task["instruction"], task["licence"], "missing", "2509"))
 
 
 # Experiments

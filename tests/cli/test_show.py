@@ -14,6 +14,8 @@ PLACED = {"start": 6, "end": 13, "text": "aspirin"}
         ({"answer": "yes"}, ["yes"]),
         ({"answer": None, "unparseable": True}, ["None", "(the model's output could not be read in full)"]),
         ({"answer": PLACED}, ["6     13  aspirin"]),
+        ({"labels": ["I10", "J45"]}, ["I10; J45"]),
+        ({"labels": [], "ungrounded": 2}, ["none", "(2 named labels are not the task's and were left out)"]),
         ({"answer": PLACED | {"start": None, "end": None}, "ungrounded": 1}, ["aspirin", "(these words are not in the text)"]),
         (
             {"summary": "Well.", "cut_characters": 3},

@@ -2,12 +2,11 @@
 
 import hashlib
 import os
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from mpdd.data import catalogue, splits
+from mpdd.data import catalogue, counts, leaks
 from mpdd.data.readers import jsonlines, pubtator
 from mpdd.data.readers.base import Notes
 from mpdd.data.store import fetch
@@ -16,15 +15,15 @@ from mpdd.data.types import candidates, parse, render_target
 
 HERE = Path(__file__).resolve()
 MIRROR = os.environ.get("MPDD_MIRROR") or HERE.parents[3] / "shared" / "data"
-COUNTS = tomllib.loads((HERE.parent / "counts.toml").read_text(encoding="utf-8"))
+COUNTS = counts.table()
 TARGETS = [name for name in catalogue.names() if catalogue.get(name).role == "target"]
-HEADLINES = {
-    "extractive": "token_f1",
-    "ner": "strict_f1",
-    "re": "strict_f1",
-    "qa": "accuracy",
-    "nli": "macro_f1",
-    "summarization": "rougeL",
+HEADLINES = {  # by type and form
+    ("ner", ""): "strict_f1",
+    ("re", ""): "strict_f1",
+    ("qa", "choice"): "accuracy",
+    ("qa", "extractive"): "token_f1",
+    ("nli", ""): "macro_f1",
+    ("summarization", ""): "rougeL",
 }
 
 pytestmark = pytest.mark.skipif(
@@ -103,10 +102,10 @@ def test_gold_is_sorted_valid_and_not_blank(name):
             assert relation.label in card.labels
             assert example.arguments[relation.head]
             assert example.arguments[relation.tail]
-        if card.extractive:
+        if card.form == "extractive":
             assert example.gold.text in example.text
             assert example.gold.text == example.gold.text.strip() != ""
-        elif card.type in ("qa", "nli"):
+        elif card.form == "choice" or card.type == "nli":
             assert 0 <= example.gold.choice < len(example.choices or card.labels)
 
 
@@ -127,18 +126,18 @@ def test_each_label_occurs_and_choices_can_be_told_apart(name):
     card = catalogue.get(name).card
     examples = all_examples(name)
     used = {item.label for e in examples for item in (*e.gold.entities, *e.gold.relations)}
-    if card.type == "nli" or (card.type == "qa" and card.labels):
+    if card.type == "nli" or (card.form == "choice" and card.labels):
         used = {card.labels[e.gold.choice] for e in examples}
     assert used == set(card.labels)
-    if card.extractive:
+    if card.form == "extractive":
         assert candidates(card, examples[0]) is None
-    elif card.type == "qa":
+    elif card.form == "choice":
         assert all(len(candidates(card, e)) == len(e.choices or card.labels) for e in examples)
 
 
 def test_the_headline_is_the_one_of_the_tasks_type(name):
     task = catalogue.get(name)
-    assert task.headline == HEADLINES["extractive" if task.card.extractive else task.card.type]
+    assert task.headline == HEADLINES[task.card.type, task.card.form]
 
 
 # Traps of single tasks, and whole corpora before anything is dropped or windowed.
@@ -217,7 +216,7 @@ def test_check_covid_never_gives_one_input_two_labels():
 
 
 def test_documents_that_sources_share_with_targets_are_known():
-    """The mixture drops these from the sources (`splits.without_documents`)."""
+    """The mixture drops these from the sources (`leaks.without`)."""
     held = {example.document for name in TARGETS for example in catalogue.load(name).test}
     shared = {}
     for name in set(catalogue.names()) - set(TARGETS):
@@ -225,6 +224,6 @@ def test_documents_that_sources_share_with_targets_are_known():
         overlap = {e.document for split in ("train", "dev") for e in loaded[split]} & held
         if overlap:
             shared[name] = len(overlap)
-        apart = splits.without_documents(loaded, held)
+        apart = leaks.without(loaded, leaks.Held(documents=held))
         assert not {e.document for e in (*apart.train, *apart.dev)} & held
     assert shared == {"bc5cdr_cid": 1, "bc5cdr_ner": 1, "biored_ner": 1, "biored_re": 1, "ddi": 1}

@@ -56,17 +56,6 @@ def test_what_a_later_split_holds_is_dropped_and_counted():
     }
 
 
-def test_a_source_is_kept_apart_from_other_tasks_documents():
-    made = splits.make([example("a"), example("b")], [example("c")], [example("d")], Notes())
-    apart = splits.without_documents(made, {"b", "c", "d"})
-    assert [[e.id for e in apart[name]] for name in ("train", "dev", "test")] == [["a"], [], ["d"]]
-    assert apart.notes == {
-        "dev: examples of a document that another task holds": 1,
-        "train: examples of a document that another task holds": 1,
-    }
-    assert made.notes == {}
-
-
 def test_texts_that_share_a_long_sentence_are_one_document():
     one, two, three = (f"This is the long sentence number {n} of an abstract." for n in ("one", "two", "three"))
     ids = splits.link_documents([f"{one} {two}", f"{two} {three}", three, "Short. Other.", "Short. Another.", three])

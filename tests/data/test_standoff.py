@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from mpdd.data.readers import brat, conll, container, ddi_xml, json_document
+from mpdd.data.readers import brat, conll, container, ddi_xml, json_document, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Entity, Relation
 from mpdd.errors import InputError
@@ -209,7 +209,7 @@ def test_brat_counts_documents_that_cannot_be_read_or_raises(name, content, prob
 def test_brat_entities_lose_what_is_discontinuous_or_of_another_type(corpus):
     notes = Notes()
     path = corpus(ANN + "T7\tSign 0 5\tFever\n")
-    (example,) = brat.ner_examples(path, {"Sign": "Symptom"}, notes, corpus="c", document=plain)
+    (example,) = standoff.ner_examples(brat.read(path, notes), {"Sign": "Symptom"}, notes, corpus="c", document=plain)
     assert (example.id, example.document, example.lost) == ("c:a@0", "d:a", 1)
     assert example.gold.entities == (Entity(0, 5, "Symptom"), Entity(38, 45, "Symptom"))
     assert notes.counts == {"mentions of other types": 3, "discontinuous mentions": 1, "repeated mentions": 1}
@@ -217,14 +217,15 @@ def test_brat_entities_lose_what_is_discontinuous_or_of_another_type(corpus):
 
 def test_a_discontinuous_mention_is_lost_in_the_window_where_it_starts(corpus):
     path = corpus("T1\tSign 8 11;19 23\tTwo Four\n", "One is. Two or. Is Four.")
-    examples = brat.ner_examples(path, {"Sign": "Symptom"}, Notes(), corpus="c", document=plain, max_chars=8)
+    notes = Notes()
+    examples = standoff.ner_examples(brat.read(path, notes), {"Sign": "Symptom"}, notes, corpus="c", document=plain, max_chars=8)
     assert [(example.text, example.lost) for example in examples] == [("One is.", 0), ("Two or.", 1), ("Is Four.", 0)]
 
 
 def test_brat_relations_are_between_wordings_and_groups_become_pairs_of_neighbours(corpus):
     notes = Notes()
     labels = {"Causes": "causes", "OR": "or"}
-    (example,) = brat.re_examples(corpus(), labels, notes, corpus="c", document=plain)
+    (example,) = standoff.re_examples(brat.read(corpus(), notes), labels, notes, corpus="c", document=plain)
     assert example.arguments == {"0:5": ("Fever",), "12:19": ("aspirin",), "27:36": ("ibuprofen",)}
     assert example.gold.relations == (Relation("causes", "12:19", "0:5"), Relation("or", "12:19", "27:36"))
     assert notes.counts == {"relations of other types": 2}
@@ -237,8 +238,8 @@ def test_brat_relations_know_the_types_of_their_mentions_and_the_edges_of_window
     pairs = [("T2", "T1"), ("T2", "T3"), ("T5", "T4"), ("T6", "T3"), ("T5", "T5")]
     ann += "".join(f"R{n}\tHas Arg1:{a} Arg2:{b}\n" for n, (a, b) in enumerate(pairs))
     notes = Notes()
-    examples = brat.re_examples(
-        corpus(ann, text),
+    examples = standoff.re_examples(
+        brat.read(corpus(ann, text), notes),
         {"Has": "has"},
         notes,
         corpus="c",
@@ -262,7 +263,8 @@ def test_brat_relations_know_the_types_of_their_mentions_and_the_edges_of_window
 def test_discontinuous_arguments_with_the_same_ends_stay_apart(corpus):
     text = "type 4 and 5 pain"
     ann = "T1\tSign 0 6;13 17\ttype 4 pain\nT2\tSign 0 4;11 17\ttype 5 pain\nR1\tOR Arg1:T1 Arg2:T2\n"
-    (example,) = brat.re_examples(corpus(ann, text), {"OR": "or"}, Notes(), corpus="c", document=plain)
+    notes = Notes()
+    (example,) = standoff.re_examples(brat.read(corpus(ann, text), notes), {"OR": "or"}, notes, corpus="c", document=plain)
     assert list(example.arguments.values()) == [("type 4 pain",), ("type 5 pain",)]
     (relation,) = example.gold.relations
     assert relation.head != relation.tail

@@ -73,6 +73,14 @@ def test_costs_are_those_of_arithmetic(rows, backbone, finished):
         assert row.stored_bytes >= 4 * trained
 
 
+def test_cells_keep_every_metric_and_those_of_n2c2_for_entities(finished):
+    for path in finished.folder.glob("cells/*.json"):
+        cell = json.loads(path.read_text(encoding="utf-8"))
+        assert cell["metrics"][cell["row"]["metric"]] == pytest.approx(cell["row"]["value"])
+        beside = {name for name in cell["metrics"] if name.startswith("n2c2_")}
+        assert len(beside) == (4 if cell["row"]["task_type"] in ("ner", "re") else 0)
+
+
 class Page(HTMLParser):
     """Collects what a browser would fetch or execute."""
 

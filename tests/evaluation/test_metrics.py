@@ -23,7 +23,10 @@ RE = TaskCard("t", "re", "Find.", labels=LABELS)
 NLI = TaskCard("t", "nli", "Compare.", labels=("entailment", "neutral", "contradiction"))
 QA = TaskCard("t", "qa", "Answer.", labels=("yes", "no", "maybe"))
 SUMMARY = TaskCard("t", "summarization", "Summarise.")
-EXTRACT = TaskCard("t", "qa", "Answer.", extractive=True)
+EXTRACT = TaskCard("t", "qa", "Answer.", form="extractive")
+FREE = TaskCard("t", "qa", "Answer.", form="free")
+CLASS = TaskCard("t", "classification", "Classify.", labels=NLI.labels)
+CODES = TaskCard("t", "classification", "Code.", labels=("I10", "E11", "J45", "N18"), form="multiple")
 UNREAD = Parsed(Answer(), unparseable=True)
 
 
@@ -47,6 +50,7 @@ GOLD = {
     "qa": (QA, example(choice=2)),
     "qa with options": (QA, example(choice=3, choices=("a", "b", "c", "d"))),
     "extractive qa": (EXTRACT, Example("e", "d", "Fever of 39 C.", Answer(text="39 C"))),
+    "free qa": (FREE, Example("e", "d", "Fever of 39 C.", Answer(text="It is high."))),
     "summarization": (SUMMARY, Example("e", "d", "Long.", Answer(text="No acute disease today."))),
 }
 
@@ -59,9 +63,16 @@ def test_gold_in_gives_100(kind):
     assert (scored.unparseable, scored.ungrounded, scored.n_examples) == (0, 0, 3)
 
 
-def test_gold_in_gives_100_for_nli_with_every_label():
+@pytest.mark.parametrize("card", [NLI, CLASS])
+def test_gold_in_gives_100_for_choices_with_every_label(card):
     examples = [example(choice=choice) for choice in (0, 1, 2)]
-    assert score(NLI, examples, [Parsed(e.gold) for e in examples]).values == {"macro_f1": 100, "accuracy": 100}
+    assert score(card, examples, [Parsed(e.gold) for e in examples]).values == {"macro_f1": 100, "accuracy": 100}
+
+
+def test_gold_in_gives_100_for_multiple_labels_with_every_label():
+    examples = [example(labels=labels) for labels in ((0, 2), (), (1, 3))]
+    scored = score(CODES, examples, [Parsed(e.gold) for e in examples])
+    assert scored.values == {"micro_f1": 100, "macro_f1": 100, "exact_match": 100}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +82,10 @@ def test_gold_in_gives_100_for_nli_with_every_label():
         (RE, ["strict_f1", "strict_precision", "strict_recall"]),
         (QA, ["accuracy"]),
         (EXTRACT, ["token_f1", "exact_match"]),
+        (FREE, ["token_f1", "exact_match"]),
         (NLI, ["macro_f1", "accuracy"]),
+        (CLASS, ["macro_f1", "accuracy"]),
+        (CODES, ["micro_f1", "macro_f1", "exact_match"]),
         (SUMMARY, ["rougeL", "rouge1", "rouge2"]),
     ],
 )
@@ -198,6 +212,7 @@ def test_choices_score_as_in_sklearn(pairs):
     assert found["macro_f1"] == pytest.approx(100 * macro)
     assert found["accuracy"] == values(QA, pairs, "choice")["accuracy"]
     assert found["accuracy"] == pytest.approx(100 * accuracy_score(gold, predicted))
+    assert values(CLASS, pairs, "choice") == found
 
 
 def test_an_unparseable_choice_is_a_miss_and_is_counted():
@@ -212,7 +227,56 @@ def test_a_gold_choice_must_be_valid(card):
         score(card, [example()], [UNREAD])
 
 
-# Extracted answers
+# Multiple labels
+
+SETS = st.sets(st.integers(0, 3)).map(lambda labels: tuple(sorted(labels)))
+
+
+def indicators(answers):
+    """One row for each answer, one column for each label, as scikit-learn takes them."""
+    return np.array([[label in labels for label in range(4)] for labels in answers], dtype=int)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(SETS, SETS), min_size=1, max_size=20))
+def test_multiple_labels_score_as_in_sklearn(pairs):
+    gold, predicted = (indicators(side) for side in zip(*pairs, strict=True))
+    found = values(CODES, pairs, "labels")
+    for average in ("micro", "macro"):
+        f1 = f1_score(gold, predicted, average=average, zero_division=0)
+        assert found[f"{average}_f1"] == pytest.approx(100 * f1)
+    assert found["exact_match"] == pytest.approx(100 * accuracy_score(gold, predicted))
+
+
+def test_multiple_labels_by_hand():
+    pairs = [((0, 1), (0,)), ((), ()), ((2,), (1, 2))]  # 2 of 3 gold labels found, and 1 wrong one: P = R = 2/3
+    found = values(CODES, pairs, "labels")
+    assert found["micro_f1"] == pytest.approx(200 / 3)
+    assert found["macro_f1"] == pytest.approx((100 + 0 + 100 + 0) / 4)  # E11 once missed, once wrong; N18 nowhere
+    assert found["exact_match"] == pytest.approx(100 / 3)
+
+
+def test_unknown_labels_are_counted_among_the_predicted_ones():
+    parsed = [Parsed(Answer(labels=(0, 1)), ungrounded=1), Parsed(Answer(), ungrounded=1), UNREAD]
+    scored = score(CODES, [example(labels=(0,))] * 3, parsed)
+    assert scored.ungrounded == 50
+    assert scored.unparseable == pytest.approx(100 / 3)
+    assert scored.headline == "micro_f1"
+    assert scored.counts.tolist() == [[1, 2, 1], [0, 0, 1], [0, 0, 1]]
+
+
+def test_no_labels_are_right_only_where_the_output_says_so():
+    scored = score(CODES, [example()] * 2, [Parsed(Answer()), UNREAD])
+    assert scored.values["exact_match"] == 50
+
+
+@pytest.mark.parametrize("labels", [(4,), (-1,), (0, 9)])
+def test_gold_labels_must_be_valid(labels):
+    with pytest.raises(InputError, match="Example e of task t has labels that its card lacks"):
+        score(CODES, [example(labels=labels)], [UNREAD])
+
+
+# Extracted and free answers
 
 PIECES = ["the", "The", "a", "An", "fever", "FEVER", "fevers", "39", "can", "theme", "\u2019s", "ß", "İ", *".,-'(%", " "]
 EXTRACTED = st.lists(st.sampled_from(PIECES), max_size=10).map("".join) | st.text(max_size=12)
@@ -238,6 +302,7 @@ def test_extracted_answers_score_as_rouge_1_of_squads_tokens(pairs):
     assert found["token_f1"] == pytest.approx(100 * np.mean(f1))
     assert found["exact_match"] == pytest.approx(100 * np.mean([tokens(a) == tokens(b) for a, b in pairs]))
     assert found["exact_match"] <= found["token_f1"] + 1e-9
+    assert values(FREE, pairs, "text") == found
 
 
 @pytest.mark.parametrize(
@@ -312,7 +377,7 @@ def test_scoring_needs_one_output_for_each_example(n_examples, n_parsed):
 # Chance
 
 
-@pytest.mark.parametrize("kind", ["ner", "re", "extractive qa"])
+@pytest.mark.parametrize("kind", ["ner", "re", "extractive qa", "free qa"])
 def test_chance_of_items_is_zero(kind):
     card, gold = GOLD[kind]
     assert chance(card, [gold]) == 0
@@ -323,8 +388,18 @@ def test_chance_of_items_is_zero(kind):
 def test_chance_of_labels_is_the_best_constant(gold):
     examples = [example(choice=choice) for choice in gold]
     constant = [f1_score(gold, [label] * len(gold), labels=[0, 1, 2], average="macro", zero_division=0) for label in (0, 1, 2)]
-    assert chance(NLI, examples) == pytest.approx(100 * max(constant))
+    assert chance(NLI, examples) == chance(CLASS, examples) == pytest.approx(100 * max(constant))
     assert chance(QA, examples) == pytest.approx(100 * max(map(gold.count, gold)) / len(gold))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(SETS, min_size=1, max_size=20))
+def test_chance_of_multiple_labels_is_the_best_of_none_and_the_constants(gold):
+    constant = [
+        f1_score(indicators(gold), indicators([always] * len(gold)), average="micro", zero_division=0)
+        for always in ((), (0,), (1,), (2,), (3,))
+    ]
+    assert chance(CODES, [example(labels=labels) for labels in gold]) == pytest.approx(100 * max(constant))
 
 
 def test_chance_of_options_is_a_random_guess():

@@ -418,3 +418,21 @@ def test_the_shots_picture_needs_two_amounts() -> None:
 )
 def test_numbers_with_units(shown: str, expected: str) -> None:
     assert shown.replace(wording.SPACE, " ") == expected
+
+
+def test_every_metric_has_a_table_of_its_own(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", optional=False)
+    cell = {"target": "rqe", "method": "mpdd", "shots": 32, "seed": 0, "values": {"macro_f1": 61.25, "n2c2_strict_micro_f1": 7.0}}
+    (folder / "metrics.json").write_text(json.dumps([cell, cell | {"method": "lora", "values": {"macro_f1": 5.0}}]))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "All metrics" in page
+    assert "<td>61.2</td><td>7.0</td>" in page
+    assert "<td>5.0</td><td></td>" in page
+
+
+@pytest.mark.parametrize("content", ['{"target": 1}', '[{"target": "rqe"}]', "[3]"])
+def test_damaged_metrics_are_named(tmp_path: Path, content: str) -> None:
+    make_run(tmp_path, optional=False)
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(InputError, match="metrics.json is not what a run writes"):
+        write_report(tmp_path)

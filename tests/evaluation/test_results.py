@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from mpdd.data.task import TaskCard, TaskType
+from mpdd.data.task import FORMS, TaskCard, TaskType
 from mpdd.errors import InputError
 from mpdd.evaluation.metrics import metrics_for
 from mpdd.evaluation.results import (
@@ -75,6 +75,15 @@ def test_extractive_targets_have_a_headline_of_their_own() -> None:
     rows = [row(**span, metric=metric) for metric in ("exact_match", "token_f1")]
     assert [r.metric for r in sorted(rows, key=row_order)] == ["token_f1", "exact_match"]
     assert results_table(rows).columns[0].metric == "token_f1"
+
+
+def test_the_headline_of_a_classification_depends_on_its_labels() -> None:
+    codes = {"target": "codes", "task_type": "classification"}
+    multiple = [row(**codes, metric=metric) for metric in ("exact_match", "macro_f1", "micro_f1")]
+    assert [r.metric for r in sorted(multiple, key=row_order)] == ["micro_f1", "macro_f1", "exact_match"]
+    assert results_table(multiple).columns[0].metric == "micro_f1"
+    single = [row(**codes, metric=metric) for metric in ("accuracy", "macro_f1")]
+    assert results_table(single).columns[0].metric == "macro_f1"
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +171,10 @@ def test_the_schema_document_describes_every_field() -> None:
 def test_headlines_are_those_of_the_metrics() -> None:
     assert get_args(TaskType) == TASK_TYPES
     for kind in get_args(TaskType):
-        forms = (False, True) if kind == "qa" else (False,)
-        cards = [TaskCard(name="t", type=kind, instruction="", extractive=form) for form in forms]
-        assert tuple(metrics_for(card)[0].name for card in cards) == HEADLINES[kind]
+        cards = [TaskCard(name="t", type=kind, instruction="", form=form) for form in FORMS.get(kind, ("",))]
+        assert {metrics_for(card)[0].name for card in cards} == set(HEADLINES[kind])
+        for names in ([metric.name for metric in metrics_for(card)] for card in cards):
+            assert names[0] == next(name for name in HEADLINES[kind] if name in names)
 
 
 # The table

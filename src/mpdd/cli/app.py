@@ -6,10 +6,11 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpdd.cli.task import task
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 data = typer.Typer(help="The data store.", no_args_is_help=True)
 app.add_typer(data, name="data")
+app.add_typer(task, name="task")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[Path, typer.Argument(metavar="EXPERIMENT.toml", help="The experiment file.")]
@@ -45,12 +47,25 @@ def demo(
 
 
 @app.command()
-def tasks(name: Annotated[str | None, typer.Argument(help="One task, in detail.")] = None, as_json: AsJson = False) -> None:
-    """List the catalogue: type, role, sizes, licence, where the data is now."""
-    from mpdd.cli.show import print_tasks
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="One task, in detail.")] = None,
+    as_json: AsJson = False,
+    audit: Annotated[bool, typer.Option("--audit", help="What the targets' tests share with the sources.")] = False,
+    text: Annotated[Path | None, typer.Option("--text", help="With --audit: a folder of training text, too.")] = None,
+    write: Annotated[Path | None, typer.Option("--write", help="With --audit: write it as JSON here.")] = None,
+) -> None:
+    """List the catalogue: type, role, sizes, licence, where the data is now; or audit it for leaks."""
+    from mpdd.cli import listing
     from mpdd.data import catalogue
 
-    print_tasks([catalogue.get(name)] if name else [catalogue.get(n) for n in catalogue.names()], bool(name), as_json)
+    if (text or write) and not audit or (name and audit):
+        raise InputError("Options that do not go together", wanted="--text and --write with --audit, and --audit without a task")
+    if audit:
+        listing.print_audit(_audited(text, write), as_json)
+    elif name:
+        listing.print_task(catalogue.get(name), as_json)
+    else:
+        listing.print_tasks([catalogue.get(n) for n in catalogue.names()], as_json)
 
 
 @data.command("get")
@@ -82,14 +97,8 @@ def check(experiment: Config, as_json: AsJson = False) -> None:
 @app.command()
 def run(experiment: Config, out: Out = None) -> None:
     """Run all stages; the same command resumes a run that was stopped."""
-    from mpdd import pipeline
-    from mpdd.cli.show import print_table
-    from mpdd.progress import Reporter
-
     read = _read(experiment)
-    folder = out or Path("runs") / read.name
-    print_table(pipeline.run(read, folder, Reporter(), _command()))
-    typer.echo(f"Report: {folder / 'report.html'}")
+    _run(read, out or Path("runs") / read.name)
 
 
 @app.command()
@@ -105,9 +114,37 @@ def distil(experiment: Config, out: Out = None) -> None:
 
 
 @app.command()
-def adapt(experiment: Config, out: Out = None) -> None:
-    """Stages 1 to 3 for our own method alone: the metaprompt adapted to every target."""
-    _stages(experiment, out, "adapt")
+def adapt(
+    file: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT.toml|CARD.toml", help="An experiment, or the card of your own task.")
+    ],
+    out: Out = None,
+    metaprompt: Annotated[Path | None, typer.Option("--from", metavar="METAPROMPT", help="For a card: what to adapt.")] = None,
+    methods: Annotated[str, typer.Option("--methods", help="For a card: also compared, for example prompt-tuning,lora.")] = "",
+    shots: Annotated[int | None, typer.Option("--shots", help="For a card: so many training examples; default all.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="For a card: training steps for each rate tried.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="For a card.")] = 0,
+    backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the metaprompt says.")] = "",
+) -> None:
+    """Adapt a finished metaprompt to the task of a card; or stages 1 to 3 of an experiment for our own method alone."""
+    from mpdd import own_task
+
+    if metaprompt is None:
+        if own_task.is_card(file):
+            raise InputError(
+                f"{file.name} is a task card, and there is no metaprompt to adapt",
+                wanted="--from METAPROMPT, for example runs/demo/prompts/metaprompt.safetensors",
+                next_step="`mpdd demo` makes that one.",
+            )
+        _stages(file, out, "adapt")
+        return
+    compared = (*own_task.METHODS, *(name.strip() for name in methods.split(",") if name.strip()))
+    experiment = own_task.experiment_for(
+        file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone
+    )
+    folder = out or Path("runs") / experiment.name
+    _run(experiment, folder)
+    typer.echo(f"Prompt: {folder / 'prompts'}/{experiment.name}-mpdd-{experiment.shots[0]}-s{seed}.safetensors")
 
 
 @app.command()
@@ -178,6 +215,27 @@ def _options(
     pass
 
 
+def _audited(text: Path | None, write: Path | None) -> dict[str, Any]:
+    from mpdd.data.audit import audit, steps
+    from mpdd.files import write_atomically
+    from mpdd.progress import Reporter
+
+    with Reporter().job("audit", steps(text)) as tick:
+        found = audit(text, tick)
+    if write:
+        write_atomically(write, (json.dumps(found, indent=1) + "\n").encode())
+    return found
+
+
+def _run(experiment: Experiment, folder: Path) -> None:
+    from mpdd import pipeline
+    from mpdd.cli.show import print_table
+    from mpdd.progress import Reporter
+
+    print_table(pipeline.run(experiment, folder, Reporter(), _command()))
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
 def _stages(experiment: Path, out: Path | None, last: str) -> None:
     from mpdd import pipeline
     from mpdd.progress import Reporter
@@ -185,9 +243,10 @@ def _stages(experiment: Path, out: Path | None, last: str) -> None:
     read = _read(experiment)
     folder = out or Path("runs") / read.name
     opened = pipeline.Run.open(read, folder, Reporter(), _command())
-    teachers = pipeline.teach_sources(opened)
-    if last != "teach":
-        metaprompt = pipeline.distil_sources(opened, teachers)
+    if last == "teach":
+        pipeline.teach_sources(opened)
+    else:
+        metaprompt = pipeline.metaprompt_of(opened)
     if last == "adapt":
         pipeline.compare_methods(opened, metaprompt, only=("mpdd", "mpdd-factors"))
     typer.echo(f"Prompts: {folder / 'prompts'}")

@@ -11,9 +11,6 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from mpdd.data import catalogue, store
-from mpdd.data.task import SPLITS, Task
-from mpdd.errors import MpddError
 from mpdd.evaluation.row import Row
 from mpdd.evaluation.table import Cell, results_tables
 
@@ -45,28 +42,12 @@ def print_table(rows: Sequence[Row]) -> None:
         console().print(grid)
 
 
-def print_tasks(tasks: Sequence[Task], detailed: bool, as_json: bool) -> None:
-    """The catalogue, or one task with the sizes of its splits."""
-    described = [_task(task, detailed) for task in tasks]
-    if as_json:
-        print(json.dumps(described, indent=1, ensure_ascii=False))
-    elif detailed:
-        _print_pairs(described[0])
-    else:
-        grid = Grid(box=None)
-        for name in ("task", "role", "type", "metric", "licence", "data"):
-            grid.add_column(name)
-        for d in described:
-            grid.add_row(*(Text(str(d[k])) for k in ("name", "role", "type", "headline", "licence", "data")))
-        console().print(grid)
-
-
 def print_facts(facts: Mapping[str, Any], as_json: bool) -> None:
     """What `mpdd check` found."""
     if as_json:
         print(json.dumps(facts, indent=1))
     else:
-        _print_pairs(facts)
+        print_pairs(facts)
 
 
 def print_header(file: PromptFile, as_json: bool) -> None:
@@ -76,7 +57,7 @@ def print_header(file: PromptFile, as_json: bool) -> None:
     if as_json:
         print(json.dumps(header, indent=1))
     else:
-        _print_pairs(header)
+        print_pairs(header)
 
 
 def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -90,16 +71,31 @@ def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
             console().print(Text("  " + line))
 
 
+def print_pairs(values: Mapping[str, Any], indent: int = 0) -> None:
+    """Names with their values, one a line."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            console().print(Text(f"{' ' * indent}{key}"))
+            print_pairs(value, indent + 2)
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            console().print(Text(f"{' ' * indent}{key:<{24 - indent}} {shown}"))
+
+
 def _answer_lines(result: Mapping[str, Any]) -> Iterator[str]:
     for entity in result.get("entities", ()):
         yield f"{entity['start']:>6} {entity['end']:>6}  {entity['label']:<16} {entity['text']}"
     for relation in result.get("relations", ()):
         yield f"{relation['head']['text']}  {relation['label']}  {relation['tail']['text']}"
+    if "labels" in result:
+        yield "; ".join(result["labels"]) or "none"
     yield from (_words(result[name]) for name in ("answer", "summary") if name in result)
     if result["unparseable"]:
         yield "(the model's output could not be read in full)"
     if result["ungrounded"] and isinstance(result.get("answer"), Mapping):
         yield "(these words are not in the text)"
+    elif result["ungrounded"] and "labels" in result:
+        yield f"({result['ungrounded']} named labels are not the task's and were left out)"
     elif result["ungrounded"]:
         yield f"({result['ungrounded']} named items are not in the text and were left out)"
     if result["cut_characters"]:
@@ -112,41 +108,6 @@ def _words(answer: Any) -> str:
         return str(answer)
     place = "" if answer["start"] is None else f"{answer['start']:>6} {answer['end']:>6}  "
     return f"{place}{answer['text']}"
-
-
-def _task(task: Task, detailed: bool) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "name": task.name,
-        "role": task.role,
-        "type": task.card.type,
-        "headline": task.headline,
-        "licence": task.licence,
-        "data": store.locate(task),
-    }
-    if detailed:
-        described |= {"instruction": task.card.instruction, "labels": list(task.card.labels), "citation": task.citation}
-        described |= {"files": list(task.files), **_sizes(task)}
-    return described
-
-
-def _sizes(task: Task) -> dict[str, Any]:
-    if store.locate(task) == "missing":
-        return {"examples": f"unknown until `mpdd data get {task.name}`"}
-    try:
-        splits = catalogue.load(task.name)
-    except MpddError as error:
-        return {"examples": str(error)}
-    return {"examples": {name: len(splits[name]) for name in SPLITS}, "notes": dict(splits.notes)}
-
-
-def _print_pairs(values: Mapping[str, Any], indent: int = 0) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            console().print(Text(f"{' ' * indent}{key}"))
-            _print_pairs(value, indent + 2)
-        else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            console().print(Text(f"{' ' * indent}{key:<{24 - indent}} {shown}"))
 
 
 def _score(cell: Cell | None) -> str:

@@ -6,8 +6,10 @@ import difflib
 import pkgutil
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 
 from mpdd.data import synthetic, tasks
+from mpdd.data.cache import keep, kept
 from mpdd.data.store import fetch
 from mpdd.data.task import Splits, Task
 from mpdd.errors import InputError
@@ -23,8 +25,11 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Task:
     """Return a task without reading its data; raise `InputError` with near names if there is none of this name.
 
-    The synthetic tasks of the demo are found too, though `names` leaves them out.
+    The synthetic tasks of the demo are found too, though `names` leaves them out; so is a user's own task by the path
+    of its card, which ends in `.toml` (see `cards.card_file`).
     """
+    if name.endswith(".toml"):
+        return _own(Path(name))
     if name in synthetic.TASKS:
         return synthetic.TASKS[name]
     if name not in names():
@@ -38,11 +43,30 @@ def get(name: str) -> Task:
     return task
 
 
-@cache
+def _own(path: Path) -> Task:
+    from mpdd.data.cards import card_file
+
+    task = card_file.read(path)
+    if task.name in names() or task.name in synthetic.TASKS:
+        raise InputError(
+            f"{path.name} names its task as one of the catalogue", found=f"name = {task.name!r}", wanted="a name of its own"
+        )
+    return task
+
+
 def load(name: str) -> Splits:
-    """Return a task's splits, fetching its files first if need be; read once in a process.
+    """Return a task's splits, fetching its files first if need be; read once in a process, and kept for the next one.
 
     Raise `InputError` for an unknown name or damaged files, `MpddError` if a file can be neither found nor downloaded.
     """
+    return _load(str(Path(name).resolve()) if name.endswith(".toml") else name)
+
+
+@cache
+def _load(name: str) -> Splits:
     task = get(name)
-    return task.load(fetch(task.files))
+    splits = kept(task)
+    if splits is None:
+        splits = task.load(fetch(task.files))
+        keep(task, splits)
+    return splits

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Example, Splits
@@ -69,20 +68,6 @@ def _apart(split: str, examples: Iterable[Example], held: Sequence[Example], not
         else:
             kept.append(example)
     return tuple(kept)
-
-
-def without_documents(splits: Splits, documents: Set[str]) -> Splits:
-    """Return the splits, train and dev without these documents, drops noted: a source apart from the targets' tests.
-
-    Document ids carry their origin (`pmid:`, `cord:` and so on), so that those of different tasks compare.
-    """
-    notes = Notes(counts=Counter(splits.notes))
-    kept = []
-    for split in ("train", "dev"):
-        apart = tuple(example for example in splits[split] if example.document not in documents)
-        notes.count(f"{split}: examples of a document that another task holds", len(splits[split]) - len(apart))
-        kept.append(apart)
-    return Splits(kept[0], kept[1], splits.test, dict(sorted(notes.counts.items())))
 
 
 def link_documents(texts: Sequence[str]) -> list[str]:

@@ -43,11 +43,19 @@ class Upstream:
         return f"{HOST}/{self.repository}/{self.commit}/{quote(self.upstream_path)}"
 
 
+def _listing() -> str:
+    return (package_files("mpdd.data") / "upstream.tsv").read_text(encoding="utf-8")
+
+
+def registry_hash() -> str:
+    """Return the sha256 of `upstream.tsv`, which stands for all data: it pins every file."""
+    return hashlib.sha256(_listing().encode()).hexdigest()
+
+
 @cache
 def registry() -> Mapping[str, Upstream]:
     """Return the known upstream files by their path in the store (from the package's `upstream.tsv`)."""
-    text = (package_files("mpdd.data") / "upstream.tsv").read_text(encoding="utf-8")
-    rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    rows = csv.DictReader(_listing().splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     entries = (
         Upstream(row["file"], row["repository"], row["commit"], row["upstream_path"], int(row["bytes"]), row["sha256"])
         for row in rows
@@ -59,9 +67,9 @@ def data_root() -> Path:
     """Return the store's folder: `MPDD_DATA`, else the platform's cache folder for `mpdd`; it may not exist yet."""
     if chosen := os.environ.get("MPDD_DATA"):
         return Path(chosen).expanduser()
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("mpdd"))
+    return Path(platformdirs.user_cache_dir("mpdd"))
 
 
 def mirror_root() -> Path | None:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from mpdd.errors import InputError
 
-TaskType = Literal["ner", "re", "qa", "nli", "summarization"]
-Role = Literal["source", "target", "user"]
+TaskType = Literal["ner", "re", "qa", "nli", "summarization", "classification"]
+FORMS = {"qa": ("choice", "extractive", "free"), "classification": ("single", "multiple")}  # of answers, the default first
+Role = Literal["source", "target", "spare", "user"]
 SPLITS = ("train", "dev", "test")
 
 
@@ -41,21 +42,23 @@ class Relation:
 class Answer:
     """A structured answer, gold or predicted; only the fields of the task's type are filled.
 
-    `choice` indexes `Example.choices` (QA) or `TaskCard.labels` (NLI); `text` is a summary, or the words that
-    extractive QA takes from `Example.text`.
+    `choice` indexes `Example.choices` (QA) or `TaskCard.labels` (NLI, classification with a single label); `labels`
+    are sorted indexes into `TaskCard.labels` (classification with multiple labels); `text` is a summary, a free answer,
+    or the words that extractive QA takes from `Example.text`.
     """
 
     entities: tuple[Entity, ...] = ()
     relations: tuple[Relation, ...] = ()
     choice: int | None = None
     text: str = ""
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Parsed:
     """A model output read back: the answer, whether it could be read at all, and how many of its
-    items name something that is not in the text (counted, never invented). Such items are dropped, but an
-    extracted answer keeps its words, as they are what is scored."""
+    items name something that is not in the text, or no label of the card (counted, never invented). Such items are
+    dropped, but an extracted answer keeps its words, as they are what is scored."""
 
     answer: Answer
     unparseable: bool = False
@@ -88,10 +91,11 @@ class Example:
 class TaskCard:
     """What a task asks: everything needed to render an input and read an output, without its data.
 
-    `labels` are entity labels (NER), relation labels (RE) or the answer words (NLI, and QA with a fixed
-    answer set). `text_field` names the text in the rendered input, e.g. "Text" or "Premise"; `fields` names the
-    further inputs that every example brings, e.g. "Question", in order. `extractive` marks QA whose answer is a
-    piece of the text.
+    `labels` are entity labels (NER), relation labels (RE), classes (classification) or the answer words (NLI, and QA
+    with a fixed answer set). `text_field` names the text in the rendered input, e.g. "Text" or "Premise"; `fields`
+    names the further inputs that every example brings, e.g. "Question", in order. `form` is the form of the answers
+    where a type has several: QA gives a "choice" (the default), a piece of the text ("extractive") or any words
+    ("free"); classification a "single" label (the default) or "multiple". Other types have the form "".
     """
 
     name: str
@@ -101,15 +105,19 @@ class TaskCard:
     text_field: str = "Text"
     fields: tuple[str, ...] = ()
     max_answer_tokens: int = 64
-    extractive: bool = False
+    form: str = ""
 
     def __post_init__(self) -> None:
-        """Raise `InputError` where `extractive` is not true or false, or does not fit the type and the labels."""
-        if self.extractive not in (False, True) or (self.extractive and (self.type != "qa" or self.labels)):
+        """Fill in the type's default form; raise `InputError` for a form that does not fit the type and the labels."""
+        forms = FORMS.get(self.type, ("",))
+        if self.form == "":
+            object.__setattr__(self, "form", forms[0])
+        if self.form not in forms or (self.form in ("extractive", "free") and self.labels):
             raise InputError(
-                f"The task {self.name} cannot be extractive",
-                found=f"type {self.type!r}, {len(self.labels)} labels, extractive = {self.extractive!r}",
-                wanted="extractive = true only for type 'qa' without labels",
+                f"The task {self.name} cannot have answers of this form",
+                found=f"form {self.form!r}, type {self.type!r}, {len(self.labels)} labels",
+                wanted="; ".join(f"for {kind}: {', '.join(names)}" for kind, names in FORMS.items())
+                + "; no form for other types, and no labels with extractive and free answers",
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -151,7 +159,8 @@ class Task:
     """A task of the catalogue.
 
     `files` are the upstream files it reads, as paths relative to the data store; `load` gets the store's
-    root and returns the splits. `headline` is the metric that stands for the task.
+    root and returns the splits. `headline` is the metric that stands for the task. `coarse`, where there is one, maps
+    an answer, gold or predicted, to coarser labels, by which the task is scored a second time.
     """
 
     card: TaskCard
@@ -161,6 +170,7 @@ class Task:
     licence: str
     citation: str
     headline: str
+    coarse: Callable[[Answer], Answer] | None = None
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
+from mpdd.data.task import Answer, Entity, Example, Parsed, TaskCard
 from mpdd.data.types.choice import index_of
+from mpdd.data.types.multiple import indexes_of
 from mpdd.errors import InputError
 
 Counts = NDArray[np.float64]
@@ -39,9 +40,9 @@ class Scored:
     """The scores of one task's outputs.
 
     `counts` has the headline metric's vectors, one row for each example, and `documents` the document of each row.
-    `unparseable` is the share of outputs that could not be read, `ungrounded` the share of predicted items that
-    name something outside the text; both are 0 to 100. Ungrounded items are not answers, so no metric counts them,
-    except that extractive QA scores every answer by its words.
+    `unparseable` is the share of outputs that could not be read, `ungrounded` the share of predicted items that name
+    something outside the text, or no label of the card; both are 0 to 100. Ungrounded items are not answers, so no
+    metric counts them, except that extractive QA scores every answer by its words.
     """
 
     values: dict[str, float]
@@ -54,7 +55,7 @@ class Scored:
 
 
 def score(card: TaskCard, examples: Sequence[Example], parsed: Sequence[Parsed]) -> Scored:
-    """Score outputs against gold answers by every metric of the task's type.
+    """Score outputs against gold answers by every metric of the task's type and form.
 
     Raise `InputError` where there is no example, or not one output for each.
     """
@@ -83,9 +84,10 @@ def _table(card: TaskCard, examples: Sequence[Example], parsed: Sequence[Parsed]
 
 def _ungrounded(card: TaskCard, parsed: Sequence[Parsed]) -> float:
     dropped = sum(output.ungrounded for output in parsed)
-    if card.extractive:
+    if card.form == "extractive":
         return _percent(dropped, sum(not output.unparseable for output in parsed))
-    grounded = sum(len(output.answer.entities) + len(output.answer.relations) for output in parsed)
+    answers = [output.answer for output in parsed]
+    grounded = sum(len(answer.entities) + len(answer.relations) + len(answer.labels) for answer in answers)
     return _percent(dropped, grounded + dropped)
 
 
@@ -94,12 +96,10 @@ def _percent(part: float, whole: float) -> float:
 
 
 def metrics_for(card: TaskCard) -> tuple[Metric, ...]:
-    """Return the metrics of a task's type (extractive QA has its own), the headline first."""
-    if card.extractive:
-        return _EXTRACTIVE
-    if card.type not in _METRICS:
-        raise InputError(f"Task {card.name} has an unknown type", found=repr(card.type), wanted=sorted(_METRICS))
-    return _METRICS[card.type]
+    """Return the metrics of a task's type and form, the headline first."""
+    if (card.type, card.form) not in _METRICS:
+        raise InputError(f"Task {card.name} has an unknown type", found=repr(card.type), wanted=sorted({k for k, _ in _METRICS}))
+    return _METRICS[card.type, card.form]
 
 
 # Items: a vector is (matched, predicted, gold); gold counts the items lost at a window's edge, too.
@@ -126,7 +126,11 @@ def _strict_relations(card: TaskCard, example: Example, parsed: Parsed) -> Count
     return _strict(set(example.gold.relations), set(parsed.answer.relations), example.lost)
 
 
-def _strict(gold: set[Entity] | set[Relation], predicted: set[Entity] | set[Relation], lost: int) -> Counts:
+def _strict_labels(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
+    return _strict(set(indexes_of(card, example, example.gold)), set(parsed.answer.labels), example.lost)
+
+
+def _strict(gold: Set[object], predicted: Set[object], lost: int) -> Counts:
     return np.array([len(gold & predicted), len(predicted), len(gold) + lost], dtype=np.float64)
 
 
@@ -159,7 +163,8 @@ def _overlapping(gold: Iterable[Entity], predicted: Iterable[Entity]) -> int:
     return matched
 
 
-# Choices: accuracy's vector is (right, all); macro-F1's is (matched, predicted, gold) for each label.
+# Choices and labels: accuracy's and exact match's vector is (right, all); macro-F1's has (matched, predicted, gold) for
+# each label of the card, as rows of a matrix laid out flat.
 
 
 def _right(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
@@ -170,13 +175,24 @@ def _ratio(counts: Counts) -> float:
     return _percent(counts[0], counts[1])
 
 
-def _by_label(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
+def _same_labels(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
+    same = parsed.answer.labels == indexes_of(card, example, example.gold) and not parsed.unparseable
+    return np.array([same, 1], dtype=np.float64)
+
+
+def _by_choice(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
+    choice = parsed.answer.choice
+    return _by_label(card, {index_of(card, example, example.gold)}, set() if choice is None else {choice})
+
+
+def _by_labels(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
+    return _by_label(card, set(indexes_of(card, example, example.gold)), set(parsed.answer.labels))
+
+
+def _by_label(card: TaskCard, gold: Set[int], predicted: Set[int]) -> Counts:
     counts = np.zeros((3, len(card.labels)))
-    gold, choice = index_of(card, example, example.gold), parsed.answer.choice
-    counts[2, gold] = 1
-    if choice is not None:
-        counts[1, choice] = 1
-        counts[0, gold] = choice == gold
+    for row, labels in zip(counts, (gold & predicted, predicted, gold), strict=True):
+        row[list(labels)] = 1
     return counts.reshape(-1)
 
 
@@ -185,7 +201,7 @@ def _macro_f1(counts: Counts) -> float:
     return float(np.mean([_f1(label) for label in counts.reshape(3, -1).T]))
 
 
-# Extracted answers: a vector is (the example's score from 0 to 1, 1).
+# Extracted and free answers: a vector is (the example's score from 0 to 1, 1).
 
 
 def _same_tokens(card: TaskCard, example: Example, parsed: Parsed) -> Counts:
@@ -223,42 +239,55 @@ def _scorer(name: str) -> Any:
     return RougeScorer([name], use_stemmer=True)
 
 
-_METRICS: dict[str, tuple[Metric, ...]] = {
-    "ner": (
+_TOKENS = (Metric("token_f1", _shared_tokens, _ratio), Metric("exact_match", _same_tokens, _ratio))
+_CHOICE = (Metric("macro_f1", _by_choice, _macro_f1), Metric("accuracy", _right, _ratio))
+_METRICS: dict[tuple[str, str], tuple[Metric, ...]] = {  # by type and form
+    ("ner", ""): (
         Metric("strict_f1", _strict_entities, _f1),
         Metric("lenient_f1", _lenient_entities, _f1),
         Metric("strict_precision", _strict_entities, _precision),
         Metric("strict_recall", _strict_entities, _recall),
     ),
-    "re": (
+    ("re", ""): (
         Metric("strict_f1", _strict_relations, _f1),
         Metric("strict_precision", _strict_relations, _precision),
         Metric("strict_recall", _strict_relations, _recall),
     ),
-    "qa": (Metric("accuracy", _right, _ratio),),
-    "nli": (Metric("macro_f1", _by_label, _macro_f1), Metric("accuracy", _right, _ratio)),
-    "summarization": tuple(Metric(name, partial(_rouge, name), _ratio) for name in ("rougeL", "rouge1", "rouge2")),
+    ("qa", "choice"): (Metric("accuracy", _right, _ratio),),
+    ("qa", "extractive"): _TOKENS,
+    ("qa", "free"): _TOKENS,
+    ("nli", ""): _CHOICE,
+    ("summarization", ""): tuple(Metric(name, partial(_rouge, name), _ratio) for name in ("rougeL", "rouge1", "rouge2")),
+    ("classification", "single"): _CHOICE,
+    ("classification", "multiple"): (
+        Metric("micro_f1", _strict_labels, _f1),
+        Metric("macro_f1", _by_labels, _macro_f1),
+        Metric("exact_match", _same_labels, _ratio),
+    ),
 }
-
-_EXTRACTIVE = (Metric("token_f1", _shared_tokens, _ratio), Metric("exact_match", _same_tokens, _ratio))
 
 
 def chance(card: TaskCard, examples: Sequence[Example]) -> float:
     """Return the headline value of an answer that needs no model.
 
-    Always the same label, the best one for these examples (NLI, and QA with fixed answers); a random option (QA with
-    options); "none" (NER, RE), or no answer (extractive QA); the lead, which is the text's first sentence (summarization).
+    Always the same label, the best one for these examples (NLI, classification, and QA with fixed answers); a random
+    option (QA with options); "none" (NER, RE), or no answer (extractive and free QA); the lead, which is the text's first
+    sentence (summarization).
     """
     if not examples:
         raise InputError(f"Task {card.name} has no chance level", found="no examples", wanted="one or more")
-    if card.type == "nli":
-        return max((_always(card, examples, choice) for choice in range(len(card.labels))), default=0.0)
-    if card.type == "qa" and not card.extractive:
+    if card.type == "nli" or card.form == "single":
+        (choice,) = _most_frequent(index_of(card, example, example.gold) for example in examples)
+        return _always(card, examples, Answer(choice=choice))
+    if card.form == "multiple":
+        frequent = _most_frequent(label for example in examples for label in indexes_of(card, example, example.gold))
+        return _always(card, examples, Answer(labels=frequent))
+    if card.form == "choice":
         return _guess(card, examples)
     if card.type == "summarization":
         leads = [Parsed(Answer(text=_lead(example.text))) for example in examples]
         return _headline(card, examples, leads)
-    return _headline(card, examples, [Parsed(Answer())] * len(examples))
+    return _always(card, examples, Answer())
 
 
 def _headline(card: TaskCard, examples: Sequence[Example], parsed: Sequence[Parsed]) -> float:
@@ -266,8 +295,13 @@ def _headline(card: TaskCard, examples: Sequence[Example], parsed: Sequence[Pars
     return metric.value(_table(card, examples, parsed, metric.counts).sum(axis=0))
 
 
-def _always(card: TaskCard, examples: Sequence[Example], choice: int) -> float:
-    return _headline(card, examples, [Parsed(Answer(choice=choice))] * len(examples))
+def _always(card: TaskCard, examples: Sequence[Example], answer: Answer) -> float:
+    return _headline(card, examples, [Parsed(answer)] * len(examples))
+
+
+def _most_frequent(labels: Iterable[int]) -> tuple[int, ...]:
+    """The most frequent label, or none of none: given to every example, it has the best F1, macro as micro."""
+    return tuple(label for label, _ in Counter(labels).most_common(1))
 
 
 def _guess(card: TaskCard, examples: Sequence[Example]) -> float:

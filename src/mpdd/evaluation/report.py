@@ -35,6 +35,7 @@ def write_report(run: Path) -> Path:
             **_curves(run / "metrics.jsonl"),
             "synthetic": bool(provenance) and provenance.get("data") == "synthetic",
             "provenance": list(_flat(provenance)),
+            "metric_tables": _metric_tables(run / "metrics.json"),
             "examples": _examples(_mapping(run / "examples.json")),
             "shown_examples": _EXAMPLES,
         }
@@ -169,6 +170,43 @@ def _against_chance(lead: Line, chance: float) -> str:
     if _mean(lead).low > chance:
         return f"chance level is {wording.score(chance)}"
     return f"{lead.method} is not clearly above the chance level of {wording.score(chance)}"
+
+
+# All metrics
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """Every metric of one target: a column each, and a line for each method, shots and seed."""
+
+    target: str
+    metrics: tuple[str, ...]
+    lines: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+def _metric_tables(path: Path) -> list[MetricTable]:
+    """One table for each target; none where the run has no such record."""
+    cells = read_json(path) if path.exists() else []
+    try:
+        by_target: dict[str, list[Any]] = {}
+        for cell in cells:
+            by_target.setdefault(cell["target"], []).append(cell)
+        return [_metric_table(target, found) for target, found in by_target.items()]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path} is not what a run writes", wanted="a list of objects with target, method and values") from error
+
+
+def _metric_table(target: str, cells: Sequence[Any]) -> MetricTable:
+    names = tuple(dict.fromkeys(name for cell in cells for name in cell["values"]))
+    lines = (
+        (
+            str(cell["method"]),
+            f"{wording.shots_name(cell['shots'])}, seed {cell['seed']}",
+            tuple(wording.score(cell["values"][name]) if name in cell["values"] else "" for name in names),
+        )
+        for cell in cells
+    )
+    return MetricTable(target, names, tuple(lines))
 
 
 # Training curves

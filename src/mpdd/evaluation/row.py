@@ -24,12 +24,13 @@ METHODS = (
     "ia3",
     "full-finetuning",
 )
-HEADLINES: Mapping[str, tuple[str, ...]] = {  # a task has one of them: extractive QA the second of its type
+HEADLINES: Mapping[str, tuple[str, ...]] = {  # a task's is the first of them that it has
     "ner": ("strict_f1",),
     "re": ("strict_f1",),
-    "qa": ("accuracy", "token_f1"),
+    "qa": ("accuracy", "token_f1"),  # by form: choice; extractive and free
     "nli": ("macro_f1",),
     "summarization": ("rougeL",),
+    "classification": ("micro_f1", "macro_f1"),  # multiple; single
 }
 TASK_TYPES = tuple(HEADLINES)
 
@@ -130,13 +131,14 @@ def _problems(row: Row) -> list[tuple[str, str]]:
 
 def row_order(row: Row) -> tuple[Any, ...]:
     """Where a row stands; "all" comes after every number, a task's headline metric before the others."""
+    headlines = HEADLINES[row.task_type]
     return (
         row.backbone,
         TASK_TYPES.index(row.task_type),
         row.target,
         after_numbers(row.shots),
         METHODS.index(row.method),
-        row.metric not in HEADLINES[row.task_type],
+        headlines.index(row.metric) if row.metric in headlines else len(headlines),
         row.metric,
         after_numbers(row.seed),
     )

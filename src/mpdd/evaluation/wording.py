@@ -6,7 +6,7 @@ import math
 
 SPACE = "\u00a0"
 BREAK = "_\u200b"  # an underscore after which a name may break
-TYPE_NAMES = {"ner": "NER", "re": "RE", "qa": "QA", "nli": "NLI", "summarization": "summary"}
+TYPE_NAMES = {"ner": "NER", "re": "RE", "qa": "QA", "nli": "NLI", "summarization": "summary", "classification": "classes"}
 METRIC_NAMES = {
     "strict_f1": "strict F1",
     "lenient_f1": "lenient F1",
@@ -14,6 +14,7 @@ METRIC_NAMES = {
     "token_f1": "token F1",
     "exact_match": "exact match",
     "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
     "rougeL": "ROUGE-L",
 }
 METRIC_NOTES = {
@@ -23,8 +24,10 @@ METRIC_NOTES = {
     "accuracy": "Percentage of questions answered as in the gold answer.",
     "token_f1": "Words shared with the gold answer, precision and recall weighing the same; case, punctuation and articles "
     "do not matter.",
-    "exact_match": "Percentage of answers that are the gold answer but for case, punctuation and articles.",
+    "exact_match": "Percentage of answers that are the gold answer but for case, punctuation and articles; with several "
+    "labels for an example, percentage of examples with exactly the gold labels.",
     "macro_f1": "F1 of each label, averaged with every label counting the same, however rare.",
+    "micro_f1": "F1 over all labels of all examples together, so that frequent labels count more.",
     "rougeL": "Longest common run of words in order, against the reference summary. It measures wording, not whether a "
     "statement is true.",
 }

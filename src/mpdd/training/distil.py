@@ -70,7 +70,8 @@ def step_losses(
     """The loss and its parts for one mixed batch."""
     batch = collate(rows, backbone.end)
     compares = weights.needs_teachers
-    student = forward(backbone, batch, [meta(task) for task in batch.tasks], all_layers=compares)
+    prompts = {task: meta(task) for task in dict.fromkeys(batch.tasks)}
+    student = forward(backbone, batch, [prompts[task] for task in batch.tasks], all_layers=compares)
     task_loss = cross_entropy(student.logits, batch.targets.to(student.logits.device), batch.rows)
     if not compares:
         return {"loss": task_loss, "task_loss": task_loss.detach()}

@@ -14,6 +14,7 @@ from mpdd.errors import InputError
 
 QA = TaskCard("t", "qa", "Answer the question.")
 FIXED = TaskCard("t", "qa", "Answer the question.", labels=("yes", "no", "maybe"))
+CLASS = TaskCard("t", "classification", "Classify.", labels=("low", "high"))
 NLI = TaskCard("t", "nli", "Compare.", labels=("entailment", "neutral", "not entailment"), text_field="Premise")
 
 
@@ -40,9 +41,9 @@ def test_every_option_reads_back(choices, data, space):
 
 
 @settings(max_examples=250, deadline=None)
-@given(LABELS, st.data(), st.sampled_from(["nli", "qa"]))
+@given(LABELS, st.data(), st.sampled_from(["nli", "qa", "classification"]))
 def test_every_label_reads_back(labels, data, task_type):
-    card = replace(NLI, type=task_type, labels=labels)
+    card = TaskCard("t", task_type, "Compare.", labels=labels)
     gold = example(data.draw(st.integers(0, len(labels) - 1)))
     assert parse(card, gold, f" {render_target(card, gold)}\n") == Parsed(gold.gold)
     assert candidates(card, gold) == tuple(label.strip() for label in labels)
@@ -51,7 +52,7 @@ def test_every_label_reads_back(labels, data, task_type):
 @settings(max_examples=250, deadline=None)
 @given(st.lists(OPTIONS, max_size=30).map(tuple), LABELS, st.text() | st.lists(OPTIONS).map(" ".join))
 def test_any_output_gives_an_option_or_nothing(choices, labels, output):
-    for card, count in ((QA, len(choices or labels)), (NLI, len(labels))):
+    for card, count in ((QA, len(choices or labels)), (NLI, len(labels)), (CLASS, len(labels))):
         card = replace(card, labels=labels)
         parsed = parse(card, example(choices=choices), output)
         assert parsed.unparseable == (parsed.answer.choice is None)

@@ -1,7 +1,5 @@
 """Extracted answers: pieces of a text read back exactly, and are found in it again."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +9,7 @@ from mpdd.data.types import candidates, parse, render_input, render_target
 from mpdd.data.types.extract import locate
 from mpdd.errors import InputError
 
-CARD = TaskCard("t", "qa", "Answer from the text.", fields=("Question",), extractive=True)
+CARD = TaskCard("t", "qa", "Answer from the text.", fields=("Question",), form="extractive")
 TEXT = "The Flu (type A)\nspreads; flu spreads in 2 days. Influenza too."
 
 
@@ -81,15 +79,3 @@ def test_a_gold_answer_outside_the_text_is_an_error_that_does_not_quote_it(answe
     with pytest.raises(InputError, match="Example e1 of task t has an answer that its text does not hold") as caught:
         render_target(CARD, example(answer))
     assert "zebra" not in str(caught.value)
-
-
-@pytest.mark.parametrize("wrong", [{"type": "nli"}, {"type": "summarization"}, {"labels": ("yes", "no")}, {"extractive": "no"}])
-def test_only_free_question_answering_can_be_extractive(wrong):
-    with pytest.raises(InputError, match="The task t cannot be extractive"):
-        replace(CARD, **wrong)
-
-
-def test_a_card_survives_json_and_older_cards_are_not_extractive():
-    values = CARD.to_dict()
-    assert TaskCard.from_dict(values) == CARD
-    assert not TaskCard.from_dict({name: value for name, value in values.items() if name != "extractive"}).extractive

@@ -1,4 +1,4 @@
-"""Summaries, and the dispatch on a card's type."""
+"""Summaries and free answers, and the dispatch on a card's type."""
 
 from dataclasses import replace
 
@@ -11,6 +11,8 @@ from mpdd.data.types import candidates, parse, render_input, render_target
 from mpdd.errors import InputError
 
 CARD = TaskCard("t", "summarization", "Summarise.", text_field="Findings")
+FREE = TaskCard("t", "qa", "Answer.", text_field="Findings", form="free")
+BOTH = st.sampled_from([CARD, FREE])
 
 
 def example(text):
@@ -18,16 +20,17 @@ def example(text):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text().filter(str.strip), st.sampled_from(["", " ", "\n", " \t\n"]))
-def test_a_summary_reads_back(text, space):
-    output = space + render_target(CARD, example(text)) + space
-    assert parse(CARD, example(text), output) == Parsed(Answer(text=text.strip()))
+@given(BOTH, st.text().filter(str.strip), st.sampled_from(["", " ", "\n", " \t\n"]))
+def test_free_text_reads_back(card, text, space):
+    output = space + render_target(card, example(text)) + space
+    assert parse(card, example(text), output) == Parsed(Answer(text=text.strip()))
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.text())
-def test_any_output_is_a_summary_unless_it_is_empty(output):
-    parsed = parse(CARD, example("x"), output)
+@given(BOTH, st.text())
+def test_any_output_is_an_answer_unless_it_is_empty(card, output):
+    parsed = parse(card, example("x"), output)
+    assert parsed.ungrounded == 0
     assert parsed.answer.text == output.strip()
     assert parsed.unparseable == (not output.strip())
 
@@ -36,7 +39,7 @@ def test_strings_are_pinned():
     gold = example(" No acute\ndisease. ")
     assert render_input(CARD, gold) == "Summarise.\nFindings: Clear lungs.\nAnswer:"
     assert render_target(CARD, gold) == "No acute\ndisease."
-    assert candidates(CARD, gold) is None
+    assert candidates(CARD, gold) is candidates(FREE, gold) is None
 
 
 def test_an_unknown_type_is_an_error():

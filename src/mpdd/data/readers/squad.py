@@ -1,15 +1,21 @@
 """Reads SQuAD JSON: articles in paragraphs, each with questions whose answers are pieces of the paragraph.
 
-Format: Rajpurkar et al. 2016, arXiv:1606.05250. A question keeps its first answer, without the whitespace around it.
+Format: Rajpurkar et al. 2016, arXiv:1606.05250; with unanswerable questions, arXiv:1806.03822. A question keeps its
+first answer, without the whitespace around it. What emrQA does otherwise (Pampari et al. 2018, arXiv:1809.00732) is read
+too: a context as a list of lines, paraphrases of a question (the first is kept), a place as line (from 1) and token (from
+0), and an empty answer, for which the line with the evidence stands.
 """
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpdd.data.passages import nearest
 from mpdd.data.readers import json_document
 from mpdd.data.readers.base import Notes, Record, build, complete, usable
 from mpdd.data.types.spans import occurrences
@@ -33,8 +39,9 @@ class Question:
 def read(path: Path, notes: Notes) -> list[Question]:
     """Return the questions that have an answer, in the file's order.
 
-    An answer that its offset does not give is taken where it stands nearest to that, and counted; one that the
-    paragraph does not hold is noted as bad. Raise `InputError` if the file is not JSON or has no usable question.
+    Unanswerable questions are left out and counted. An answer that its offset does not give is taken where it stands
+    nearest to that, and counted; one that the paragraph does not hold is noted as bad. Raise `InputError` if the file is
+    not JSON or has no usable question.
     """
     records = json_document.read(path, _questions(path, notes), {"question": str, "answers": list}, notes)
     return usable(path, [found for found in build(records, lambda record: _question(record, notes), notes) if found])
@@ -45,28 +52,73 @@ def _questions(path: Path, notes: Notes) -> list[tuple[str, Any]]:
     complete(Record(str(path), content), {"data": list}, Notes(strict=True))
     articles = json_document.read(path, _inside("", content["data"]), {"paragraphs": list}, notes)
     entries = [entry for article in articles for entry in _inside(f"{article['key']}/", article["paragraphs"])]
-    paragraphs = json_document.read(path, entries, {"context": str, "qas": list}, notes)
-    return [(key, _with_paragraph(entry, p)) for p in paragraphs for key, entry in _inside(f"{p['key']}/", p["qas"])]
+    joined = [(key, _joined(entry)) for key, entry in entries]
+    paragraphs = json_document.read(path, joined, {"context": str, "qas": list}, notes)
+    asked = ((key, _with_paragraph(entry, p)) for p in paragraphs for key, entry in _inside(f"{p['key']}/", p["qas"]))
+    return [(key, _first_wording(entry, notes)) for key, entry in asked if not _is_unanswerable(entry, notes)]
 
 
 def _inside(above: str, items: list[Any]) -> Iterator[tuple[str, Any]]:
     return ((f"{above}{number}", item) for number, item in enumerate(items, 1))
 
 
+def _joined(entry: Any) -> Any:
+    """Return a paragraph with its context as one text."""
+    context = entry.get("context") if isinstance(entry, dict) else None
+    if not isinstance(context, list):
+        return entry
+    lines = [str(line) for line in context]
+    return {**entry, "context": ("" if any(line.endswith("\n") for line in lines) else "\n").join(lines)}
+
+
 def _with_paragraph(entry: Any, paragraph: Record) -> Any:
-    document = str(paragraph.values.get("document_id", paragraph["key"]))
-    return {**entry, "document": document, "context": paragraph["context"]} if isinstance(entry, dict) else entry
+    document = next((paragraph[name] for name in ("document_id", "note_id") if name in paragraph.values), paragraph["key"])
+    return {**entry, "document": str(document), "context": paragraph["context"]} if isinstance(entry, dict) else entry
+
+
+def _is_unanswerable(entry: Any, notes: Notes) -> bool:
+    found = isinstance(entry, dict) and (entry.get("is_impossible") is True or entry.get("answers") == [])
+    notes.count("unanswerable questions", int(found))
+    return found
+
+
+def _first_wording(entry: Any, notes: Notes) -> Any:
+    asked = entry.get("question") if isinstance(entry, dict) else None
+    if not isinstance(asked, list) or not asked:
+        return entry
+    notes.count("paraphrases of a question left out", len(asked) - 1)
+    return {**entry, "question": asked[0]}
 
 
 def _question(record: Record, notes: Notes) -> Question | None:
     context, answer = record["context"], record["answers"][0]
-    text, start = answer["text"], answer["answer_start"]
-    if not text.strip() or text not in context:
+    text = answer["text"] or answer.get("evidence", "")
+    given = _offset(context, answer["answer_start"])
+    start = _nearest(context, text, given) if isinstance(text, str) and text.strip() else None
+    if start is None:
         notes.bad(record.where, "answer that its paragraph does not hold", wanted="a piece of the paragraph")
         return None
-    if start < 0 or not context.startswith(text, start):
-        notes.count("answers that stand elsewhere than at their offset")
-        start = min(occurrences(context, text), key=lambda place: abs(place - start))
+    notes.count("answers that stand elsewhere than at their offset", int(start != given))
     start += len(text) - len(text.lstrip())
     number = int(record["key"].split("/")[-1])
     return Question(record["document"], number, record.text("question"), context, start, start + len(text.strip()))
+
+
+def _nearest(context: str, text: str, start: int) -> int | None:
+    """Return where the context holds the text nearest to `start`, if need be in another case."""
+    found = nearest(context, text, start)
+    if found is not None:
+        return found
+    return min(occurrences(context, text, ignore_case=True), key=lambda place: abs(place - start), default=None)
+
+
+def _offset(context: str, start: Any) -> int:
+    """Return an offset in characters of one, or of [line, token]; a token that is not there is its line's beginning."""
+    if not isinstance(start, list):
+        return operator.index(start)
+    line, token = start
+    lines = context.split("\n")
+    if not 0 < line <= len(lines):
+        return 0
+    words = [match.start() for match in re.finditer(r"\S+", lines[line - 1])]
+    return sum(len(above) + 1 for above in lines[: line - 1]) + (words[token] if 0 <= token < len(words) else 0)

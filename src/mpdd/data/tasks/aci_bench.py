@@ -36,7 +36,7 @@ TASK = Task(
         text_field="Dialogue",
         max_answer_tokens=1344,
     ),
-    role="source",
+    role="spare",
     files=FILES,
     load=load,
     licence="CC BY 4.0",

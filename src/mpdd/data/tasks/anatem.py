@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import brat
+from mpdd.data.readers import brat, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.store import registry
 from mpdd.data.task import Splits, Task, TaskCard
@@ -38,8 +38,8 @@ def article(stem: str) -> str:
 def load(root: Path) -> Splits:
     """Return the upstream splits."""
     notes = Notes()
-    folders = (root / FOLDER / part for part in PARTS)
-    read = (brat.ner_examples(folder, LABELS, notes, corpus="anatem", document=article) for folder in folders)
+    corpora = (brat.read(root / FOLDER / part, notes) for part in PARTS)
+    read = (standoff.ner_examples(corpus, LABELS, notes, corpus="anatem", document=article) for corpus in corpora)
     train, dev, test = read
     return splits.make(train, dev, test, notes)
 

@@ -6,7 +6,7 @@ The types that mark errors and criteria which no query can express (Non-query-ab
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import brat
+from mpdd.data.readers import brat, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Splits, Task, TaskCard
 
@@ -41,7 +41,7 @@ def trial(stem: str) -> str:
 def load(root: Path) -> Splits:
     """Return the criteria, cut by the rule in `splits`."""
     notes = Notes()
-    examples = brat.ner_examples(root / FILES[0], LABELS, notes, corpus="chia", document=trial)
+    examples = standoff.ner_examples(brat.read(root / FILES[0], notes), LABELS, notes, corpus="chia", document=trial)
     train, dev, test = splits.cut(examples, (70, 10, 20))
     return splits.make(train, dev, test, notes)
 

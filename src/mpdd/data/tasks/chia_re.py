@@ -7,7 +7,7 @@ that only serve the annotation tool (multi, v-AND and the like) are dropped.
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import brat
+from mpdd.data.readers import brat, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Splits, Task, TaskCard
 from mpdd.data.tasks import chia_ner
@@ -31,8 +31,8 @@ LABELS = {
 def load(root: Path) -> Splits:
     """Return windows of the criteria, cut by the rule in `splits`."""
     notes = Notes()
-    examples = brat.re_examples(
-        root / chia_ner.FILES[0],
+    examples = standoff.re_examples(
+        brat.read(root / chia_ner.FILES[0], notes),
         LABELS,
         notes,
         corpus="chia",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import brat
+from mpdd.data.readers import brat, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.store import registry
 from mpdd.data.task import Answer, Splits, Task, TaskCard
@@ -40,7 +40,8 @@ def coarse(answer: Answer) -> Answer:
 def load(root: Path) -> Splits:
     """Return windows of the reports, cut by the rule in `splits`; the document is the report's PMID."""
     notes = Notes()
-    examples = brat.ner_examples(root / FOLDER, LABELS, notes, corpus="maccrobat", document=lambda stem: f"pmid:{stem}")
+    documents = brat.read(root / FOLDER, notes)
+    examples = standoff.ner_examples(documents, LABELS, notes, corpus="maccrobat", document=lambda stem: f"pmid:{stem}")
     train, dev, test = splits.cut(examples, (70, 10, 20))
     return splits.make(train, dev, test, notes)
 
@@ -59,4 +60,5 @@ TASK = Task(
     licence="CC BY 4.0",
     citation="Caufield et al. 2020, MACCROBAT, figshare, doi:10.6084/m9.figshare.9764942.v2",
     headline="strict_f1",
+    coarse=coarse,
 )

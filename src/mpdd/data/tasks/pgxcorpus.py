@@ -6,7 +6,7 @@ Entities may nest and be discontinuous. Relations noted as negated or hypothetic
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import brat
+from mpdd.data.readers import brat, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Splits, Task, TaskCard
 
@@ -30,7 +30,7 @@ def abstract(stem: str) -> str:
 def load(root: Path) -> Splits:
     """Return the sentences, cut by the rule in `splits`."""
     notes = Notes()
-    examples = brat.re_examples(root / FILES[0], LABELS, notes, corpus="pgxcorpus", document=abstract)
+    examples = standoff.re_examples(brat.read(root / FILES[0], notes), LABELS, notes, corpus="pgxcorpus", document=abstract)
     train, dev, test = splits.cut(examples, (70, 10, 20))
     return splits.make(train, dev, test, notes)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mpdd.data.task import Answer, Example, Parsed, TaskCard
-from mpdd.data.types import choice, extract, ner, relation, summary
+from mpdd.data.types import choice, extract, multiple, ner, relation, summary
 from mpdd.errors import InputError
 
 __all__ = ["candidates", "parse", "render_input", "render_target", "target_of"]
@@ -26,20 +26,26 @@ class _Notation:
 
 
 _CHOICE = _Notation(choice.target, choice.parse, choice.candidates)
-_EXTRACT = _Notation(extract.target, extract.parse)
-_NOTATIONS = {
-    "ner": _Notation(ner.target, ner.parse),
-    "re": _Notation(relation.target, relation.parse),
-    "qa": _CHOICE,
-    "nli": _CHOICE,
-    "summarization": _Notation(summary.target, summary.parse),
+_WORDS = _Notation(summary.target, summary.parse)
+_NOTATIONS = {  # by type and form
+    ("ner", ""): _Notation(ner.target, ner.parse),
+    ("re", ""): _Notation(relation.target, relation.parse),
+    ("qa", "choice"): _CHOICE,
+    ("qa", "extractive"): _Notation(extract.target, extract.parse),
+    ("qa", "free"): _WORDS,
+    ("nli", ""): _CHOICE,
+    ("summarization", ""): _WORDS,
+    ("classification", "single"): _CHOICE,
+    ("classification", "multiple"): _Notation(multiple.target, multiple.parse),
 }
 
 
 def _notation(card: TaskCard) -> _Notation:
-    if card.type not in _NOTATIONS:
-        raise InputError(f"Task {card.name} has an unknown type", found=repr(card.type), wanted=sorted(_NOTATIONS))
-    return _EXTRACT if card.extractive else _NOTATIONS[card.type]
+    if (card.type, card.form) not in _NOTATIONS:
+        raise InputError(
+            f"Task {card.name} has an unknown type", found=repr(card.type), wanted=sorted({k for k, _ in _NOTATIONS})
+        )
+    return _NOTATIONS[card.type, card.form]
 
 
 def render_input(card: TaskCard, example: Example) -> str:

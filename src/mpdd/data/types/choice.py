@@ -1,6 +1,7 @@
 """A choice as text: the words of the option or label that is chosen, or the option's letter where words are unclear.
 
-Serves question answering (with options, or with the card's fixed answers; extraction is in `extract`) and inference.
+Serves question answering (with options, or with the card's fixed answers), inference, and classification with a single
+label.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def index_of(card: TaskCard, example: Example, answer: Answer) -> int:
 def candidates(card: TaskCard, example: Example) -> tuple[str, ...]:
     """Return the target of each option, in order; raise `InputError` where labels cannot be told apart."""
     names = options(card, example)
-    if _are_distinct(names):
+    if are_distinct(names):
         return tuple(name.strip() for name in names)
     if not _is_lettered(card, example):
         raise InputError(
@@ -54,7 +55,8 @@ def candidates(card: TaskCard, example: Example) -> tuple[str, ...]:
     return tuple(letter(index) for index in range(len(names)))
 
 
-def _are_distinct(names: tuple[str, ...]) -> bool:
+def are_distinct(names: tuple[str, ...]) -> bool:
+    """Say whether there are names, none is blank, and they differ in more than case and whitespace."""
     folded = {fold(name) for name in names}
     return bool(names) and len(folded) == len(names) and "" not in folded
 
@@ -68,7 +70,7 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
     """Read the choice back: its words (the whole output or its first line), else its letter or a leading label."""
     names = options(card, example)
     lettered = _is_lettered(card, example)
-    words = [fold(name) for name in names] if not lettered or _are_distinct(names) else []
+    words = [fold(name) for name in names] if not lettered or are_distinct(names) else []
     lines = fold(output), fold(output.strip().split("\n")[0])
     choice = next((words.index(line) for line in lines if line in words), None)
     if choice is None:

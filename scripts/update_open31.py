@@ -1,0 +1,120 @@
+"""Writes the tables of docs/open31.md: `python scripts/update_open31.py`; `--check` only compares. Needs no data.
+
+The audit is that of `results/audit.json`, which `mpdd tasks --audit --text DIR --write results/audit.json` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpdd.data import catalogue, counts, store
+from mpdd.data.task import SPLITS
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "open31.md"
+AUDIT = ROOT / "results" / "audit.json"
+PAIR = ("shared_documents", "shared_runs", "test_examples", "texts")
+
+
+def main() -> int:
+    """Update or check the page; exit code 1 when a check finds a difference, or the audit is of other data."""
+    audit = json.loads(AUDIT.read_text(encoding="utf-8"))
+    if problem := outdated(audit):
+        print(f"{AUDIT.relative_to(ROOT)}: {problem}; make it anew with `mpdd tasks --audit`")
+        return 1
+    old = PAGE.read_text(encoding="utf-8")
+    new = put(put(old, "catalogue", catalogue_lines()), "audit", audit_lines(audit))
+    if "--check" in sys.argv:
+        return int(old != new)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+def outdated(audit: Mapping[str, Any]) -> str:
+    """Say what about an audit does not fit the data that is pinned or the counts; empty if it all fits."""
+    table = counts.table()
+    tests = {name: table[name]["examples"][2] for name in _names("target")}
+    sources = {name: sum(table[name]["examples"][:2]) for name in _names("source", "spare")}
+    if audit["data_sha256"] != store.registry_hash():
+        return "it is of another upstream.tsv"
+    if audit["tests"] != tests or {name: row["examples"] for name, row in audit["sources"].items()} != sources:
+        return "it is of other splits than counts.toml"
+    return ""
+
+
+def put(page: str, name: str, lines: Iterable[str]) -> str:
+    """Return the page with `lines` between the markers of this name."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.partition(begin)
+    return "\n".join([before + begin, *lines, end + rest.partition(end)[2]])
+
+
+def catalogue_lines() -> Iterator[str]:
+    """The table of the tasks, sources first."""
+    yield f"Examples after drops. {_data(store.registry_hash())}"
+    yield ""
+    heads = ("task", "role", "type", "metric", *SPLITS, "licence", "citation", "counts from")
+    rows = []
+    for name in (*_names("source"), *_names("target"), *_names("spare")):
+        task, row = catalogue.get(name), counts.table()[name]
+        rows.append(
+            (name, task.role, task.card.type, task.headline, *row["examples"], task.licence, task.citation, row["source"])
+        )
+    yield from _grid(heads, rows)
+
+
+def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:
+    """The audit: sources, pairs, and training text."""
+    data = _data(audit["data_sha256"])
+    touched = {name: row for name, row in audit["sources"].items() if row["found"] or row["remaining"]}
+    yield f"**Sources**: examples of train and dev against the tests of all {len(audit['tests'])} targets. {data}"
+    yield ""
+    yield from _figures("source", ("examples", "found", "removed", "remaining"), touched)
+    yield ""
+    yield f"Nothing is shared by {', '.join(sorted(audit['sources'].keys() - touched.keys()))}. What is shared, by pair:"
+    yield ""
+    yield from _figures("source and target", PAIR, {f"{pair['source']}, {pair['target']}": pair for pair in audit["pairs"]})
+    if text := audit.get("text"):
+        yield ""
+        yield f"**The embedded backbones' training text**: documents. {data}"
+        yield ""
+        files = {f"{name}, sha256 `{row['sha256']}`": row for name, row in text["files"].items()}
+        yield from _figures("file", ("documents", "found", "filtered", "remaining"), files)
+        yield ""
+        yield "By target, before the filter and after it:"
+        yield ""
+        parts = {f"{name}, {when}": row[when] for name, row in text["targets"].items() for when in ("found", "remaining")}
+        yield from _figures("target", PAIR[1:], parts)
+
+
+def _names(*roles: str) -> list[str]:
+    return [name for name in catalogue.names() if catalogue.get(name).role in roles]
+
+
+def _data(sha256: str) -> str:
+    return f"Data: `upstream.tsv`, sha256 `{sha256}`."
+
+
+def _figures(first: str, keys: Sequence[str], rows: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    yield from _grid((first, *keys), [(name, *(row[key] for key in keys)) for name, row in rows.items()])
+
+
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Iterator[str]:
+    """A Markdown table; numbers stand to the right."""
+    sides = ["---:" if rows and isinstance(cell, int) else "---" for cell in (rows[0] if rows else heads)]
+    yield _line(head.replace("_", " ") for head in heads)
+    yield _line(sides)
+    for row in rows:
+        yield _line(f"{cell:,}" if isinstance(cell, int) else cell.replace("|", "\\|") for cell in row)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

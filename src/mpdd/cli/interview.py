@@ -1,0 +1,119 @@
+"""The values of a task card, from options and from questions on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+
+from mpdd.data.cards import new
+from mpdd.data.cards.formats import FORMATS
+from mpdd.data.cards.layout import Column, has_labels, optional, required
+from mpdd.data.task import FORMS, SPLITS, TaskCard, TaskType
+from mpdd.errors import InputError
+
+NEEDED = ("name", "type", "instruction", "train")
+
+
+class Interview:
+    """Values by key, as options give them (None: not given); it asks questions only if one that is needed is missing."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = given
+        missing = [key for key in NEEDED if given[key] is None]
+        unlabelled = given["labels"] is None and has_labels(given["type"] or "", _form(given)) is True
+        formless = given["format"] is None and not new.guess_format([Path(path) for path in given["train"] or ()])
+        self.asks = bool(missing) or unlabelled or formless
+
+    def text(self, key: str, question: str, default: str | None = None, among: Sequence[str] = ()) -> str:
+        """Return the value of `key`: as given, else as answered; where nothing is asked, the default."""
+        if self.given.get(key) is not None:
+            return str(self.given[key])
+        return ask(f"--{key.replace('_', '-')}", question, default, among) if self.asks else default or ""
+
+    def list(self, key: str, question: str, default: str | None = None) -> list[str]:
+        """Return the values of `key`, which an answer gives between commas."""
+        given = self.given.get(key)
+        return list(given) if isinstance(given, list) else split(self.text(key, question, default))
+
+
+def ask(option: str, question: str, default: str | None = None, among: Sequence[str] = ()) -> str:
+    """Ask until the answer is one of `among`; raise `InputError` naming the option where nobody can answer."""
+    while True:
+        try:
+            listed = f" ({', '.join(among)})" if among else ""
+            answer = str(typer.prompt(question + listed, default=default, show_default=bool(default), err=True)).strip()
+        except typer.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise InputError(f"Nobody answered {question!r}", next_step=f"Give it as {option}.") from None
+        if not among or answer in among:
+            return answer
+
+
+def split(text: str) -> list[str]:
+    """Return the parts between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def values(interview: Interview) -> dict[str, Any]:
+    """Return the values of a card, as TOML has them; what is wrong with them is for the card's check to say."""
+    name = interview.text("name", "Name of the task")
+    task_type = interview.text("type", "Type", among=get_args(TaskType))
+    forms = FORMS.get(task_type, ())
+    form = interview.text("form", "Form of the answers", forms[0], forms) if forms else interview.given["form"] or ""
+    kind = new.kind(task_type, form)
+    found = {
+        "name": name,
+        "type": task_type,
+        "form": form,
+        "instruction": interview.text("instruction", "Instruction to the model", new.INSTRUCTIONS.get(kind)),
+        "labels": interview.given["labels"] or [],
+    }
+    if has_labels(task_type, form) is not False:
+        found["labels"] = interview.list("labels", "Labels, between commas", None if has_labels(task_type, form) else "")
+    found["fields"] = interview.list("fields", "Further inputs, between commas", new.FIELDS.get(kind, ""))
+    fixed = "Text" if kind == "qa choice" and found["fields"] else new.TEXT_FIELDS.get(kind, "Text")
+    found["text_field"] = interview.text("text_field", "What the text is called", fixed)
+    found["max_answer_tokens"] = new.ANSWER_TOKENS.get(kind)
+    return found | {"data": _data(interview, found)}
+
+
+def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
+    data: dict[str, Any] = {"train": interview.list("train", "Training data, a file or folder")}
+    paths = [Path(path) for path in data["train"]]
+    data["format"] = interview.text("format", "Format", new.guess_format(paths) or None, tuple(FORMATS))
+    data |= {split: interview.list(split, f"{split} data (empty: cut from train)", "") for split in SPLITS[1:]}
+    data |= {"labels": interview.given["values"], "columns": interview.given["columns"]}
+    if data["format"] in FORMATS and FORMATS[data["format"]].records and all(path.exists() for path in paths):
+        data["columns"] = new.named(_columns(interview, card, new.columns(data["format"], paths)))
+    return data
+
+
+def _columns(interview: Interview, values: Mapping[str, Any], there: Sequence[str]) -> dict[str, Column]:
+    """Return the file's columns by our names: those given, else those answered, else those that look like them."""
+    card = TaskCard.from_dict({key: value for key, value in values.items() if value is not None})
+    given: dict[str, Column] = {ours: _column(column) for ours, column in interview.given["columns"].items()}
+    taken = {name for column in given.values() for name in ([column] if isinstance(column, str) else column)}
+    chosen = given | new.proposed(card, [name for name in there if name not in taken], tuple(given))
+    if not interview.asks:
+        return chosen
+    typer.echo(f"The first record has {', '.join(there)}.", err=True)
+    for ours in (*required(card), *optional(card)):
+        if ours not in given:
+            proposal = chosen.get(ours, None if ours in required(card) else "")
+            default = proposal if proposal is None or isinstance(proposal, str) else ",".join(proposal)
+            chosen[ours] = _column(ask(f"--column {ours}=...", f"Column of {ours}", default))
+    return {ours: column for ours, column in chosen.items() if column}
+
+
+def _column(text: str) -> Column:
+    parts = split(text)
+    return tuple(parts) if len(parts) > 1 else text.strip()
+
+
+def _form(given: Mapping[str, Any]) -> str:
+    return str(given["form"] or FORMS.get(given["type"], ("",))[0])

@@ -1,0 +1,74 @@
+"""What `mpdd task check` prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table as Grid
+from rich.text import Text
+
+from mpdd.cli.show import console
+from mpdd.data.leaks import RUN
+from mpdd.data.task import SPLITS
+
+
+def print_report(found: Mapping[str, Any]) -> None:
+    """The facts of `mpdd.data.cards.check`, the chance level and the examples, if there are any."""
+    _say(f"{found['task']}: {found['type']}", style="bold")
+    _grid("", SPLITS, ((name, *found[name].values()) for name in ("examples", "documents", "duplicates")))
+    names = dict.fromkeys(name for split in SPLITS for name in found["labels"][split])
+    if names:
+        _grid("answer", SPLITS, ((name, *(found["labels"][split].get(name, 0) for split in SPLITS)) for name in names))
+    _print_tokens(found["tokens"])
+    _say(_gold(found["gold"]))
+    _grid(f"leaks ({RUN} words)", ("train", "dev"), _leaks(found["leaks"]))
+    _say(f"A trivial answer has {found['chance']['metric']} {found['chance']['test']} on test.\n")
+    if found["notes"]:
+        _grid("skipped, cut or left out", ("",), found["notes"].items())
+    for example in found["shown"]:
+        _say(f"{example['id']}", style="bold")
+        _say(f"{example['input']} {example['target']}\n")
+
+
+def _print_tokens(tokens: Mapping[str, Any]) -> None:
+    _grid("tokens", ("50 %", "90 %", "99 %", "max"), ((name, *tokens[name].values()) for name in ("input", "answer")))
+    _say(
+        f"Context {tokens['context']}, {tokens['input_room']} of it for the input: {tokens['inputs_cut']} inputs are cut. "
+        f"Answers have {tokens['max_answer_tokens']} tokens at most: {tokens['answers_too_long']} are longer.\n"
+    )
+
+
+def _gold(gold: Mapping[str, Any]) -> str:
+    unread = f"{gold['not_read_back']} answers do not read back as they were written.\n"
+    if "items" not in gold:
+        return unread
+    return (
+        f"Of {gold['items']} gold items {gold['kept_percent']} % can be found in what the model reads: "
+        f"{gold['lost_by_windows']} lie across windows or in pieces, {gold['lost_by_context']} past the context. {unread}"
+    )
+
+
+def _leaks(leaks: Mapping[str, Mapping[str, int]]) -> Iterable[tuple[object, ...]]:
+    for name, words in (
+        ("same_document_left_out", "left out: the document is in a later split"),
+        ("same_input_left_out", "left out: the input is in a later split"),
+        ("dev_examples_sharing_runs", "dev examples that share words in a row with it"),
+        ("test_examples_sharing_runs", "test examples that share words in a row with it"),
+    ):
+        yield words, *(leaks[split].get(name, "") for split in ("train", "dev"))
+
+
+def _grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    grid = Grid(box=None, pad_edge=False)
+    grid.add_column(title)
+    for head in heads:
+        grid.add_column(head, justify="right")
+    for row in rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    console().print(grid)
+    console().print()
+
+
+def _say(line: str, style: str = "") -> None:
+    console().print(Text(line, style=style))

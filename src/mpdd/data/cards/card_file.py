@@ -1,0 +1,274 @@
+"""A task card as TOML: what a user's task asks, and where its data lies. All problems of a card are named at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+
+from mpdd.config import Name, read_toml, validated
+from mpdd.data import splits
+from mpdd.data.cards.formats import FORMATS
+from mpdd.data.cards.layout import Column, Layout, has_labels, optional, required
+from mpdd.data.readers.base import Notes
+from mpdd.data.task import FORMS, SPLITS, Example, Splits, Task, TaskCard, TaskType
+from mpdd.data.types.choice import are_distinct
+from mpdd.data.types.spans import is_none
+from mpdd.errors import InputError
+
+SHARES = {"train": 70, "dev": 10, "test": 20}  # per cent of the documents, for the splits that are cut from train
+HEADLINES = {
+    "ner": "strict_f1",
+    "re": "strict_f1",
+    "qa choice": "accuracy",
+    "qa extractive": "token_f1",
+    "qa free": "token_f1",
+    "nli": "macro_f1",
+    "classification single": "macro_f1",
+    "classification multiple": "micro_f1",
+    "summarization": "rougeL",
+}
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\r\n]*$")]
+Paths = Annotated[
+    tuple[Line, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)
+]
+
+
+def _column(value: object) -> Column:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("should be a column's name, or a list of several")
+    return tuple(names) if len(names) > 1 else str(names[0])
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(_Section):
+    """Where the data lies, relative to the card, in which format, and what the files call our columns and labels."""
+
+    format: Line
+    train: Paths
+    dev: Paths | None = None
+    test: Paths | None = None
+    strict: bool = False
+    columns: Mapping[str, Annotated[Column, PlainValidator(_column)]] = {}
+    labels: Mapping[str, str] = {}
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in FORMATS:
+            raise ValueError(f"wanted one of {', '.join(FORMATS)}")
+        return name
+
+
+class CardFile(_Section):
+    """The whole card; `text_field`, `fields` and `max_answer_tokens` are those of `TaskCard`."""
+
+    name: Name
+    type: TaskType
+    form: Annotated[str, Field(validate_default=True)] = ""
+    instruction: Line
+    labels: tuple[Line, ...] = ()
+    text_field: Line = "Text"
+    fields: tuple[Line, ...] = ()
+    max_answer_tokens: Annotated[int, Field(gt=0)] = 64
+    licence: str = "not stated"
+    citation: str = "not stated"
+    data: Data
+
+    @field_validator("form")
+    @classmethod
+    def _fits_the_type(cls, form: str, given: ValidationInfo) -> str:
+        forms = FORMS.get(given.data.get("type", ""), ("",))
+        if "type" in given.data and form not in ("", *forms):
+            raise ValueError(f"wanted one of {', '.join(forms)}" if forms != ("",) else "this type has no forms")
+        return form or forms[0]
+
+    @field_validator("labels")
+    @classmethod
+    def _can_be_told_apart(cls, labels: tuple[str, ...], given: ValidationInfo) -> tuple[str, ...]:
+        if labels and not are_distinct(labels):
+            raise ValueError("some differ in no more than case and spaces")
+        if given.data.get("form") == "multiple" and any(map(is_none, labels)):
+            raise ValueError("none stands for no label, and cannot be one")
+        return labels
+
+    @field_validator("fields")
+    @classmethod
+    def _are_further(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        taken = {"text", "id", "document", "entities", "relations", "answer", "answer_start", "choices"}
+        if wrong := [name for name in fields if name in taken or fields.count(name) > 1]:
+            raise ValueError(f"{', '.join(dict.fromkeys(wrong))} stands for something else, or twice")
+        return fields
+
+    @field_validator("data")
+    @classmethod
+    def _fits_the_task(cls, data: Data, given: ValidationInfo) -> Data:
+        """Check what depends on the task, and that the files are there: in the folder that is the context."""
+        problems = list(_path_problems(data, given.context or {}))
+        if {"name", "type", "form", "instruction", "labels", "fields"} <= set(given.data):
+            problems += _task_problems(data, given.data)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return data
+
+    @property
+    def card(self) -> TaskCard:
+        """The card without its data, as a prompt file keeps it."""
+        return TaskCard(**self.model_dump(exclude={"licence", "citation", "data"}))
+
+    @property
+    def layout(self) -> Layout:
+        """What the files call things."""
+        return Layout(self.card, self.data.columns, self.data.labels)
+
+    @property
+    def headline(self) -> str:
+        """The metric that stands for the task."""
+        return HEADLINES[f"{self.type} {self.form}".strip()]
+
+
+def _path_problems(data: Data, context: Mapping[str, Any]) -> Iterator[str]:
+    if "folder" not in context:
+        return
+    places = {split: locate(context["folder"], getattr(data, split)) for split in SPLITS}
+    for split, paths in places.items():
+        yield from (f"{split}: there is no file or folder {path}" for path in paths if not path.exists())
+        if len(set(paths)) < len(paths):
+            yield f"{split}: a file is named twice"
+    for one, other in permutations(SPLITS, 2):
+        if any(path in inside.parents for path in places[one] for inside in places[other]):
+            yield f"{other}: lies inside the folder of {one}, which would hold its examples too"
+    for one, other in combinations(SPLITS, 2):
+        if set(places[one]) & set(places[other]):
+            yield f"{other}: is the same file or folder as {one}"
+
+
+def _task_problems(data: Data, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what does not fit: the format to the task, labels to the type, and the named columns and labels to both."""
+    kind = f"{values['type']} {values['form']}".strip()
+    wants = has_labels(values["type"], values["form"])
+    if wants and not values["labels"]:
+        yield f"labels: a task of type {kind} needs some (above [data])"
+    if wants is False and values["labels"]:
+        yield f"labels: a task of type {kind} has none"
+        return
+    if not FORMATS[data.format].holds(values["type"], values["form"]):
+        fit = [name for name, known in FORMATS.items() if known.holds(values["type"], values["form"])]
+        yield f"format: {data.format} holds no task of type {kind}, wanted one of {', '.join(fit)}"
+        return
+    if data.format == "squad" and len(values["fields"]) != 1:
+        yield 'fields: squad files bring one further input, wanted fields = ["Question"]'
+    card = TaskCard(**{name: value for name, value in values.items() if name in TaskCard.__dataclass_fields__})
+    yield from _column_problems(data, card)
+    for value, label in data.labels.items():
+        if card.labels and label not in card.labels:
+            yield f"labels.{value}: {label!r} is no label of the card, {_perhaps(label, card.labels)}"
+    if data.labels and wants is False:
+        yield f"labels: a task of type {kind} has none"
+
+
+def _column_problems(data: Data, card: TaskCard) -> Iterator[str]:
+    if data.columns and FORMATS[data.format].records is None:
+        yield f"columns: {data.format} files have no columns"
+        return
+    known = (*required(card), *optional(card))
+    for name, column in data.columns.items():
+        if name not in known:
+            yield f"columns.{name}: no such column, {_perhaps(name, known)}"
+        elif not isinstance(column, str) and name != "choices":
+            yield f"columns.{name}: should be one column"
+
+
+def _perhaps(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=2)
+    return f"perhaps {' or '.join(near)}" if near else f"wanted one of {', '.join(known)}"
+
+
+def locate(folder: Path, paths: tuple[str, ...] | None) -> list[Path]:
+    """Return the paths of a card as they are found from its folder."""
+    return [(folder / Path(path).expanduser()).resolve() for path in paths or ()]
+
+
+def read(path: Path, *, strict: bool | None = None) -> Task:
+    """Return the task of a card, whose data is not read before its `load`; `strict` overrides what the card says.
+
+    Raise one `InputError` that lists all problems of the card.
+    """
+    found = build(read_toml(path, "task card"), path.name, path.parent)
+    return task(found, path, strict)
+
+
+def build(values: Mapping[str, Any], where: str, folder: Path | None = None) -> CardFile:
+    """Check a card's values; with a `folder` also that the data lies there."""
+    return validated(CardFile, values, where, {} if folder is None else {"folder": folder})
+
+
+def task(found: CardFile, path: Path, strict: bool | None = None) -> Task:
+    """Return the task of a checked card that lies at `path`."""
+    source = Source(found, path, found.data.strict if strict is None else strict)
+    return Task(found.card, "user", (), lambda _: source.load(), found.licence, found.citation, found.headline)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data of a card at `path`; when `strict`, the first bad record is an error."""
+
+    found: CardFile
+    path: Path
+    strict: bool
+
+    def load(self) -> Splits:
+        """Read the splits; those that the card leaves out are cut from train by the rule in `splits`."""
+        notes = Notes(self.strict)
+        parts = {split: tuple(self._read(split, notes)) for split in SPLITS if getattr(self.found.data, split)}
+        left_out = [split for split in SPLITS if split not in parts]
+        if left_out:
+            shares = [100 - sum(SHARES[split] for split in left_out), *(SHARES[split] for split in left_out)]
+            parts |= zip(("train", *left_out), splits.cut(parts["train"], shares), strict=True)
+        made = splits.make(parts["train"], parts["dev"], parts["test"], notes)
+        for split in SPLITS:
+            if not made[split]:
+                raise self._empty(split, split in left_out, parts)
+        return made
+
+    def _read(self, split: str, notes: Notes) -> list[Example]:
+        data = self.found.data
+        corpus, paths = f"{self.found.name}:{split}", locate(self.path.parent, getattr(data, split))
+        before = notes.counts.copy()
+        examples = FORMATS[data.format].read(self.found.layout, corpus, paths, notes)
+        if not examples:
+            reasons = (notes.counts - before).most_common(1)
+            raise InputError(
+                f"{self.path.name}: the {split} data has no usable record",
+                found="; ".join(f"{number} {reason}" for reason, number in reasons),
+                wanted="at least one",
+                next_step="`mpdd task check --strict` says where the first one stands.",
+            )
+        return examples
+
+    def _empty(self, split: str, is_cut: bool, parts: Mapping[str, tuple[Example, ...]]) -> InputError:
+        documents = len({example.document for part in parts.values() for example in part})
+        return InputError(
+            f"{self.path.name}: no {split} example is left",
+            found=f"{documents} documents in all" + ("" if is_cut else f", those of {split} in a later split too"),
+            wanted=f"about ten documents or more to cut {split} from train" if is_cut else "documents that no later split holds",
+            next_step=f"Name a file for data.{split}." if is_cut else "",
+        )

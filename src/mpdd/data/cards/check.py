@@ -1,0 +1,166 @@
+"""What `mpdd task check` finds out about a task's data before anything is trained on it, as JSON values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from mpdd.config import PromptOptions
+from mpdd.data import leaks, passages
+from mpdd.data.batch import encode_answer, encode_input
+from mpdd.data.task import SPLITS, Example, Splits, Task, TaskCard
+from mpdd.data.types import parse, render_input, render_target
+from mpdd.data.types.choice import letter
+from mpdd.data.types.extract import locate
+from mpdd.data.types.spans import is_none
+from mpdd.errors import InputError
+
+EXAMPLES_SHOWN = 3
+_LEFT_OUT = {
+    "same_document": "examples of a document that a later split holds",
+    "same_input": "examples whose input a later split holds",
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One example against the context: its tokens, how much of its text is read, and the gold items left in that."""
+
+    input_tokens: int
+    answer_tokens: int
+    cut: int
+    gold: int
+    reachable: int
+    reads_back: bool
+
+
+def facts(task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, context: int) -> dict[str, Any]:
+    """Return counts by split, the balance of labels, lengths in tokens, gold kept, duplicates, leaks and what was skipped.
+
+    `context` is the backbone's, in tokens; the default prompt length and the longest answer are taken from it.
+    """
+    card = task.card
+    room = context - PromptOptions().length - min(card.max_answer_tokens, context // 2)
+    fits = {split: [_fit(card, example, tokenizer, room) for example in splits[split]] for split in SPLITS}
+    everything = list(chain.from_iterable(fits.values()))
+    return {
+        "task": card.name,
+        "type": f"{card.type} {card.form}".strip(),
+        "examples": {split: len(splits[split]) for split in SPLITS},
+        "documents": {split: len({example.document for example in splits[split]}) for split in SPLITS},
+        "duplicates": {split: duplicates(splits[split]) for split in SPLITS},
+        "labels": {split: _balance(card, splits[split]) for split in SPLITS},
+        "tokens": {
+            "context": context,
+            "input_room": room,
+            "input": percentiles([fit.input_tokens for fit in everything]),
+            "answer": percentiles([fit.answer_tokens for fit in everything]),
+            "inputs_cut": sum(fit.cut > 0 for fit in everything),
+            "max_answer_tokens": card.max_answer_tokens,
+            "answers_too_long": sum(fit.answer_tokens > card.max_answer_tokens for fit in everything),
+        },
+        "gold": _gold(card, splits, everything),
+        "leaks": _leaks(splits),
+        "notes": dict(splits.notes),
+    }
+
+
+def shown(task: Task, splits: Splits) -> list[dict[str, str]]:
+    """Return a few training examples as the model gets them, those with something to find first; they hold note text."""
+    rendered = [(example, render_target(task.card, example)) for example in splits.train]
+    first = sorted(rendered, key=lambda pair: is_none(pair[1]))[:EXAMPLES_SHOWN]
+    return [{"id": example.id, "input": render_input(task.card, example), "target": target} for example, target in first]
+
+
+def percentiles(lengths: Sequence[int]) -> dict[str, int]:
+    """Return the 50th, 90th and 99th percentile by nearest rank, and the maximum."""
+    ordered = sorted(lengths)
+    ranks = {str(share): -(-len(ordered) * share // 100) for share in (50, 90, 99)}
+    return {**{share: ordered[rank - 1] for share, rank in ranks.items()}, "max": ordered[-1]} if ordered else {}
+
+
+def duplicates(examples: Sequence[Example]) -> int:
+    """Return how many examples have the input of an earlier one."""
+    return len(examples) - len({(example.text, example.fields, example.choices) for example in examples})
+
+
+def _fit(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, room: int) -> Fit:
+    target = render_target(card, example)
+    tokens = len(tokenizer(render_input(card, example), add_special_tokens=False, verbose=False)["input_ids"])
+    kept = len(example.text) if tokens <= room else _kept(card, example, tokenizer, room)
+    items = list(_reachable(card, example, kept))
+    return Fit(
+        input_tokens=tokens,
+        answer_tokens=len(encode_answer(tokenizer, target)),
+        cut=len(example.text) - kept,
+        gold=len(items) + example.lost,
+        reachable=sum(items),
+        reads_back=parse(card, example, target).answer == example.gold,
+    )
+
+
+def _kept(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, room: int) -> int:
+    """Return how many characters of the text fit; none where the question alone is too long."""
+    try:
+        return len(example.text) - encode_input(tokenizer, card, example, room).cut
+    except InputError:
+        return 0
+
+
+def _reachable(card: TaskCard, example: Example, kept: int) -> Iterator[bool]:
+    """Say of each gold item that points into the text whether it lies in the first `kept` characters."""
+    read = example.text[:kept]
+    yield from (entity.end <= kept for entity in example.gold.entities)
+    for relation in example.gold.relations:
+        ends = (example.arguments[relation.head], example.arguments[relation.tail])
+        yield all(any(form in read for form in forms) for forms in ends)
+    if card.form == "extractive":
+        yield locate(read, example.gold.text) is not None
+
+
+def _gold(card: TaskCard, splits: Splits, fits: Sequence[Fit]) -> dict[str, Any]:
+    """Return how many gold answers do not read back as they are, and, for answers from the text, how many can be given."""
+    found: dict[str, Any] = {"not_read_back": sum(not fit.reads_back for fit in fits)}
+    if card.type not in ("ner", "re") and card.form != "extractive":
+        return found
+    dropped = splits.notes.get(passages.EDGE, 0)
+    lost = dropped + sum(example.lost for split in SPLITS for example in splits[split])
+    items, reachable = dropped + sum(fit.gold for fit in fits), sum(fit.reachable for fit in fits)
+    kept = round(100 * reachable / items, 1) if items else 100.0
+    return {"items": items, "lost_by_windows": lost, "lost_by_context": items - lost - reachable, "kept_percent": kept, **found}
+
+
+def _balance(card: TaskCard, examples: Sequence[Example]) -> dict[str, int]:
+    """Return how often each label is an answer, or each option's letter where examples bring their own options."""
+    if card.form in ("extractive", "free") or card.type == "summarization":
+        return {}
+    counts = Counter(label for example in examples for label in _labels(card, example))
+    names = card.labels or tuple(map(letter, range(max((len(e.choices) for e in examples), default=0))))
+    found = {name: counts[name] for name in names}
+    return found | {"(none)": counts[""]} if counts[""] else found
+
+
+def _labels(card: TaskCard, example: Example) -> Iterator[str]:
+    """Yield the label of each gold item, or an empty one where there is no item."""
+    gold = example.gold
+    if gold.choice is not None:
+        yield card.labels[gold.choice] if card.labels else letter(gold.choice)
+        return
+    found = [entity.label for entity in gold.entities] + [relation.label for relation in gold.relations]
+    yield from found + [card.labels[index] for index in gold.labels] or [""]
+
+
+def _leaks(splits: Splits) -> dict[str, dict[str, int]]:
+    """Return what each split shares with those after it: left out of it for its document or input, or kept with shared runs."""
+    runs = {split: [leaks.example_runs(example) for example in splits[split]] for split in SPLITS}
+    found = {}
+    for split, later in (("train", ("dev", "test")), ("dev", ("test",))):
+        held = set(chain.from_iterable(runs[split]))
+        found[split] = {f"{name}_left_out": splits.notes.get(f"{split}: {note}", 0) for name, note in _LEFT_OUT.items()}
+        found[split] |= {f"{other}_examples_sharing_runs": sum(not held.isdisjoint(r) for r in runs[other]) for other in later}
+    return found

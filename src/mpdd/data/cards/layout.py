@@ -1,0 +1,70 @@
+"""What a user's table holds and under which names: the columns that each type of task asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mpdd.data.task import TaskCard
+
+Column = str | tuple[str, ...]
+UNLABELLED = (("qa", "extractive"), ("qa", "free"), ("summarization", ""))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A task card with the names that the user's files have for its parts.
+
+    `columns` gives the file's column for ours (several columns for the options of a question), `labels` our label for
+    the file's value; what is not named has the same name.
+    """
+
+    card: TaskCard
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def names(self, column: str) -> tuple[str, ...]:
+        """Return the file's columns for one of ours."""
+        found = self.columns.get(column, column)
+        return (found,) if isinstance(found, str) else found
+
+    def name(self, column: str) -> str:
+        """Return the file's column for one of ours."""
+        return self.names(column)[0]
+
+    def label(self, value: str) -> str:
+        """Return our label, or an option's name, for a value of the file."""
+        return self.labels.get(value, value)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The file's columns that each record fills."""
+        return tuple(name for column in required(self.card) for name in self.names(column))
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The file's columns that have to be there: the required ones, and the optional ones that are named."""
+        return tuple(dict.fromkeys((*self.required, *(name for column in self.columns for name in self.names(column)))))
+
+
+def required(card: TaskCard) -> tuple[str, ...]:
+    """Return the columns, by our names, that a task asks of each record."""
+    answers = {"ner": ("entities",), "re": ("entities", "relations")}.get(card.type, ("answer",))
+    return ("text", *card.fields, *(("choices",) if has_options(card) else ()), *answers)
+
+
+def optional(card: TaskCard) -> tuple[str, ...]:
+    """Return the columns, by our names, that a task uses where they are there."""
+    return ("id", "document", *(("answer_start",) if card.form == "extractive" else ()))
+
+
+def has_options(card: TaskCard) -> bool:
+    """Say whether each example brings its own options: questions with a choice, but no fixed answers."""
+    return card.type == "qa" and card.form == "choice" and not card.labels
+
+
+def has_labels(task_type: str, form: str) -> bool | None:
+    """Say whether a task of this type and form has labels; None: it may."""
+    if (task_type, form) in UNLABELLED:
+        return False
+    return None if task_type == "qa" else True

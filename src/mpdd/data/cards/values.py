@@ -1,0 +1,134 @@
+"""Values of a user's table, whatever the file writes them as; what does not fit raises `UnfitError`, never with content."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mpdd.data.readers.base import Record
+from mpdd.data.types.choice import letter
+from mpdd.data.types.spans import fold
+
+_UNREADABLE = (ValueError, SyntaxError, RecursionError, MemoryError)
+_BETWEEN = re.compile(r"[;|]")
+
+
+class UnfitError(Exception):
+    """Why a record, or an item in it, cannot be used."""
+
+    def __init__(self, problem: str, *, wanted: str) -> None:
+        super().__init__(problem)
+        self.problem, self.wanted = problem, wanted
+
+
+def filled(record: Record, column: str) -> Any:
+    """Return a field's value; raise `UnfitError` if it is not there or blank."""
+    value = record.values.get(column)
+    if value is None:
+        raise UnfitError(f"field {column!r} is missing", wanted="a value")
+    if isinstance(value, str) and not value.strip():
+        raise UnfitError(f"field {column!r} is empty", wanted="a value that is not blank")
+    return value
+
+
+def text(record: Record, column: str) -> str:
+    """Return a field that is text, as it stands there; offsets may refer to it."""
+    value = filled(record, column)
+    if not isinstance(value, str):
+        raise UnfitError(f"field {column!r} is a {type(value).__name__}", wanted="text")
+    return _valid(value, column)
+
+
+def words(record: Record, column: str) -> str:
+    """Return a field as words: text without outer whitespace, a number or true and false as JSON writes them."""
+    return _words(filled(record, column), column)
+
+
+def _words(value: Any, column: str) -> str:
+    if isinstance(value, str):
+        return _valid(value.strip(), column)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, Mapping | Sequence):
+        raise UnfitError(f"field {column!r} is a {type(value).__name__}", wanted="text or a number")
+    return str(value)
+
+
+def _valid(value: str, column: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise UnfitError(f"field {column!r} is not Unicode", wanted="whole characters, no half surrogate pair") from None
+    return value
+
+
+def listed(record: Record, column: str) -> list[Any]:
+    """Return a field that is a list, or holds one as JSON."""
+    value = _parsed(filled(record, column))
+    if not isinstance(value, list):
+        raise UnfitError(f"field {column!r} is not a list", wanted="a list, [] where there is nothing; as JSON in a table's cell")
+    return value
+
+
+def _parsed(value: Any) -> Any:
+    """Return the list or mapping that a cell holds as JSON, or as Python writes it; other values as they are."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(value.strip())
+        except _UNREADABLE:
+            continue
+    return value
+
+
+def several(record: Record, column: str) -> list[str]:
+    """Return the words of a list, of `a;b` or of `a|b`; a blank cell has none."""
+    value = record.values.get(column)
+    if isinstance(value, str) and not value.strip():
+        return []
+    return _parts(_parsed(filled(record, column)), column)
+
+
+def options(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return a question's options: several columns (blank ones at the end are left out), or one with a list or `a|b`."""
+    if len(columns) > 1:
+        found = [_words("" if record.values.get(column) is None else record[column], column) for column in columns]
+        found = found[: max((place for place, option in enumerate(found, 1) if option), default=0)]
+    else:
+        value = _parsed(filled(record, columns[0]))
+        found = _parts(list(value.values()) if isinstance(value, Mapping) else value, columns[0], "|")
+    if len(found) < 2 or not all(found):
+        raise UnfitError(f"field {columns[0]!r} has no two options, or a blank one", wanted="a list, a|b|c, or a column for each")
+    return tuple(found)
+
+
+def _parts(value: Any, column: str, between: str = "") -> list[str]:
+    if isinstance(value, list | tuple):
+        return [_words(item, column) for item in value]
+    whole = _words(value, column)
+    return [part.strip() for part in (whole.split(between) if between else _BETWEEN.split(whole)) if part.strip()]
+
+
+def chosen(answer: str | int, options: Sequence[str]) -> int | None:
+    """Return the index that an answer names: by the option's words, by its letter, or as a number from 0 on."""
+    if isinstance(answer, int):
+        return answer if 0 <= answer < len(options) else None
+    letters, numbers = ([name(place) for place in range(len(options))] for name in (letter, str))
+    for names in (options, letters, numbers):
+        folded = [fold(name) for name in names]
+        if fold(answer) in folded:
+            return folded.index(fold(answer))
+    return None
+
+
+def number(value: Any) -> int | None:
+    """Return a whole number as int, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if float(value).is_integer() else None

@@ -1,0 +1,141 @@
+"""Reads the i2b2/VA 2010 release: notes, with files of their concepts, assertions and relations, in nested folders.
+
+Format: Uzuner et al. 2011, doi:10.1136/amiajnl-2011-000203. A span is named by its first and its last token, each as
+line:token; lines count from 1, tokens (what spaces part) from 0. Test notes lie apart from their annotations.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
+
+from mpdd.data.readers import container
+from mpdd.data.readers.base import Notes, usable
+from mpdd.data.readers.standoff import Document, Mention, Related, decode, in_order, pieces
+from mpdd.data.types.spans import fold
+
+_SPAN = r'c="(.*)" (\d{1,9}):(\d{1,9}) (\d{1,9}):(\d{1,9})'
+_CONCEPT = re.compile(rf'{_SPAN}\|\|t="([^"]+)"')
+_ASSERTION = re.compile(rf'{_SPAN}\|\|t="([^"]+)"\|\|a="([^"]+)"')
+_RELATION = re.compile(rf'{_SPAN}\|\|r="([^"]+)"\|\|{_SPAN}')
+_TOKENS = (re.compile(r"^(?= )|[^ \n]+"), re.compile(r"\S+"))  # tools differ on a space that starts a line: a token, or none
+_QUOTED = 'c="text" line:token line:token'
+Line = tuple[str, str]
+Span = tuple[int, int]
+
+
+def read(path: Path, notes: Notes) -> list[Document]:
+    """Return the documents that have a `.con` file, in the order of these files' names.
+
+    A mention's attribute is its assertion (an `.ast` file is optional, as is a `.rel` file). An annotation whose quoted
+    words are not those of its tokens is noted as bad. Raise `InputError` as `container.read` does, or if nothing is left.
+    """
+    files = container.read(path, (".txt", ".con", ".ast", ".rel"))
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for name in files:
+        places[PurePosixPath(name).name].append(name)
+    concepts = [name for name in files if name.endswith(".con")]
+    documents = (_document(path, name, files, places, notes) for name in concepts)
+    return usable(path, [document for document in documents if document is not None])
+
+
+def _document(
+    path: Path, name: str, files: Mapping[str, bytes], places: Mapping[str, list[str]], notes: Notes
+) -> Document | None:
+    note = _beside(name, ".txt", places)
+    if note is None:
+        notes.bad(
+            f"{path}/{name}", "concepts without a text", wanted="one .txt file of the same name in the folder txt beside it"
+        )
+        return None
+    parts = [note, *(_beside(name, suffix, places) for suffix in (".con", ".ast", ".rel"))]
+    contents = [decode(f"{path}/{part}", files[part].removeprefix(BOM_UTF8), notes) if part else "" for part in parts]
+    text, *annotations = [content or "" for content in contents]
+    if None in contents:
+        return None
+    lines = [_lines(f"{path}/{part}", content) for part, content in zip(parts[1:], annotations, strict=True)]
+    return _Annotations(text, notes).document(note.removesuffix(".txt"), *lines)
+
+
+def _lines(where: str, content: str) -> list[Line]:
+    return [(f"{where} line {number}", line.strip()) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+
+
+def _beside(name: str, suffix: str, places: Mapping[str, list[str]]) -> str | None:
+    """Return the file of the same stem: the only one, or else the only one whose folder lies beside this one's."""
+    own = PurePosixPath(name)
+    found = places.get(own.with_suffix(suffix).name, [])
+    if len(found) > 1:
+        found = [other for other in found if PurePosixPath(other).parent.parent == own.parent.parent]
+    return found[0] if len(found) == 1 else None
+
+
+class _Annotations:
+    """The annotations of one text."""
+
+    def __init__(self, text: str, notes: Notes) -> None:
+        self.text, self.notes = text, notes
+        self.lines = text.split("\n")
+        self.starts = list(accumulate((len(line) + 1 for line in self.lines), initial=0))
+
+    def document(self, name: str, concepts: list[Line], assertions: list[Line], relations: list[Line]) -> Document:
+        """Return the document."""
+        asserted = {(span, kind): value for span, kind, value in self._assertions(assertions)}
+        found = list(self._concepts(concepts, asserted))
+        mentions = {span: mention for span, mention in reversed(found)}
+        ordered = tuple(in_order(mention for _, mention in found))
+        return Document(name, self.text, ordered, tuple(self._relations(relations, mentions)), ())
+
+    def _concepts(self, lines: list[Line], asserted: Mapping[tuple[Span, str], str]) -> Iterator[tuple[Span, Mention]]:
+        for where, line in lines:
+            match = _CONCEPT.fullmatch(line)
+            if match is None:
+                self.notes.bad(where, "concept cut short or malformed", wanted=f'{_QUOTED}||t="type"')
+            elif span := self._span(where, match.groups()[:5]):
+                value = asserted.get((span, match[6]))
+                yield span, Mention(match[6], pieces(self.text, [span]), () if value is None else (value,))
+
+    def _assertions(self, lines: list[Line]) -> Iterator[tuple[Span, str, str]]:
+        for where, line in lines:
+            match = _ASSERTION.fullmatch(line)
+            if match is None:
+                self.notes.bad(where, "assertion cut short or malformed", wanted=f'{_QUOTED}||t="type"||a="assertion"')
+            elif span := self._span(where, match.groups()[:5]):
+                yield span, match[6], match[7]
+
+    def _relations(self, lines: list[Line], mentions: Mapping[Span, Mention]) -> Iterator[Related]:
+        for where, line in lines:
+            match = _RELATION.fullmatch(line)
+            if match is None:
+                self.notes.bad(where, "relation cut short or malformed", wanted=f'{_QUOTED}||r="type"||{_QUOTED}')
+                continue
+            first = self._span(where, match.groups()[:5])
+            second = self._span(where, match.groups()[6:]) if first else None
+            if first and second and first in mentions and second in mentions:
+                yield match[6], mentions[first], mentions[second]
+            elif first and second:
+                self.notes.bad(where, "relation of what is no concept", wanted="two concepts of the .con file")
+
+    def _span(self, where: str, named: tuple[str, ...]) -> Span | None:
+        """Return the offsets of (quoted words, line, token, line, token), end exclusive; note them as bad if they disagree."""
+        quoted, (first_line, first, last_line, last) = named[0], map(int, named[1:])
+        for pattern in _TOKENS:
+            start, end = self._token(first_line, first, pattern), self._token(last_line, last, pattern)
+            if quoted.strip() and start and end and fold(self.text[start[0] : end[1]]) == fold(quoted):
+                return start[0], end[1]
+        place = f"{first_line}:{first} to {last_line}:{last}"
+        self.notes.bad(where, "words that are not those of the tokens named", wanted=f"the text at {place}")
+        return None
+
+    def _token(self, line: int, number: int, pattern: re.Pattern[str]) -> Span | None:
+        if not 1 <= line <= len(self.lines):
+            return None
+        spans = [match.span() for match in pattern.finditer(self.lines[line - 1])]
+        if number >= len(spans):
+            return None
+        start, end = spans[number]
+        return self.starts[line - 1] + start, self.starts[line - 1] + end

@@ -1,0 +1,121 @@
+"""Reads the XML of the i2b2 2012 release: notes with events, times, and how they are related in time.
+
+Format: Sun et al. 2013, doi:10.1136/amiajnl-2013-001628. Offsets count characters of the text from 1, after a line break
+that starts it. Some released files are not XML, as values hold bare `&`, `<` or quotes, so that the file as a whole is not
+parsed: its text is taken as it stands, and each tag is mended and parsed by itself. No entity is ever expanded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import unescape
+
+from mpdd.data.readers import container
+from mpdd.data.readers.base import Notes, Record, complete, texts, usable
+from mpdd.data.readers.standoff import Document, Mention, Related, decode, in_order, pieces
+
+REACH = 8
+_TEXT = re.compile(r"<TEXT>(?:\s*<!\[CDATA\[(?P<raw>.*?)\]\]>\s*|(?P<escaped>(?!\s*<!\[CDATA).*?))</TEXT>", re.DOTALL)
+_TAG = re.compile(r"<(EVENT|TIMEX3|SECTIME|TLINK)\b(.*?)/?>(?=\s*(?:<|\Z))", re.DOTALL)
+_ATTRIBUTE = re.compile(r'(\w+)\s*=\s*"(.*?)"(?=\s+\w+\s*=\s*"|\s*\Z)', re.DOTALL)
+_BARE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a-fA-F]+);)")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_SAID = ("modality", "polarity")
+
+
+def read(path: Path, notes: Notes) -> list[Document]:
+    """Return the documents of the `.xml` files, in the order of their names.
+
+    Mentions are the events and the times, each labelled by its `type`, and the times of sections; an event's attributes
+    are its modality and polarity. Relations are the TLINKs. A mention is taken where its words stand nearest to its
+    offset, up to `REACH` characters off (counted); what cannot be read is noted as bad. Raise `InputError` as
+    `container.read` does, or if nothing is left.
+    """
+    files = container.read(path, (".xml",))
+    documents = (_document(f"{path}/{name}", name.removesuffix(".xml"), content, notes) for name, content in files.items())
+    return usable(path, [document for document in documents if document is not None])
+
+
+def _document(where: str, name: str, content: bytes, notes: Notes) -> Document | None:
+    decoded = decode(where, content.replace(b"\r\n", b"\n"), notes)
+    if decoded is None:
+        return None
+    found = _TEXT.search(decoded)
+    if found is None:
+        notes.bad(where, "file without a whole TEXT element", wanted="<TEXT> to </TEXT>")
+        return None
+    if "<!ENTITY" in decoded[: found.start()]:
+        notes.bad(where, "document type with entities", wanted="XML without them")
+        return None
+    text = _text(found).removeprefix("\n")
+    if not text.strip():
+        notes.bad(where, "text that is empty", wanted="the text that the annotations are about")
+        return None
+    tags = list(_tags(where, decoded, found.end(), notes))
+    mentions = dict(_mentions([tag for tag in tags if tag[0] != "TLINK"], text, notes))
+    relations = tuple(_relations([record for kind, record in tags if kind == "TLINK"], mentions, notes))
+    return Document(name, text, tuple(in_order(mentions.values())), relations, ())
+
+
+def _text(found: re.Match[str]) -> str:
+    return found["raw"] if found["raw"] is not None else unescape(found["escaped"], {"&quot;": '"', "&apos;": "'"})
+
+
+def _tags(where: str, content: str, start: int, notes: Notes) -> Iterator[tuple[str, Record]]:
+    for match in _TAG.finditer(content, start):
+        place = f"{where} line {content.count(chr(10), 0, match.start()) + 1}"
+        try:
+            yield match[1], Record(place, dict(ElementTree.fromstring(_mended(match[1], match[2])).attrib))
+        except ElementTree.ParseError:
+            notes.bad(place, "tag that is not XML", wanted='a tag with name="value" attributes')
+
+
+def _mended(kind: str, attributes: str) -> str:
+    """Return a tag whose values are escaped; what is no attribute stays, so that it fails to parse."""
+    return f"<{kind} {_ATTRIBUTE.sub(_escaped, attributes)}/>"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    value = _BARE.sub("&amp;", match[2]).replace("<", "&lt;").replace('"', "&quot;")
+    return f'{match[1]}="{value}"'
+
+
+def _mentions(tags: list[tuple[str, Record]], text: str, notes: Notes) -> Iterator[tuple[str, Mention]]:
+    seen: set[str] = set()
+    for kind, record in tags:
+        if kind == "SECTIME" and not _NUMBER.fullmatch(record.values.get("start", "")):
+            notes.count("times of a section that have no place in the text")
+        elif complete(record, texts(("id", "start", "text", "type")), notes):
+            span = _span(record, text, notes)
+            if record["id"] in seen:
+                notes.bad(record.where, "mention with an id that another has", wanted="an id of its own")
+            elif span is not None:
+                said = tuple(record[name] for name in _SAID if record.values.get(name))
+                yield record["id"], Mention(record["type"], pieces(text, [span]), said)
+            seen.add(record["id"])
+
+
+def _span(record: Record, text: str, notes: Notes) -> tuple[int, int] | None:
+    """Return the offsets of the place with the mention's words that is nearest to its offset."""
+    start = int(record["start"]) - 1 if _NUMBER.fullmatch(record["start"]) else len(text) + REACH
+    words = re.compile(r"\s+".join(map(re.escape, record["text"].split())), re.IGNORECASE)
+    spans = [match.span() for match in words.finditer(text, max(0, start - REACH)) if match.start() <= start + REACH]
+    if not spans:
+        notes.bad(record.where, "mention that its offsets do not give", wanted=f"its text within {REACH} characters of its start")
+        return None
+    nearest = min(spans, key=lambda span: abs(span[0] - start))
+    notes.count("mentions that stand a few characters off their offset", int(nearest[0] != start))
+    return nearest
+
+
+def _relations(records: list[Record], mentions: Mapping[str, Mention], notes: Notes) -> Iterator[Related]:
+    for record in records:
+        if complete(record, texts(("fromID", "toID", "type")), notes):
+            ends = [mentions.get(record[end]) for end in ("fromID", "toID")]
+            if ends[0] is not None and ends[1] is not None:
+                yield record["type"], ends[0], ends[1]
+            else:
+                notes.bad(record.where, "relation without two known ends", wanted="fromID and toID with ids of mentions")

@@ -1,0 +1,24 @@
+"""Reads parquet tables; needs pyarrow, which the extra `mpdd[parquet]` brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mpdd.data.readers.base import Record, read_bytes, usable
+from mpdd.errors import InputError
+
+
+def read(path: Path) -> list[Record]:
+    """Return the rows, counted from 1; raise `InputError` if the file is missing, empty or no parquet."""
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise InputError("Reading parquet needs pyarrow", next_step="pip install 'mpdd[parquet]'") from error
+    try:
+        rows = parquet.read_table(arrow.BufferReader(read_bytes(path))).to_pylist()
+    except (ValueError, OSError) as error:  # pyarrow's errors are of these two kinds
+        raise InputError(
+            f"The file {path} cannot be read as parquet", found=type(error).__name__, wanted="a whole parquet file"
+        ) from None
+    return usable(path, [Record(f"{path} row {number}", row) for number, row in enumerate(rows, 1)])

@@ -1,0 +1,187 @@
+"""Texts with annotated spans, whatever file they came from, and the examples that entity and relation tasks make of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from mpdd.data.arguments import Span, wording_example
+from mpdd.data.readers.base import Notes
+from mpdd.data.task import Entity, Example
+from mpdd.data.windows import NER_CHARS, cut, windows
+
+WHOLE = sys.maxsize
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A labelled span; its `pieces` are (start, end) in text order, with more than whitespace between them.
+
+    `attributes` are what else its annotation says of it, for example `absent`.
+    """
+
+    label: str
+    pieces: tuple[tuple[int, int], ...]
+    attributes: tuple[str, ...] = ()
+
+    @property
+    def start(self) -> int:
+        """Where the first piece starts."""
+        return self.pieces[0][0]
+
+    @property
+    def end(self) -> int:
+        """Where the last piece ends."""
+        return self.pieces[-1][1]
+
+    def form(self, text: str, offset: int = 0) -> Span:
+        """Return the span, counted from `offset`, and its wording: the pieces joined by spaces."""
+        wording = " ".join(text[start:end] for start, end in self.pieces)
+        return self.start - offset, self.end - offset, wording
+
+
+Related = tuple[str, Mention, Mention]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text with its annotations; `name` is its path without suffix.
+
+    `relations` are (type, first, second) of the relations, and (role, trigger, argument) of the events; `groups` are
+    (type, members) of the `*` lines.
+    """
+
+    name: str
+    text: str
+    mentions: tuple[Mention, ...]
+    relations: tuple[Related, ...]
+    groups: tuple[tuple[str, tuple[Mention, ...]], ...]
+
+    @property
+    def stem(self) -> str:
+        """The name without folders."""
+        return PurePosixPath(self.name).name
+
+
+def keys(documents: Sequence[Document]) -> list[str]:
+    """Return a name for each document: the stems where they tell the documents apart, else the whole names."""
+    stems = [document.stem for document in documents]
+    return stems if len(set(stems)) == len(stems) else [document.name for document in documents]
+
+
+def ner_examples(
+    documents: Sequence[Document],
+    labels: Mapping[str, str],
+    notes: Notes,
+    *,
+    corpus: str,
+    document: Callable[[str], str],
+    max_chars: int = NER_CHARS,
+) -> list[Example]:
+    """Return windows of each text with its mentions as entities; `labels` maps upstream types to the card's.
+
+    A type may be narrowed to the mentions with an attribute, as in `problem:absent`; the plain type has the others.
+
+    `corpus` starts the example ids; `document` gives the document id for a document's key (see `keys`). A discontinuous
+    mention cannot be an entity: it counts as `lost` in the window where it starts, and is noted.
+    """
+    examples = []
+    for key, found in zip(keys(documents), documents, strict=True):
+        labelled = [(m, _label(m.label, m, labels)) for m in found.mentions]
+        known = [(mention, label) for mention, label in labelled if label is not None]
+        notes.count("mentions of other types", len(labelled) - len(known))
+        entities = [Entity(m.start, m.end, label) for m, label in known if len(m.pieces) == 1]
+        apart = [m.start for m, _ in known if len(m.pieces) > 1]
+        notes.count("discontinuous mentions", len(apart))
+        notes.count("repeated mentions", len(entities) - len(set(entities)))
+        for example in cut(f"{corpus}:{key}", found.text, entities, notes, max_chars):
+            lost = sum(example.offset <= start < example.offset + len(example.text) for start in apart)
+            examples.append(replace(example, document=document(key), lost=example.lost + lost))
+    return examples
+
+
+def re_examples(
+    documents: Sequence[Document],
+    labels: Mapping[str, str],
+    notes: Notes,
+    *,
+    corpus: str,
+    document: Callable[[str], str],
+    arguments: Collection[str] | None = None,
+    max_chars: int = WHOLE,
+) -> list[Example]:
+    """Return windows of each text with its relations; mentions of the same wording are one argument.
+
+    `labels` maps the types of relations and groups to the card's; a type may be narrowed to the relations whose second
+    mention has an attribute, as in `Status:past`. `arguments` are the mention types that may take part (all, if None).
+    A group becomes pairs of neighbours in the text. A relation over a window's edge is `lost` in the window where it
+    starts, and noted.
+    """
+    examples = []
+    for key, found in zip(keys(documents), documents, strict=True):
+        relations = list(_relations(found, labels, arguments, notes))
+        for start, end in windows(found.text, max_chars):
+            here = [(label, a, b) for label, a, b in relations if start <= min(a.start, b.start) < end]
+            whole = [(label, a, b) for label, a, b in here if max(a.end, b.end) <= end]
+            notes.count("relations across a window's edge", len(here) - len(whole))
+            notes.count("discontinuous arguments", sum(len(m.pieces) > 1 for m in {m for _, *ab in whole for m in ab}))
+            pairs = [(label, a.form(found.text, start), b.form(found.text, start)) for label, a, b in whole]
+            name = f"{corpus}:{key}@{start}"
+            example = wording_example(name, document(key), found.text[start:end], pairs, notes)
+            examples.append(replace(example, offset=start, lost=example.lost + len(here) - len(whole)))
+    return examples
+
+
+def _relations(found: Document, labels: Mapping[str, str], arguments: Collection[str] | None, notes: Notes) -> Iterator[Related]:
+    """Yield the relations, and the neighbours of each group, whose types are asked for."""
+    groups = [(kind, *pair) for kind, members in found.groups for pair in pairwise(in_order(members))]
+    for kind, first, second in (*found.relations, *groups):
+        label = _label(kind, second, labels)
+        if label is None:
+            notes.count("relations of other types")
+        elif arguments is not None and not {first.label, second.label} <= set(arguments):
+            notes.count("relations with a mention of another type")
+        else:
+            yield label, first, second
+
+
+def _label(kind: str, mention: Mention, labels: Mapping[str, str]) -> str | None:
+    """Return the card's label for a type with one of the mention's attributes, else for the type alone."""
+    names = (*(f"{kind}:{attribute}" for attribute in mention.attributes), kind)
+    return next((labels[name] for name in names if name in labels), None)
+
+
+def in_order(mentions: Iterable[Mention]) -> list[Mention]:
+    """Return the mentions in text order."""
+    return sorted(mentions, key=lambda mention: (mention.pieces, mention.label))
+
+
+def pieces(text: str, spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return the spans in text order without outer whitespace, joined where they overlap or only whitespace parts them."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        surface = text[start:end]
+        start, end = start + len(surface) - len(surface.lstrip()), start + len(surface.rstrip())
+        if found and start < end and not text[found[-1][1] : start].strip():
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        elif start < end:
+            found.append((start, end))
+    return tuple(found)
+
+
+def decode(where: str, content: bytes, notes: Notes) -> str | None:
+    """Return a file's text, as long as it is there in characters: a carriage return becomes a space or a line's end.
+
+    A file that is not UTF-8 is noted as bad, and None is returned.
+    """
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        notes.bad(f"{where} line {line}", "file that is not UTF-8 text", wanted="UTF-8")
+        return None
+    text = f" {text[1:]}" if text.startswith("\ufeff") else text
+    return text.replace("\r\n", " \n").replace("\r", "\n")

@@ -1,0 +1,51 @@
+"""A user's own task as an experiment: a finished metaprompt adapted to one task card, beside what it is compared with."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mpdd import config
+from mpdd.config import Experiment
+from mpdd.data import catalogue
+from mpdd.errors import InputError
+from mpdd.prompts.store import load
+
+METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
+
+
+def experiment_for(
+    card: Path, metaprompt: Path, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
+    seed: int = 0, backbone: str = "",
+) -> Experiment:  # fmt: skip
+    """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`.
+
+    Raise `InputError` for a card, a metaprompt or options that do not fit.
+    """
+    name = catalogue.get(str(card)).name
+    header = load(metaprompt).header
+    if header.kind != "meta":
+        raise InputError(f"{metaprompt.name} is not a metaprompt", found=f"kind {header.kind}", wanted="kind meta")
+    values: dict[str, Any] = {
+        "name": name,
+        "backbone": backbone or header.backbone,
+        "metaprompt": str(metaprompt),
+        "targets": [str(card)],
+        "methods": list(methods),
+        "seeds": [seed],
+        "shots": ["all" if shots is None else shots],
+        "prompt": {"length": header.length, "rank": header.rank},
+        "adapt": {} if steps is None else {"steps": steps, "every": max(1, steps // 4)},
+    }
+    return config.build(values, "the command line")
+
+
+def is_card(path: Path) -> bool:
+    """Say whether a TOML file is a task card rather than an experiment; a file that cannot be read is neither."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return "instruction" in values and "targets" not in values
