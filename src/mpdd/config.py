@@ -80,11 +80,15 @@ class PromptOptions(_Section):
 
 
 class Steps(_Section):
-    """Length of a training run: steps of `batch_size` examples, validated every `every` steps."""
+    """Length of a training run: steps of `batch_size` examples, validated every `every` steps.
+
+    A run ends early after `patience` validations in a row without a better one (0: never).
+    """
 
     steps: Positive = 200
     batch_size: Positive = 8
     every: Positive = 50
+    patience: Annotated[int, Field(ge=0)] = 0
 
 
 class Teach(Steps):

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from mpdd.backbone import Backbone
-from mpdd.config import Adapt
+from mpdd.config import Adapt, Steps
 from mpdd.data.task import Example, Task
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
@@ -25,8 +25,13 @@ from mpdd.prompts.soft import initial_rows
 from mpdd.prompts.store import Header, PromptFile, save_prompt
 from mpdd.training import adapt as stage3
 from mpdd.training import baselines, teacher
-from mpdd.training.loop import Fitted, Plan
-from mpdd.training.tune import Data, Watch
+from mpdd.training.loop import Plan
+from mpdd.training.tune import Data, Trial, Watch, best
+
+
+def plan_of(options: Steps) -> Plan:
+    """The length of a training run as the loop takes it."""
+    return Plan(options.steps, options.batch_size, options.every, options.patience)
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,19 @@ class Cell:
     start: str
     seed: int
     save_to: Path
-    watch: Callable[[str], Watch]
+    watch_one: Callable[[str], Watch]
     tick: Callable[[int], object]
     provenance: Mapping[str, Any]
 
     @property
+    def watch(self) -> Watch:
+        """The watch over all trials of a method that runs them at once."""
+        return self.watch_one("trials")
+
+    @property
     def plan(self) -> Plan:
         """The training budget that every method gets for each rate it tries."""
-        return Plan(self.adapt.steps, self.adapt.batch_size, self.adapt.every)
+        return plan_of(self.adapt)
 
     def answer(self, prompt: Tensor | None) -> list[Prediction]:
         """Answer the test examples under `prompt`."""
@@ -85,13 +95,11 @@ def prompt_tuning(cell: Cell) -> Outcome:
     """A fresh soft prompt for this task alone."""
     start = initial_rows(cell.backbone, cell.length, cell.start, seed=cell.seed, text=cell.task.card.instruction)
 
-    def train(lr: float) -> tuple[Tensor, Fitted]:
-        prompt, fitted = teacher.teach(
-            cell.backbone, cell.data, start, cell.plan, lr=lr, seed=cell.seed, watch=cell.watch(f"lr {lr:g}")
-        )
-        return prompt.rows.detach(), fitted
-
-    rows, trials = _best(cell.adapt.prompt_tuning, train)
+    trials = teacher.teach(
+        cell.backbone, {cell.task.name: cell.data}, {cell.task.name: start}, cell.plan, lrs=cell.adapt.prompt_tuning,
+        seed=cell.seed, watch=cell.watch,
+    )[cell.task.name]  # fmt: skip
+    rows = best(trials).made.rows.detach()
     saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft"))
     return _outcome(cell.answer(rows), rows.numel(), saved.stored_bytes, trials)
 
@@ -109,21 +117,20 @@ def mpdd_factors(cell: Cell) -> Outcome:
 def lora(cell: Cell) -> Outcome:
     """LoRA on every linear layer at its usual rank."""
     folder = cell.save_to.with_suffix("")
-
-    def train(lr: float) -> tuple[dict[str, Tensor], Fitted]:
+    trials = []
+    for lr in cell.adapt.lora:
         with baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed) as tensors:
-            watch = cell.watch(f"lr {lr:g}")
+            watch = cell.watch_one(f"lr {lr:g}")
             fitted = baselines.tune_lora(cell.backbone, cell.data, tensors, cell.plan, lr=lr, seed=cell.seed, watch=watch)
-            return {name: t.detach().clone() for name, t in tensors.items()}, fitted
-
-    best, trials = _best(cell.adapt.lora, train)
+            trials.append(Trial(lr, {name: t.detach().clone() for name, t in tensors.items()}, fitted))
+    kept = best(trials).made
     with baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed) as tensors, torch.no_grad():
         for name, tensor in tensors.items():
-            tensor.copy_(best[name])
+            tensor.copy_(kept[name])
         predictions = cell.answer(None)
-    data = save({name: t.cpu().contiguous() for name, t in best.items()})
+    data = save({name: t.cpu().contiguous() for name, t in kept.items()})
     write_atomically(folder / "adapter_model.safetensors", data)
-    return _outcome(predictions, sum(t.numel() for t in best.values()), len(data), trials)
+    return _outcome(predictions, sum(t.numel() for t in kept.values()), len(data), trials)
 
 
 METHODS: Mapping[str, Callable[[Cell], Outcome]] = {
@@ -135,50 +142,31 @@ METHODS: Mapping[str, Callable[[Cell], Outcome]] = {
     "mpdd-no-teachers": mpdd,  # the same adaptation, from a metaprompt that was trained without teachers
     "lora": lora,
 }
-Kept = TypeVar("Kept")
 UNTRAINED = frozenset(("zero-shot", "mpdd-zero-shot"))
 
 
 def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
-    start = _meta(cell)
-
-    def train(lr: float) -> tuple[MetaPrompt, Fitted]:
-        return stage3.adapt(
-            cell.backbone, cell.data, start, cell.task.name, cell.plan, mode=mode, lr_shared=lr,
-            lr_factors=lr * cell.adapt.factor_ratio, seed=cell.seed, watch=cell.watch(f"lr {lr:g}"),
-        )  # fmt: skip
-
-    target, trials = _best(cell.adapt.mpdd, train)
+    trials = stage3.adapt(
+        cell.backbone, cell.data, _meta(cell), cell.task.name, cell.plan, mode=mode, lrs=cell.adapt.mpdd,
+        factor_ratio=cell.adapt.factor_ratio, seed=cell.seed, watch=cell.watch,
+    )  # fmt: skip
+    target = best(trials).made
     tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
     saved = save_prompt(cell.save_to, tensors, _header(cell, "task"))
-    trained = sum(t.numel() for t in tensors.values())
-    return _outcome(cell.answer(saved.rows()), trained, saved.stored_bytes, trials)
+    return _outcome(cell.answer(saved.rows()), sum(t.numel() for t in tensors.values()), saved.stored_bytes, trials)
 
 
-@dataclass(frozen=True)
-class _Trials:
-    fitted: Sequence[Fitted]
-    best: Fitted
-    lr: float
-
-
-def _best(lrs: Sequence[float], train: Callable[[float], tuple[Kept, Fitted]]) -> tuple[Kept, _Trials]:
-    """Train once with each rate and keep the one with the lowest dev loss."""
-    runs = [(lr, *train(lr)) for lr in lrs]
-    lr, kept, fitted = min(runs, key=lambda run: run[2].best_dev)
-    return kept, _Trials([run[2] for run in runs], fitted, lr)
-
-
-def _outcome(predictions: list[Prediction], trainable: int, stored: int, trials: _Trials) -> Outcome:
+def _outcome(predictions: list[Prediction], trainable: int, stored: int, trials: Sequence[Trial[Any]]) -> Outcome:
+    chosen = best(trials)
     return Outcome(
         predictions,
         trainable,
         stored,
-        sum(f.examples for f in trials.fitted),
-        sum(f.seconds for f in trials.fitted),
-        len(trials.fitted),
-        trials.lr,
-        trials.best.best_step,
+        sum(trial.fitted.examples for trial in trials),
+        sum(trial.fitted.seconds for trial in trials),
+        len(trials),
+        chosen.lr,
+        chosen.fitted.best_step,
     )
 
 

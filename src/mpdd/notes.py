@@ -225,10 +225,8 @@ def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise InputError("Reading parquet needs pyarrow", next_step="pip install 'mpdd[parquet]'") from error
+    import pyarrow.parquet as parquet
+
     try:
         rows = parquet.read_table(path).to_pylist()
     except (ValueError, OSError) as error:

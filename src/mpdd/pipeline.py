@@ -32,16 +32,15 @@ from mpdd.evaluation.report import write_report
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
 from mpdd.files import write_atomically
-from mpdd.methods import METHODS, UNTRAINED, Cell, Outcome
+from mpdd.methods import METHODS, UNTRAINED, Cell, Outcome, plan_of
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
 from mpdd.prompts.store import Header, PromptFile, load, save_prompt
 from mpdd.run_folder import RunFolder, provenance
 from mpdd.training.distil import Weights, distil
-from mpdd.training.loop import Plan
 from mpdd.training.teacher import teach
-from mpdd.training.tune import Data
+from mpdd.training.tune import Data, best
 
 EXAMPLES_SHOWN = 3
 
@@ -117,7 +116,11 @@ def metaprompt_of(run: Run) -> PromptFile | None:
 def teach_sources(run: Run) -> dict[str, PromptFile]:
     """Stage 1: one soft prompt for each source, each at the rate that is best on its dev examples."""
     run.reporter.stage(f"Stage 1: teaching {len(run.sources)} source tasks")
-    return {name: _teacher(run, run.tasks[name]) for name in run.sources}
+    paths = {name: run.folder.prompt(f"teacher-{name}") for name in run.sources}
+    missing = [name for name in run.sources if not paths[name].is_file()]
+    if missing:
+        _teach(run, {name: run.tasks[name] for name in missing}, paths)
+    return {name: load(path, run.backbone) for name, path in paths.items()}
 
 
 def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teachers: bool = True) -> PromptFile:
@@ -137,7 +140,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
             {task: _data(run, run.tasks[task], "all", 0) for task in run.sources},
             rows,
             meta,
-            Plan(options.steps, options.batch_size, options.every),
+            plan_of(options),
             lr_shared=options.lr_shared,
             lr_factors=options.lr_factors,
             weights=weights if with_teachers else replace(weights, kl=0.0, hidden=0.0),
@@ -224,23 +227,27 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
     return Examples(catalogue.get(name), train, dev, test, left_out)
 
 
-def _teacher(run: Run, examples: Examples) -> PromptFile:
-    options, card, shape = run.experiment.teach, examples.task.card, run.experiment.prompt
-    path = run.folder.prompt(f"teacher-{card.name}")
-    if path.is_file():
-        return load(path, run.backbone)
-    data, seed = _data(run, examples, "all", 0), run.experiment.seeds[0]
-    start = initial_rows(run.backbone, shape.length, shape.start, seed=seed, text=card.instruction)
-    plan, trials = Plan(options.steps, options.batch_size, options.every), []
-    with run.reporter.job(card.name, len(options.lrs) * options.steps) as tick:
-        for lr in options.lrs:
-            labels = {"stage": "teach", "method": "teacher", "task": card.name}
-            watch = run.folder.watch(f"teach/{card.name}/lr {lr:g}", lambda: tick(1), **labels)
-            trials.append((lr, *teach(run.backbone, data, start, plan, lr=lr, seed=seed, watch=watch)))
-    lr, prompt, fitted = min(trials, key=lambda trial: trial[2].best_dev)
-    run.reporter.say(f"  {card.name}: dev loss {fitted.best_dev:.3f} at rate {lr:g}")
-    header = _header(run, kind="soft", card=card, tasks=(card.name,), provenance=_how(run, "teach"))
-    return save_prompt(path, {"rows": prompt.rows}, header)
+def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -> None:
+    """All teachers in one process: mixed batches over one backbone, every rate tried for each task."""
+    options, shape, seed = run.experiment.teach, run.experiment.prompt, run.experiment.seeds[0]
+    starts = {
+        name: initial_rows(run.backbone, shape.length, shape.start, seed=seed, text=part.task.card.instruction)
+        for name, part in tasks.items()
+    }
+    data = {name: _data(run, part, "all", 0) for name, part in tasks.items()}
+    with run.reporter.job("teachers", options.steps) as tick:
+        watch = run.folder.watch("teach", lambda: tick(1), stage="teach", method="teacher", task=_task_of)
+        trials = teach(run.backbone, data, starts, plan_of(options), lrs=options.lrs, seed=seed, watch=watch)
+    for name, tried in trials.items():
+        chosen = best(tried)
+        run.reporter.say(f"  {name}: dev loss {chosen.fitted.best_dev:.3f} at rate {chosen.lr:g}")
+        header = _header(run, kind="soft", card=tasks[name].task.card, tasks=(name,), provenance=_how(run, "teach"))
+        save_prompt(paths[name], {"rows": chosen.made.rows}, header)
+
+
+def _task_of(job: str) -> str:
+    """The task in a job's name, `TASK lr RATE`."""
+    return job.rpartition(" lr ")[0]
 
 
 def _fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
@@ -256,7 +263,8 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: Pro
     examples, experiment = run.tasks[target], run.experiment
     name = f"{target}/{method}/{shots}/s{seed}"
     trained = method not in UNTRAINED
-    steps = experiment.adapt.steps * len(experiment.adapt.mpdd) if trained else 0
+    passes = len(experiment.adapt.lora) if method == "lora" else 1  # the other methods try all rates at once
+    steps = experiment.adapt.steps * passes if trained else 0
     with run.reporter.job(f"{target} {method}", steps + len(examples.test)) as tick:
         cell = Cell(
             backbone=run.backbone,
@@ -269,7 +277,7 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: Pro
             start=experiment.prompt.start,
             seed=seed,
             save_to=run.folder.prompt(name.replace("/", "-")),
-            watch=lambda trial: run.folder.watch(
+            watch_one=lambda trial: run.folder.watch(
                 f"{name}/{trial}", lambda: tick(1), stage="adapt", method=method, task=target, seed=seed
             ),
             tick=tick,

@@ -45,10 +45,15 @@ class RunFolder:
         """Where the prompt file `name` lies."""
         return self.path / "prompts" / f"{name}.safetensors"
 
-    def watch(self, unit: str, tick: Callable[[], object], **labels: Any) -> Watch:
-        """Checkpoint, log and tick for one training unit; metrics carry `labels`."""
+    def watch(self, unit: str, tick: Callable[[], object], **labels: str | int | Callable[[str], str]) -> Watch:
+        """Checkpoint, log and tick for one training unit; each job's metrics carry `labels`, or what these say of it."""
         checkpoint = self.path / "checkpoints" / f"{unit.replace('/', '--')}.safetensors"
-        return Watch(checkpoint, lambda values: self._log({"run": unit, **labels, **values}), tick)
+
+        def log(job: str, values: Mapping[str, Any]) -> None:
+            said = {name: label(job) if callable(label) else label for name, label in labels.items()}
+            self._log({"run": f"{unit}/{job}", **said, **values})
+
+        return Watch(checkpoint, log, tick)
 
     def unit(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The finished unit `name`, made first if need be."""

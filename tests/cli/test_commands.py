@@ -11,7 +11,7 @@ import pytest
 import tomli_w
 
 from mpdd import __version__
-from mpdd.data import cache, catalogue, counts
+from mpdd.data import cache, catalogue, counts, synthetic
 from mpdd.evaluation.results import Row, write_results
 from mpdd.prompts.store import load
 from tests.cli.conftest import LENGTH, SECRET
@@ -19,18 +19,22 @@ from tests.cli.conftest import LENGTH, SECRET
 COMMANDS = {
     "demo": "Run the whole method, small, in minutes on two cores",
     "tasks": "List the catalogue",
+    "task": "A task of your own: its card and its data.",
+    "task new": "Write a card: ask for what the options leave out",
+    "task check": "Read a task's data and say what is in it",
     "data": "The data store.",
     "data get": "Fetch and verify the files of tasks",
     "check": "Validate an experiment and print what follows from it; run nothing.",
     "run": "Run all stages; the same command resumes a run that was stopped.",
     "teach": "Stage 1 alone",
     "distil": "Stages 1 and 2",
-    "adapt": "Stages 1 to 3 for our own method alone",
+    "adapt": "Adapt a finished metaprompt to the task of a card",
     "compare": "All methods of the experiment on every target, with the report.",
     "predict": "Answer notes (txt, jsonl, csv, parquet) with one or more prompt files",
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",
 }
+GROUPS = ["data", "task"]
 SPY = """
 import sys, atexit
 atexit.register(lambda: sys.stderr.write(" ".join(sorted({name.split(".")[0] for name in sys.modules}))))
@@ -78,7 +82,7 @@ def test_every_command_has_help_that_says_what_it_does(mpdd, command, purpose):
 
 def test_help_lists_every_command_and_no_other(mpdd):
     listed = [line.split()[1] for line in answer(mpdd, "--help").split("Commands")[1].splitlines() if line[2:3].isalpha()]
-    assert listed == [command for command in COMMANDS if " " not in command and command != "data"] + ["data"]
+    assert listed == [command for command in COMMANDS if " " not in command and command not in GROUPS] + GROUPS
 
 
 # The catalogue
@@ -136,6 +140,25 @@ def test_one_task_in_detail_without_its_data(mpdd, monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
     out = answer(mpdd, "tasks", "ncbi_disease")
     assert all(word in out for word in ("ncbi_disease", task["instruction"], task["licence"], "missing", "2509"))
+
+
+def test_the_audit_is_printed_and_written(mpdd, monkeypatch, tmp_path):
+    monkeypatch.setattr(catalogue, "names", lambda: tuple(synthetic.TASKS))
+    ran = mpdd("tasks", "--audit", "--write", tmp_path / "new" / "audit.json")
+    assert (ran.code, ran.err) == (0, "")
+    assert "The other 6 share nothing." in ran.out
+    written = json.loads((tmp_path / "new" / "audit.json").read_text(encoding="utf-8"))
+    assert json.loads(answer(mpdd, "tasks", "--audit", "--json")) == written
+    assert set(written["sources"]) == set(synthetic.SOURCES)
+    assert written["tests"] == dict.fromkeys(synthetic.TARGETS, 120)
+
+
+@pytest.mark.parametrize("arguments", [["--text", "x"], ["--write", "x"], ["rqe", "--audit"], ["--audit", "--text", "x"]])
+def test_an_audit_that_cannot_be_made_is_refused(mpdd, place, arguments):
+    ran = mpdd("tasks", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("mpdd: ") and ran.err.count("\n") == 1
+    assert not (place / "x").exists()
 
 
 # Experiments

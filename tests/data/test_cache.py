@@ -141,16 +141,16 @@ def test_other_tasks_files_stay(here, task):
 def test_a_kept_task_is_loaded_without_reading_its_files(here, task, monkeypatch):
     monkeypatch.setattr(catalogue, "get", lambda name: task)
     monkeypatch.setattr(catalogue, "fetch", lambda files: here)
-    assert catalogue.load.__wrapped__("x") == SPLITS
+    assert catalogue._load.__wrapped__("x") == SPLITS
     monkeypatch.setattr(catalogue, "fetch", None)
-    assert catalogue.load.__wrapped__("x") == SPLITS
+    assert catalogue._load.__wrapped__("x") == SPLITS
 
 
 def test_loading_without_a_cache_folder_works(here, task, monkeypatch):
     monkeypatch.setattr(catalogue, "get", lambda name: task)
     monkeypatch.setattr(catalogue, "fetch", lambda files: here)
     monkeypatch.setenv("MPDD_CACHE", os.devnull)
-    assert catalogue.load.__wrapped__("x") == SPLITS
+    assert catalogue._load.__wrapped__("x") == SPLITS
 
 
 def test_looking_for_a_cached_task_loads_no_arrow():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpdd.data import catalogue, counts, leaks
+from mpdd.data import cache, catalogue, counts, leaks
 from mpdd.data.readers import jsonlines, pubtator
 from mpdd.data.readers.base import Notes
 from mpdd.data.store import fetch
@@ -71,6 +71,16 @@ def test_splits_are_pinned_and_the_same_when_read_again(name):
     assert again == first
     lines = "".join(f"{split}\t{example.id}\n" for split in SPLITS for example in again[split])
     assert hashlib.sha256(lines.encode()).hexdigest()[:16] == COUNTS[name]["ids"]
+
+
+def test_splits_come_back_from_the_cache_the_same(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("MPDD_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "_BEGAN", 2**63)  # whatever else changes while the tests run
+    task, loaded = catalogue.get(name), catalogue.load(name)
+    assert cache.kept(task) is None
+    cache.keep(task, loaded)
+    assert cache.kept(task) == loaded
+    assert repr(cache.kept(task)) == repr(loaded)  # the order of mappings, too
 
 
 def test_ids_are_unique_and_documents_say_where_they_come_from(name):

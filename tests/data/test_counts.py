@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_command_measures_anew_and_keeps_each_source(monkeypatch, capsys, tm
     assert run(update_counts, monkeypatch, "--check") == 1
     assert capsys.readouterr().out == "[medqa] [rqe]\n"
     assert run(update_counts, monkeypatch) == 0
-    written = update_counts.tomllib.loads(path.read_text(encoding="utf-8"))
+    written = tomllib.loads(path.read_text(encoding="utf-8"))
     assert written == {"medqa": row | {"source": "measured here"}, "rqe": row | {"source": "a | b"}}
     assert path.read_text(encoding="utf-8").startswith("# Head.\n\n[medqa]\n")
     table = written

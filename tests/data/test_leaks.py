@@ -75,7 +75,7 @@ def test_a_source_loses_what_shares_a_document_or_a_run_with_a_test():
 def test_the_runs_of_a_folder_are_those_of_its_texts_and_sheets(tmp_path):
     folder = tmp_path / "set" / "inner"
     folder.mkdir(parents=True)
-    (folder / "a.json").write_text('{"text": "' + RUN.replace(" ", "\\n") + '"}', encoding="utf-8")
+    (folder / "a.json").write_text('["' + RUN.replace(" ", "\\n") + '"]', encoding="utf-8")
     (tmp_path / "set" / "README.md").write_text("r " * 13, encoding="utf-8")
     (tmp_path / "other.txt").write_text("o " * 13, encoding="utf-8")
     (folder / "latin.txt").write_bytes(b"\xe9 " + b"l " * 13)

@@ -1,93 +1,140 @@
-"""The loop: it minimises, keeps the best state, and resumes exactly."""
+"""The loop: it minimises, keeps the best state of each job, ends jobs by themselves, and resumes exactly."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mpdd.errors import MpddError
 from mpdd.training.loop import Group, Plan, fit
 
+GOALS = {"a": torch.tensor([1.0, -2.0, 0.5, 3.0]), "b": torch.tensor([-1.0, 0.0, 2.0, 9.0]), "c": torch.zeros(4) + 0.1}
 
-def problem():
-    """A small regression with its own data for every step."""
-    weight = torch.nn.Parameter(torch.zeros(4))
-    goal = torch.tensor([1.0, -2.0, 0.5, 3.0])
 
-    def losses(step):
-        x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
-        return {"loss": (x @ (weight - goal)).square().mean()}
+class Problem:
+    """Small regressions, each with its own goal and data for every step."""
 
-    return weight, losses, lambda: (weight - goal).square().sum().item()
+    def __init__(self, jobs="a", sign=1.0):
+        self.weights = {job: torch.nn.Parameter(torch.zeros(4)) for job in jobs}
+        self.sign, self.seen = sign, []
+
+    def jobs(self, lr=0.1):
+        return {job: [Group({"w": weight}, lr)] for job, weight in self.weights.items()}
+
+    def gradients(self, step, jobs):
+        self.seen.append((step, tuple(jobs)))
+        found = {}
+        for job in jobs:
+            x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+            loss = self.sign * (x @ (self.weights[job] - GOALS[job])).square().mean()
+            loss.backward()
+            found[job] = {"loss": loss.item(), "part": 1.0}
+        return found
+
+    def validate(self, jobs):
+        return {job: (self.weights[job] - GOALS[job]).square().sum().item() for job in jobs}
+
+    def fit(self, plan, lr=0.1, **options):
+        return fit(self.jobs(lr), self.gradients, plan, validate=self.validate, **options)
 
 
 def test_minimises_and_logs():
-    weight, losses, validate = problem()
-    lines = []
-    fitted = fit([Group({"w": weight}, 0.1)], losses, Plan(60, 16, 20), validate=validate, log=lines.append)
+    problem, lines = Problem(), []
+    fitted = problem.fit(Plan(60, 16, 20), log=lambda job, values: lines.append((job, values)))["a"]
     assert fitted.best_dev < 0.1
-    assert validate() == pytest.approx(fitted.best_dev)
-    assert [line["step"] for line in lines] == [0, 20, 40, 60]
+    assert problem.validate("a")["a"] == pytest.approx(fitted.best_dev)
+    assert [(job, values["step"]) for job, values in lines] == [("a", 0), ("a", 20), ("a", 40), ("a", 60)]
+    assert lines[-1][1]["part"] == 1.0
     assert fitted.examples == 960
 
 
 def test_never_ends_worse_than_it_began():
-    weight, losses, validate = problem()
+    problem = Problem(sign=-1.0)
     with torch.no_grad():
-        weight.copy_(torch.tensor([1.0, -2.0, 0.5, 3.0]))
-    fitted = fit([Group({"w": weight}, 5.0)], lambda s: {"loss": -losses(s)["loss"]}, Plan(10, 1, 5), validate=validate)
+        problem.weights["a"].copy_(GOALS["a"])
+    fitted = problem.fit(Plan(10, 1, 5), lr=5.0)["a"]
     assert fitted.best_step == 0
-    assert validate() == pytest.approx(0, abs=1e-9)
+    assert problem.validate("a")["a"] == pytest.approx(0, abs=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(jobs=st.permutations("abc"), patience=st.integers(0, 2), lr=st.sampled_from([0.01, 0.3, 2.0]))
+def test_jobs_together_end_where_each_ends_alone(jobs, patience, lr):
+    plan = Plan(24, 1, 3, patience=patience)
+    together = Problem(jobs)
+    found = together.fit(plan, lr=lr)
+    for job in jobs:
+        alone = Problem(job)
+        expected = alone.fit(plan, lr=lr)[job]
+        assert torch.equal(together.weights[job], alone.weights[job])
+        assert (found[job].best_dev, found[job].best_step, found[job].steps) == (
+            expected.best_dev, expected.best_step, expected.steps,
+        )  # fmt: skip
+
+
+def test_patience_ends_a_job_by_itself():
+    problem = Problem("ac")
+    with torch.no_grad():
+        problem.weights["c"].copy_(GOALS["c"])  # nothing to gain, and a gradient of zero
+    fitted = problem.fit(Plan(40, 2, 4, patience=2))
+    assert fitted["c"].steps == 8
+    assert fitted["c"].examples == 16
+    assert fitted["a"].steps == 40
+    assert problem.seen[8] == (8, ("a",))
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 9, 11])
 def test_a_stopped_run_ends_where_an_unbroken_one_does(tmp_path, stop_after):
-    whole, losses, validate = problem()
-    expected = fit([Group({"w": whole}, 0.1)], losses, Plan(12, 1, 4), validate=validate)
+    plan = Plan(12, 1, 4, patience=1)
+    whole = Problem("abc")
+    expected = whole.fit(plan)
 
     class StopError(Exception):
         pass
 
-    broken, losses, validate = problem()
-    done = 0
-
-    def stopping(step):
-        nonlocal done
-        done += 1
-        if done > stop_after:
-            raise StopError
-        return losses(step)
-
+    broken = Problem("abc")
     path = tmp_path / "checkpoint.safetensors"
+
+    def stopping(step, jobs):
+        if step == stop_after:
+            raise StopError
+        return broken.gradients(step, jobs)
+
     with pytest.raises(StopError):
-        fit([Group({"w": broken}, 0.1)], stopping, Plan(12, 1, 4), validate=validate, checkpoint=path)
-    fresh, losses, validate = problem()
-    steps = []
-    resumed = fit(
-        [Group({"w": fresh}, 0.1)],
-        lambda s: steps.append(s) or losses(s),
-        Plan(12, 1, 4),
-        validate=validate,
-        checkpoint=path,
-    )
-    assert torch.equal(fresh, whole)
-    assert resumed.best_dev == expected.best_dev
-    assert resumed.best_step == expected.best_step
-    assert steps[0] == stop_after // 4 * 4
+        fit(broken.jobs(), stopping, plan, validate=broken.validate, checkpoint=path)
+    fresh = Problem("abc")
+    resumed = fresh.fit(plan, checkpoint=path)
+    for job in "abc":
+        assert torch.equal(fresh.weights[job], whole.weights[job])
+        assert resumed[job].best_dev == expected[job].best_dev
+        assert resumed[job].best_step == expected[job].best_step
+    assert fresh.seen[0][0] == stop_after // 4 * 4
     assert not path.exists()
 
 
-def test_a_damaged_checkpoint_is_started_over(tmp_path):
+def test_a_damaged_checkpoint_or_one_of_other_jobs_is_started_over(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(b"half a checkpoint")
-    weight, losses, validate = problem()
-    fit([Group({"w": weight}, 0.1)], losses, Plan(8, 1, 4), validate=validate, checkpoint=path)
-    other, losses, validate = problem()
-    fit([Group({"w": other}, 0.1)], losses, Plan(8, 1, 4), validate=validate)
-    assert torch.equal(weight, other)
+    damaged, other = Problem("ab"), Problem("ab")
+    damaged.fit(Plan(8, 1, 4), checkpoint=path)
+    other.fit(Plan(8, 1, 4))
+    assert torch.equal(damaged.weights["a"], other.weights["a"])
+
+    def stop(step, jobs):
+        if step == 5:
+            raise KeyboardInterrupt
+        return stopped.gradients(step, jobs)
+
+    stopped = Problem("a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped.jobs(), stop, Plan(8, 1, 4), validate=stopped.validate, checkpoint=path)
+    more = Problem("ab")
+    more.fit(Plan(8, 1, 4), checkpoint=path)
+    assert more.seen[0] == (0, ("a", "b"))
 
 
 def test_a_loss_that_is_not_finite_is_said_so():
-    weight, losses, validate = problem()
-    with pytest.raises(MpddError, match="not finite at step 0"):
-        fit([Group({"w": weight}, 0.1)], lambda s: {"loss": losses(s)["loss"] * float("nan")}, Plan(2, 1, 1), validate=validate)
+    with pytest.raises(MpddError, match="The loss of a is not finite at step 0"):
+        Problem(sign=float("nan")).fit(Plan(2, 1, 1))

@@ -15,7 +15,7 @@ from mpdd.training.adapt import adapt
 from mpdd.training.distil import Weights, distil, step_losses
 from mpdd.training.loop import Plan
 from mpdd.training.teacher import teach
-from mpdd.training.tune import Data, answer_loss, mean_loss
+from mpdd.training.tune import Data, Watch, mean_losses
 
 DRUGS = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",))
 SAYS = TaskCard("says", "nli", "Does the text say so, yes or no?", labels=("yes", "no"), fields=("Hypothesis",))
@@ -39,6 +39,10 @@ def data(tiny):
     }
 
 
+def dev_loss(backbone, data, rows):
+    return mean_losses(backbone, {"task": data.dev}, {"task": rows})["task"]
+
+
 def digest(backbone):
     found = hashlib.sha256()
     for name, tensor in sorted(backbone.model.state_dict().items()):
@@ -56,27 +60,37 @@ def unchanged(tiny):
 
 def test_teaching_lowers_the_loss_and_leaves_the_backbone(tiny, data, unchanged):
     start = from_vocabulary(tiny, 4, 0)
-    prompt, fitted = teach(tiny, data["drugs"], start, PLAN, lr=0.05, seed=0)
-    assert fitted.best_dev < mean_loss(tiny, data["drugs"].dev, lambda: start)
-    assert mean_loss(tiny, data["drugs"].dev, prompt) == pytest.approx(fitted.best_dev, abs=1e-5)
+    (trial,) = teach(tiny, {"drugs": data["drugs"]}, {"drugs": start}, PLAN, lrs=[0.05], seed=0)["drugs"]
+    assert trial.fitted.best_dev < dev_loss(tiny, data["drugs"], start)
+    assert dev_loss(tiny, data["drugs"], trial.made().detach()) == pytest.approx(trial.fitted.best_dev, abs=1e-5)
+
+
+def test_all_teachers_at_once_are_what_each_is_alone(tiny, data, unchanged):
+    starts = {name: from_vocabulary(tiny, 4, seed) for seed, name in enumerate(data)}
+    together = teach(tiny, data, starts, PLAN, lrs=[0.05, 0.01], seed=0)
+    for name in data:
+        for number, lr in enumerate([0.05, 0.01]):
+            (alone,) = teach(tiny, {name: data[name]}, starts, PLAN, lrs=[lr], seed=0)[name]
+            torch.testing.assert_close(together[name][number].made.rows, alone.made.rows, rtol=1e-4, atol=1e-5)
+            assert together[name][number].fitted.best_dev == pytest.approx(alone.fitted.best_dev, rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["all", "factors"])
 def test_adaptation_trains_what_its_mode_says(tiny, data, unchanged, mode):
     meta = MetaPrompt(from_vocabulary(tiny, 4, 0), ["a", "b"])
-    target, fitted = adapt(tiny, data["says"], meta, "says", PLAN, mode=mode, lr_shared=0.05, lr_factors=0.05, seed=0)
-    assert fitted.best_dev < mean_loss(tiny, data["says"].dev, lambda: meta.for_target("says")("says"))
-    assert torch.equal(target.shared, meta.shared) == (mode == "factors")
-    assert not torch.equal(target.u, torch.ones_like(target.u))
+    (trial,) = adapt(tiny, data["says"], meta, "says", PLAN, mode=mode, lrs=[0.05], seed=0)
+    assert trial.fitted.best_dev < dev_loss(tiny, data["says"], meta.zero_shot())
+    assert torch.equal(trial.made.shared, meta.shared) == (mode == "factors")
+    assert not torch.equal(trial.made.u, torch.ones_like(trial.made.u))
 
 
 def test_lora_trains_in_place_and_goes_away(tiny, data, unchanged):
-    before = mean_loss(tiny, data["drugs"].dev, lambda: None)
+    before = dev_loss(tiny, data["drugs"], None)
     with baselines.lora(tiny, rank=2, seed=0) as tensors:
-        assert mean_loss(tiny, data["drugs"].dev, lambda: None) == pytest.approx(before, abs=1e-5)
+        assert dev_loss(tiny, data["drugs"], None) == pytest.approx(before, abs=1e-5)
         fitted = baselines.tune_lora(tiny, data["drugs"], tensors, PLAN, lr=0.01, seed=0)
         assert fitted.best_dev < before
-    assert mean_loss(tiny, data["drugs"].dev, lambda: None) == pytest.approx(before, abs=1e-5)
+    assert dev_loss(tiny, data["drugs"], None) == pytest.approx(before, abs=1e-5)
 
 
 def test_distillation_parts_vanish_at_the_teacher_and_are_logged_apart(tiny, data):
@@ -88,7 +102,7 @@ def test_distillation_parts_vanish_at_the_teacher_and_are_logged_apart(tiny, dat
     assert same["hidden"] == pytest.approx(0, abs=1e-5)
     other = {"drugs": torch.randn_like(rows), "says": torch.randn_like(rows)}
     parts = step_losses(tiny, batch, other, meta, Weights(kl=0.5, hidden=0.25))
-    assert parts["loss"].item() == pytest.approx((parts["task_loss"] + 0.5 * parts["kl"] + 0.25 * parts["hidden"]).item())
+    assert parts["loss"] == pytest.approx(parts["task_loss"] + 0.5 * parts["kl"] + 0.25 * parts["hidden"])
 
 
 def test_a_mixed_batch_gives_each_row_its_own_prompt(tiny, data):
@@ -98,9 +112,10 @@ def test_a_mixed_batch_gives_each_row_its_own_prompt(tiny, data):
         meta.u.normal_()
     rows = [data["drugs"].train[0], data["says"].train[1]]
     mixed = step_losses(tiny, rows, {}, meta, Weights(kl=0.0, hidden=0.0))["loss"]
-    alone = [answer_loss(tiny, [row], lambda t=row.task: meta(t)) for row in rows]
-    assert mixed.item() == pytest.approx((sum(alone) / 2).item(), abs=1e-5)
-    step_losses(tiny, rows[:1], {}, meta, Weights(kl=0.0, hidden=0.0))["loss"].backward()
+    alone = [mean_losses(tiny, {row.task: [row]}, {row.task: meta(row.task)})[row.task] for row in rows]
+    assert mixed == pytest.approx(sum(alone) / 2, abs=1e-5)
+    meta.zero_grad()
+    step_losses(tiny, rows[:1], {}, meta, Weights(kl=0.0, hidden=0.0))
     assert (meta.u.grad[0] != 0).any()
     assert (meta.u.grad[1] == 0).all()
 
@@ -112,11 +127,9 @@ def test_distilling_approaches_the_teachers(tiny, data, unchanged):
     rows = [row for part in data.values() for row in part.dev]
     before = step_losses(tiny, rows, teachers, meta, Weights())["kl"]
     lines = []
-    from mpdd.training.tune import Watch
-
     distil(
         tiny, data, teachers, meta, Plan(20, 4, 10), lr_shared=0.02, lr_factors=0.02, weights=Weights(kl=5.0), seed=0,
-        watch=Watch(log=lines.append),
+        watch=Watch(log=lambda _, values: lines.append(values)),
     )  # fmt: skip
     assert step_losses(tiny, rows, teachers, meta, Weights())["kl"] < before
     assert {"loss", "task_loss", "kl", "hidden", "dev_loss"} <= set(lines[-1])

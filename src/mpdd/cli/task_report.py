@@ -21,7 +21,8 @@ def print_report(found: Mapping[str, Any]) -> None:
     if names:
         _grid("answer", SPLITS, ((name, *(found["labels"][split].get(name, 0) for split in SPLITS)) for name in names))
     _print_tokens(found["tokens"])
-    _say(_gold(found["gold"]))
+    for line in _gold(found["gold"]):
+        _say(line)
     _grid(f"leaks ({RUN} words)", ("train", "dev"), _leaks(found["leaks"]))
     _say(f"A trivial answer has {found['chance']['metric']} {found['chance']['test']} on test.\n")
     if found["notes"]:
@@ -39,14 +40,14 @@ def _print_tokens(tokens: Mapping[str, Any]) -> None:
     )
 
 
-def _gold(gold: Mapping[str, Any]) -> str:
-    unread = f"{gold['not_read_back']} answers do not read back as they were written.\n"
-    if "items" not in gold:
-        return unread
-    return (
-        f"Of {gold['items']} gold items {gold['kept_percent']} % can be found in what the model reads: "
-        f"{gold['lost_by_windows']} lie across windows or in pieces, {gold['lost_by_context']} past the context. {unread}"
-    )
+def _gold(gold: Mapping[str, Any]) -> Iterable[str]:
+    if "items" in gold:
+        yield (
+            f"Of {gold['items']} gold items {gold['kept_percent']} % stand in what the model reads: {gold['lost_by_windows']} "
+            f"lie across windows or in pieces, {gold['lost_by_context']} past the context.\n"
+        )
+    if gold["not_read_back"]:
+        yield f"{gold['not_read_back']} answers do not read back as they were written.\n"
 
 
 def _leaks(leaks: Mapping[str, Mapping[str, int]]) -> Iterable[tuple[object, ...]]:

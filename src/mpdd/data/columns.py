@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import accumulate, chain, pairwise
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -62,7 +62,7 @@ def _parts(hint: Any) -> dict[str, Any]:
 
 def _plain(hint: Any) -> type:
     """The type of a plain value, which may be None as well."""
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+    kinds = [kind for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,)) if kind is not NoneType]
     if len(kinds) != 1 or kinds[0] not in PLAIN:
         raise TypeError(f"no column for values of the type {hint}")
     kind: type = kinds[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from mpdd.backbone import Backbone
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.training.loop import Fitted, Group, Plan
-from mpdd.training.tune import Data, Watch, tune
+from mpdd.training.loop import Group, Plan
+from mpdd.training.tune import Data, Job, Trial, Watch, tune
 
 Mode = Literal["factors", "all"]
 
@@ -20,19 +21,26 @@ def adapt(
     plan: Plan,
     *,
     mode: Mode,
-    lr_shared: float,
-    lr_factors: float,
+    lrs: Sequence[float],
+    factor_ratio: float = 1.0,
     seed: int,
     watch: Watch | None = None,
-) -> tuple[MetaPrompt, Fitted]:
-    """Return a one-task metaprompt tuned to `task`, started from `meta` and the mean of its factors.
+) -> list[Trial[MetaPrompt]]:
+    """Return a one-task metaprompt tuned to `task` for each rate, started from `meta` and the mean of its factors.
 
-    `factors` trains u and v alone (rank * (length + width) numbers); `all` trains P* too, as MPT does.
+    `factors` trains u and v alone (rank * (length + width) numbers); `all` trains P* too, as MPT does. P* learns at the
+    rate tried, the factors at `factor_ratio` times it.
     """
-    target = meta.for_target(task).to(backbone.device)
-    groups = [Group({"u": target.u, "v": target.v}, lr_factors)]
+    targets = {lr: meta.for_target(task).to(backbone.device) for lr in lrs}
+    jobs = {f"{task} lr {lr:g}": _job(data, target, task, mode, lr, factor_ratio) for lr, target in targets.items()}
+    fitted = tune(backbone, jobs, plan, seed=seed, watch=watch)
+    return [Trial(lr, target, fitted[f"{task} lr {lr:g}"]) for lr, target in targets.items()]
+
+
+def _job(data: Data, target: MetaPrompt, task: str, mode: Mode, lr: float, factor_ratio: float) -> Job:
+    groups = [Group({"u": target.u, "v": target.v}, lr * factor_ratio)]
     if mode == "all":
-        groups.append(Group({"shared": target.shared}, lr_shared))
+        groups.append(Group({"shared": target.shared}, lr))
     else:
         target.shared.requires_grad_(False)
-    return target, tune(backbone, data, lambda: target(task), groups, plan, seed=seed, watch=watch)
+    return Job(data, groups, lambda: target(task))

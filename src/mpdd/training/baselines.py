@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mpdd.backbone import Backbone
 from mpdd.training.loop import Fitted, Group, Plan
-from mpdd.training.tune import Data, Watch, tune
+from mpdd.training.tune import Data, Job, Watch, tune
 
 
 @contextmanager
@@ -34,5 +34,6 @@ def lora(backbone: Backbone, *, rank: int, seed: int) -> Iterator[Mapping[str, T
 def tune_lora(
     backbone: Backbone, data: Data, tensors: Mapping[str, Tensor], plan: Plan, *, lr: float, seed: int, watch: Watch | None = None
 ) -> Fitted:
-    """Train the tensors that `lora` yielded."""
-    return tune(backbone, data, lambda: None, [Group(tensors, lr)], plan, seed=seed, watch=watch)
+    """Train the tensors that `lora` yielded; they are in the backbone, so one rate runs at a time."""
+    job = Job(data, [Group(tensors, lr)], lambda: None)
+    return tune(backbone, {f"lora lr {lr:g}": job}, plan, seed=seed, watch=watch)[f"lora lr {lr:g}"]

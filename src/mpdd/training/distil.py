@@ -12,13 +12,16 @@ import torch
 from torch import Tensor
 
 from mpdd.backbone import Backbone
-from mpdd.data.batch import Encoded, collate
+from mpdd.data.batch import Batch, Encoded
 from mpdd.data.mixture import mixed
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.forward import Outputs, forward
 from mpdd.training.loop import Fitted, Group, Losses, Plan, fit
-from mpdd.training.losses import cross_entropy, hidden, kl
-from mpdd.training.tune import Data, Watch, mean_loss
+from mpdd.training.losses import hidden, kl
+from mpdd.training.passes import Parts, Row, add_gradients, answer_losses
+from mpdd.training.tune import Data, Watch, mean_losses
+
+METAPROMPT = "metaprompt"
 
 
 @dataclass(frozen=True)
@@ -54,31 +57,38 @@ def distil(
     pools = {name: part.train for name, part in data.items()}
     groups = [Group({"shared": meta.shared}, lr_shared), Group({"u": meta.u, "v": meta.v}, lr_factors)]
 
-    def losses(step: int) -> Losses:
-        rows = mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=weights.stochastic)
-        return step_losses(backbone, rows, teachers, meta, weights)
+    def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
+        drawn = mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=weights.stochastic)
+        return {name: step_losses(backbone, drawn, teachers, meta, weights) for name in names}
 
-    def validate() -> float:
-        return sum(mean_loss(backbone, data[t].dev, lambda t=t: meta(t)) for t in meta.tasks) / len(meta.tasks)  # type: ignore[misc]
+    def validate(names: Sequence[str]) -> Mapping[str, float]:
+        dev = mean_losses(backbone, {task: part.dev for task, part in data.items()}, {task: meta(task) for task in meta.tasks})
+        return {name: sum(dev.values()) / len(dev) for name in names}
 
-    return fit(groups, losses, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick)
+    found = fit(
+        {METAPROMPT: groups}, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick
+    )
+    return found[METAPROMPT]
 
 
 def step_losses(
-    backbone: Backbone, rows: Sequence[Encoded], teachers: Mapping[str, Tensor], meta: MetaPrompt, weights: Weights
+    backbone: Backbone, drawn: Sequence[Encoded], teachers: Mapping[str, Tensor], meta: MetaPrompt, weights: Weights
 ) -> Losses:
-    """The loss and its parts for one mixed batch."""
-    batch = collate(rows, backbone.end)
-    compares = weights.needs_teachers
-    prompts = {task: meta(task) for task in dict.fromkeys(batch.tasks)}
-    student = forward(backbone, batch, [prompts[task] for task in batch.tasks], all_layers=compares)
-    task_loss = cross_entropy(student.logits, batch.targets.to(student.logits.device), batch.rows)
-    if not compares:
-        return {"loss": task_loss, "task_loss": task_loss.detach()}
-    with torch.no_grad():
-        teacher: Outputs = forward(backbone, batch, [teachers[task] for task in batch.tasks], all_layers=True)
-    assert student.layers is not None and teacher.layers is not None
-    divergence = kl(teacher.logits, student.logits, batch.rows, weights.temperature)
-    distance = hidden(teacher.layers, student.layers, batch.rows)
-    loss = task_loss + weights.kl * divergence + weights.hidden * distance
-    return {"loss": loss, "task_loss": task_loss.detach(), "kl": divergence.detach(), "hidden": distance.detach()}
+    """Add the gradient of one mixed batch to `meta`; return the loss and its parts, means over the batch."""
+
+    def losses_of(student: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
+        task_loss = answer_losses(student, batch, rows)["loss"]
+        if not weights.needs_teachers:
+            return {"loss": task_loss, "task_loss": task_loss}
+        with torch.no_grad():
+            teacher = forward(backbone, batch, [teachers[task] for task in batch.tasks], all_layers=True)
+        assert student.layers is not None and teacher.layers is not None
+        divergence = kl(teacher.logits, student.logits, batch.rows, weights.temperature)
+        distance = hidden(teacher.layers, student.layers, batch.rows)
+        loss = task_loss + weights.kl * divergence + weights.hidden * distance
+        return {"loss": loss, "task_loss": task_loss, "kl": divergence, "hidden": distance}
+
+    rows = [Row(encoded, encoded.task, 1 / len(drawn)) for encoded in drawn]
+    prompts = {task: meta(task) for task in dict.fromkeys(encoded.task for encoded in drawn)}
+    parts = add_gradients(backbone, rows, prompts, losses_of, all_layers=weights.needs_teachers)
+    return {name: float(values.mean()) for name, values in parts.items()}

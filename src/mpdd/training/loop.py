@@ -1,14 +1,17 @@
-"""The only training loop: AdamW over a few named tensors, best state by validation, resumable to the last checkpoint.
+"""The only training loop: AdamW over many independent jobs at once, the best state of each, resumable.
 
-What is trained and how a step's losses come about is handed in; this file knows neither prompts nor tasks.
+A job is one thing to fit (a task's prompt at one learning rate, say). Jobs share the passes over the backbone but
+nothing else: each has its own moments, gradient norm, best state and, with patience, its own end. What is trained and
+how gradients come about is handed in; this file knows neither prompts nor tasks.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,10 @@ from torch import Tensor
 from mpdd.errors import MpddError
 from mpdd.files import write_atomically
 
-Losses = Mapping[str, Tensor]
-Log = Callable[[Mapping[str, Any]], None]
+Losses = Mapping[str, float]
+Gradients = Callable[[int, Sequence[str]], Mapping[str, Losses]]
+Validate = Callable[[Sequence[str]], Mapping[str, float]]
+Log = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -34,18 +39,22 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how: `steps` of `batch_size` examples, validated every `every` steps, warm-up then linear decay."""
+    """How long and how: `steps` of `batch_size` examples a job, validated every `every` steps, warm-up then linear decay.
+
+    A job ends early after `patience` validations in a row without a better one (0: never).
+    """
 
     steps: int
     batch_size: int
     every: int
+    patience: int = 0
     warmup: float = 0.06
     clip: float = 1.0
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a run. The trained tensors hold the best validated state."""
+    """What came of a job. The trained tensors hold the best validated state; `seconds` is its share of the time."""
 
     best_dev: float
     best_step: int
@@ -55,59 +64,89 @@ class Fitted:
 
 
 def fit(
-    groups: Sequence[Group],
-    losses: Callable[[int], Losses],
+    jobs: Mapping[str, Sequence[Group]],
+    gradients: Gradients,
     plan: Plan,
     *,
-    validate: Callable[[], float],
+    validate: Validate,
     checkpoint: Path | None = None,
-    log: Log = lambda _: None,
+    log: Log = lambda _job, _values: None,
     tick: Callable[[], object] = lambda: None,
-) -> Fitted:
-    """Minimise `losses(step)["loss"]` and leave the best validated state in the tensors.
+) -> dict[str, Fitted]:
+    """Minimise each job's loss and leave its best validated state in its tensors.
 
-    `losses` must depend on the step alone, so that a resumed run repeats an unbroken one exactly. The state before
-    the first step is validated too: training can only improve on it. Raises `MpddError` when the loss is not finite.
+    `gradients(step, jobs)` adds the gradients of these jobs' losses and returns each one's loss and its parts; it must
+    depend on the step alone, so that a resumed run repeats an unbroken one exactly. The state before the first step is
+    validated too: training can only improve on it. Raises `MpddError` when a loss is not finite.
     """
-    tensors = {name: t for group in groups for name, t in group.tensors.items()}
-    optimizer = torch.optim.AdamW([{"params": list(g.tensors.values()), "lr": g.lr} for g in groups], weight_decay=0.0)
-    state = _resume(checkpoint, tensors, optimizer) or _State(0, validate(), 0, 0.0, _copy(tensors))
-    if state.step == 0:
-        log({"step": 0, "dev_loss": state.best_dev})
-    for step in range(state.step, plan.steps):
+    tensors = {(job, name): t for job, groups in jobs.items() for group in groups for name, t in group.tensors.items()}
+    groups = [{"params": list(g.tensors.values()), "lr": g.lr} for groups in jobs.values() for g in groups]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    state = _resume(checkpoint, tensors, optimizer)
+    if state is None:
+        state = _State({job: _Best(dev) for job, dev in validate(list(jobs)).items()}, _copy(tensors))
+        for job, best in state.jobs.items():
+            log(job, {"step": 0, "dev_loss": best.dev})
+    while state.step < plan.steps and (active := [job for job, best in state.jobs.items() if not best.ended]):
         began = time.perf_counter()
-        found = losses(step)
-        if not torch.isfinite(found["loss"]):
-            raise MpddError(f"The loss is not finite at step {step}; a smaller learning rate usually helps.")
-        _step(optimizer, found["loss"], list(tensors.values()), _scale(step, plan), plan.clip)
-        state.seconds += time.perf_counter() - began
-        state.step = step + 1
+        optimizer.zero_grad()
+        found = gradients(state.step, active)
+        for job in active:
+            if not math.isfinite(found[job]["loss"]):
+                raise MpddError(f"The loss of {job} is not finite at step {state.step}; a smaller learning rate usually helps.")
+            torch.nn.utils.clip_grad_norm_([t for (owner, _), t in tensors.items() if owner == job], plan.clip)
+        _step(optimizer, _scale(state.step, plan))
+        state.step += 1
+        for job in active:
+            state.jobs[job].seconds += (time.perf_counter() - began) / len(active)
+            state.jobs[job].steps = state.step
         tick()
         if state.step % plan.every == 0 or state.step == plan.steps:
-            dev = validate()
-            if dev < state.best_dev:
-                state.best_dev, state.best_step, state.best = dev, state.step, _copy(tensors)
-            log({"step": state.step, **{k: round(v.item(), 5) for k, v in found.items()}, "dev_loss": round(dev, 5)})
+            for job, dev in validate(active).items():
+                _judge(state, job, dev, tensors, plan)
+                log(job, {"step": state.step, **{k: round(v, 5) for k, v in found[job].items()}, "dev_loss": round(dev, 5)})
             _save(checkpoint, state, tensors, optimizer)
     _restore(tensors, state.best)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return Fitted(state.best_dev, state.best_step, plan.steps, plan.steps * plan.batch_size, state.seconds)
+    return {job: Fitted(b.dev, b.step, b.steps, b.steps * plan.batch_size, b.seconds) for job, b in state.jobs.items()}
+
+
+@dataclass
+class _Best:
+    """A job's best validation loss and its step; steps taken, seconds spent, validations since, and whether it is over."""
+
+    dev: float
+    step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    since: int = 0
+    ended: bool = False
+
+
+Tensors = Mapping[tuple[str, str], Tensor]  # by job and name
 
 
 @dataclass
 class _State:
-    step: int
-    best_dev: float
-    best_step: int
-    seconds: float
-    best: dict[str, Tensor]
+    jobs: dict[str, _Best]
+    best: dict[tuple[str, str], Tensor]
+    step: int = field(default=0)
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor, tensors: list[Tensor], scale: float, clip: float) -> None:
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(tensors, clip)
+def _judge(state: _State, job: str, dev: float, tensors: Tensors, plan: Plan) -> None:
+    """Keep a job's state if it is its best; end the job if it has had enough patience."""
+    best = state.jobs[job]
+    if dev < best.dev:
+        best.dev, best.step, best.since = dev, state.step, 0
+        state.best |= _copy({key: t for key, t in tensors.items() if key[0] == job})
+    else:
+        best.since += 1
+        best.ended = 0 < plan.patience <= best.since
+
+
+def _step(optimizer: torch.optim.Optimizer, scale: float) -> None:
+    """One step of every job that has gradients; the others stay as they are."""
     for group in optimizer.param_groups:
         group.setdefault("base_lr", group["lr"])
         group["lr"] = group["base_lr"] * scale
@@ -119,46 +158,48 @@ def _scale(step: int, plan: Plan) -> float:
     return min((step + 1) / warm, (plan.steps - step) / max(1, plan.steps - warm), 1.0)
 
 
-def _copy(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: t.detach().clone() for name, t in tensors.items()}
+def _copy(tensors: Tensors) -> dict[tuple[str, str], Tensor]:
+    return {key: t.detach().clone() for key, t in tensors.items()}
 
 
 @torch.no_grad()
-def _restore(tensors: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
-    for name, tensor in tensors.items():
-        tensor.copy_(saved[name])
+def _restore(tensors: Tensors, saved: Tensors) -> None:
+    for key, tensor in tensors.items():
+        tensor.copy_(saved[key])
 
 
-def _save(path: Path | None, state: _State, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+def _save(path: Path | None, state: _State, tensors: Tensors, optimizer: torch.optim.Optimizer) -> None:
     if path is None:
         return
-    parts = {f"now/{k}": v.detach().cpu().contiguous() for k, v in tensors.items()}
-    parts |= {f"best/{k}": v.cpu().contiguous() for k, v in state.best.items()}
-    parts |= {f"adam/{name}/{k}": v.cpu().contiguous() for name, k, v in _moments(tensors, optimizer)}
-    described = {"step": state.step, "best_dev": state.best_dev, "best_step": state.best_step, "seconds": state.seconds}
+    parts = {f"now/{'/'.join(k)}": v.detach().cpu().contiguous() for k, v in tensors.items()}
+    parts |= {f"best/{'/'.join(k)}": v.cpu().contiguous() for k, v in state.best.items()}
+    parts |= {f"adam/{'/'.join(k)}/{m}": v.cpu().contiguous() for k, m, v in _moments(tensors, optimizer)}
+    described = {"step": state.step, "jobs": {job: asdict(best) for job, best in state.jobs.items()}}
     write_atomically(path, save(parts, metadata={"loop": json.dumps(described)}))
 
 
-def _resume(path: Path | None, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> _State | None:
+def _resume(path: Path | None, tensors: Tensors, optimizer: torch.optim.Optimizer) -> _State | None:
     if path is None or not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
             described = json.loads(file.metadata()["loop"])
-        now, best = ({name: parts[f"{part}/{name}"].to(t.device) for name, t in tensors.items()} for part in ("now", "best"))
-        moments = {name: {k: parts[f"adam/{name}/{k}"] for k in ("step", "exp_avg", "exp_avg_sq")} for name in tensors}
-        state = _State(described["step"], described["best_dev"], described["best_step"], described["seconds"], best)
+        now, best = ({k: parts[f"{part}/{'/'.join(k)}"].to(t.device) for k, t in tensors.items()} for part in ("now", "best"))
+        moments = {k: {m: parts[f"adam/{'/'.join(k)}/{m}"] for m in ("step", "exp_avg", "exp_avg_sq")} for k in tensors}
+        state = _State({job: _Best(**values) for job, values in described["jobs"].items()}, best, described["step"])
+        if state.jobs.keys() != {job for job, _ in tensors}:
+            return None
     except (SafetensorError, KeyError, TypeError, ValueError):
         return None  # a damaged checkpoint: start over
     _restore(tensors, now)
-    for name, tensor in tensors.items():
-        step, first, second = moments[name].values()
+    for key, tensor in tensors.items():
+        step, first, second = moments[key].values()
         optimizer.state[tensor] = {"step": step, "exp_avg": first.to(tensor.device), "exp_avg_sq": second.to(tensor.device)}
     return state
 
 
-def _moments(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, str, Tensor]]:
-    for name, tensor in tensors.items():
-        for key, value in optimizer.state[tensor].items():
-            yield name, key, value
+def _moments(tensors: Tensors, optimizer: torch.optim.Optimizer) -> Iterator[tuple[tuple[str, str], str, Tensor]]:
+    for key, tensor in tensors.items():
+        for name, value in optimizer.state[tensor].items():
+            yield key, name, value

@@ -1,7 +1,7 @@
-"""The loss parts, each over answer tokens only and each reported by itself.
+"""The loss parts, each over answer tokens only, each a value for every example and reported by itself.
 
-Every part averages within an example first and over examples then, so that a task with long answers does not
-drown one with short answers in a mixed batch.
+Every part averages over an example's tokens, so that a task with long answers does not drown one with short answers in
+a mixed batch.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from torch.nn import functional
 
 def cross_entropy(
     logits: Float[Tensor, "n vocabulary"], targets: Int[Tensor, " n"], rows: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
-    """Mean negative log-likelihood of the answer tokens, in nats."""
+) -> Float[Tensor, " examples"]:
+    """Negative log-likelihood of the answer tokens, in nats a token."""
     return by_example(functional.cross_entropy(logits, targets, reduction="none"), rows)
 
 
@@ -24,7 +24,7 @@ def kl(
     student: Float[Tensor, "n vocabulary"],
     rows: Int[Tensor, " n"],
     temperature: float = 1.0,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " examples"]:
     """KL(teacher || student) in nats, times temperature squared (Hinton et al. 2015, arXiv 1503.02531); 0 iff equal."""
     p, q = (functional.log_softmax(x / temperature, dim=-1) for x in (teacher, student))
     return by_example((p.exp() * (p - q)).sum(-1), rows) * temperature**2
@@ -32,16 +32,15 @@ def kl(
 
 def hidden(
     teacher: Float[Tensor, "layers n width"], student: Float[Tensor, "layers n width"], rows: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, " examples"]:
     """Squared distance of hidden states, each layer and token relative to the teacher's squared norm, mean over layers."""
     distance = (teacher.float() - student.float()).square().sum(-1)
     relative = distance / teacher.float().square().sum(-1).clamp(min=1e-6)
     return by_example(relative.mean(0), rows)
 
 
-def by_example(values: Float[Tensor, " n"], rows: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Mean over examples of the mean over each example's tokens."""
+def by_example(values: Float[Tensor, " n"], rows: Int[Tensor, " n"]) -> Float[Tensor, " examples"]:
+    """The mean over each example's tokens; `rows` says whose each is, from 0 without gaps."""
     rows = rows.to(values.device)
-    count = int(rows.max()) + 1
-    sums = values.new_zeros(count).index_add(0, rows, values)
-    return (sums / torch.bincount(rows, minlength=count).clamp(min=1)).mean()
+    sizes = torch.bincount(rows)
+    return values.new_zeros(len(sizes)).index_add(0, rows, values) / sizes

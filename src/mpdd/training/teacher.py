@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from torch import Tensor
 
 from mpdd.backbone import Backbone
 from mpdd.prompts.soft import SoftPrompt
-from mpdd.training.loop import Fitted, Group, Plan
-from mpdd.training.tune import Data, Watch, tune
+from mpdd.training.loop import Group, Plan
+from mpdd.training.tune import Data, Job, Trial, Watch, tune
 
 
 def teach(
-    backbone: Backbone, data: Data, start: Tensor, plan: Plan, *, lr: float, seed: int, watch: Watch | None = None
-) -> tuple[SoftPrompt, Fitted]:
-    """Tune a soft prompt from the rows `start` [length, width] (Lester et al. 2021)."""
-    prompt = SoftPrompt(start).to(backbone.device)
-    fitted = tune(backbone, data, prompt, [Group({"rows": prompt.rows}, lr)], plan, seed=seed, watch=watch)
-    return prompt, fitted
+    backbone: Backbone,
+    data: Mapping[str, Data],
+    starts: Mapping[str, Tensor],
+    plan: Plan,
+    *,
+    lrs: Sequence[float],
+    seed: int,
+    watch: Watch | None = None,
+) -> dict[str, list[Trial[SoftPrompt]]]:
+    """Tune soft prompts for all tasks at once, each from its rows `starts` [length, width] (Lester et al. 2021).
+
+    Every task tries every rate of `lrs`; the result of each is what it would be alone.
+    """
+    prompts = {(task, lr): SoftPrompt(starts[task]).to(backbone.device) for task in data for lr in lrs}
+    jobs = {
+        f"{task} lr {lr:g}": Job(data[task], [Group({"rows": prompt.rows}, lr)], prompt) for (task, lr), prompt in prompts.items()
+    }
+    fitted = tune(backbone, jobs, plan, seed=seed, watch=watch)
+    return {task: [Trial(lr, prompts[task, lr], fitted[f"{task} lr {lr:g}"]) for lr in lrs] for task in data}

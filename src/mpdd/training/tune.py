@@ -1,25 +1,23 @@
-"""Fits whatever makes up one task's prompt (or adapter) to that task's examples: the shared body of teachers,
-adaptation and single-task baselines."""
+"""Fits whatever makes up prompts (or an adapter) to the examples of their tasks: the shared body of teachers, adaptation
+and single-task baselines. Many jobs run at once: tasks, learning rates tried, or both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from mpdd.backbone import Backbone
-from mpdd.data.batch import Encoded, collate, encode
+from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import single
 from mpdd.data.task import Example, TaskCard
-from mpdd.training.forward import forward
 from mpdd.training.loop import Fitted, Group, Log, Losses, Plan, fit
-from mpdd.training.losses import cross_entropy
+from mpdd.training.passes import Row, add_gradients, mean_by_prompt, row_losses
 
-Prompt = Callable[[], Tensor | None]
-VALIDATION_BATCH = 32
+Made = TypeVar("Made", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -41,38 +39,59 @@ class Watch:
     """Where a run keeps its checkpoint and tells how it goes."""
 
     checkpoint: Path | None = None
-    log: Log = lambda _: None
+    log: Log = lambda _job, _values: None
     tick: Callable[[], object] = lambda: None
 
 
-def tune(
-    backbone: Backbone, data: Data, prompt: Prompt, groups: Sequence[Group], plan: Plan, *, seed: int, watch: Watch | None = None
-) -> Fitted:
-    """Minimise the answer cross-entropy of `data.train` under `prompt()`, choosing the best state on `data.dev`."""
+@dataclass(frozen=True)
+class Job:
+    """One independent fit: its rows, the tensors trained, and the prompt made of them (None: they are in the backbone)."""
+
+    data: Data
+    groups: Sequence[Group]
+    prompt: Callable[[], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Trial(Generic[Made]):
+    """What one learning rate made, and how it went."""
+
+    lr: float
+    made: Made
+    fitted: Fitted
+
+
+def best(trials: Sequence[Trial[Made]]) -> Trial[Made]:
+    """The trial with the lowest dev loss, the first of equals."""
+    return min(trials, key=lambda trial: trial.fitted.best_dev)
+
+
+def tune(backbone: Backbone, jobs: Mapping[str, Job], plan: Plan, *, seed: int, watch: Watch | None = None) -> dict[str, Fitted]:
+    """Minimise each job's answer cross-entropy on its training rows, choosing its best state on its dev rows.
+
+    The result of a job does not depend on the others. Jobs whose tensors are in the backbone must run alone.
+    """
     watch = watch or Watch()
 
-    def losses(step: int) -> Losses:
-        rows = single(data.train, size=plan.batch_size, step=step, seed=seed)
-        return {"loss": answer_loss(backbone, rows, prompt)}
+    def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
+        rows = [
+            Row(encoded, name, 1 / plan.batch_size)
+            for name in names
+            for encoded in single(jobs[name].data.train, size=plan.batch_size, step=step, seed=seed)
+        ]
+        parts = add_gradients(backbone, rows, {name: jobs[name].prompt() for name in names})
+        return {name: {"loss": loss} for name, loss in mean_by_prompt(parts["loss"], rows).items()}
 
-    def validate() -> float:
-        return mean_loss(backbone, data.dev, prompt)
+    def validate(names: Sequence[str]) -> Mapping[str, float]:
+        return mean_losses(backbone, {n: jobs[n].data.dev for n in names}, {n: jobs[n].prompt() for n in names})
 
-    return fit(groups, losses, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick)
-
-
-def answer_loss(backbone: Backbone, rows: Sequence[Encoded], prompt: Prompt) -> Tensor:
-    """Mean cross-entropy of the answers of `rows`, all under the same prompt."""
-    batch = collate(rows, backbone.end)
-    rows_of_prompt = prompt()
-    prompts = None if rows_of_prompt is None else [rows_of_prompt] * len(rows)
-    out = forward(backbone, batch, prompts)
-    return cross_entropy(out.logits, batch.targets.to(out.logits.device), batch.rows)
+    groups = {name: job.groups for name, job in jobs.items()}
+    return fit(groups, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick)
 
 
-@torch.no_grad()
-def mean_loss(backbone: Backbone, rows: Sequence[Encoded], prompt: Prompt) -> float:
-    """Mean over `rows` of the answer cross-entropy in nats, without gradient."""
-    ordered = sorted(rows, key=lambda row: len(row.input_ids))
-    chunks = [ordered[i : i + VALIDATION_BATCH] for i in range(0, len(ordered), VALIDATION_BATCH)]
-    return sum(answer_loss(backbone, chunk, prompt).item() * len(chunk) for chunk in chunks) / len(ordered)
+def mean_losses(
+    backbone: Backbone, data: Mapping[str, Sequence[Encoded]], prompts: Mapping[str, Tensor | None]
+) -> dict[str, float]:
+    """Mean answer cross-entropy in nats, by name, of each name's rows under its prompt; without gradient."""
+    rows = [Row(encoded, name) for name, found in data.items() for encoded in found]
+    return mean_by_prompt(row_losses(backbone, rows, prompts), rows)

@@ -36,7 +36,7 @@ INSTRUCTIONS = {
 }
 FIELDS = {"nli": "Hypothesis", "qa extractive": "Question", "qa free": "Question"}
 TEXT_FIELDS = {"nli": "Premise", "qa choice": "Question"}
-ANSWER_TOKENS = {"ner": 160, "re": 224, "qa free": 128, "summarization": 256}
+ANSWER_TOKENS = {"ner": 160, "re": 224, "qa extractive": 96, "qa free": 128, "summarization": 256}
 OTHER_NAMES = {
     "text": "note report sentence1 premise context passage abstract dialogue findings content body input document question",
     "id": "noteid recordid rowid uid qid pairid idx index",

@@ -26,12 +26,18 @@ class UnfitError(Exception):
 
 def filled(record: Record, column: str) -> Any:
     """Return a field's value; raise `UnfitError` if it is not there or blank."""
-    value = record.values.get(column)
+    value = _given(record, column)
     if value is None:
         raise UnfitError(f"field {column!r} is missing", wanted="a value")
     if isinstance(value, str) and not value.strip():
         raise UnfitError(f"field {column!r} is empty", wanted="a value that is not blank")
     return value
+
+
+def _given(record: Record, column: str) -> Any:
+    """Return a field's value, None where there is none or it is no number (as some tools write what is missing)."""
+    value = record.values.get(column)
+    return None if isinstance(value, float) and value != value else value
 
 
 def text(record: Record, column: str) -> str:
@@ -98,7 +104,7 @@ def several(record: Record, column: str) -> list[str]:
 def options(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
     """Return a question's options: several columns (blank ones at the end are left out), or one with a list or `a|b`."""
     if len(columns) > 1:
-        found = [_words("" if record.values.get(column) is None else record[column], column) for column in columns]
+        found = [_words("" if _given(record, column) is None else record[column], column) for column in columns]
         found = found[: max((place for place, option in enumerate(found, 1) if option), default=0)]
     else:
         value = _parsed(filled(record, columns[0]))
@@ -129,6 +135,6 @@ def chosen(answer: str | int, options: Sequence[str]) -> int | None:
 
 def number(value: Any) -> int | None:
     """Return a whole number as int, None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if float(value).is_integer() else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -26,7 +26,7 @@ def read(path: Path, fields: Mapping[str, type], notes: Notes) -> list[Record]:
 def _record(where: str, line: str, notes: Notes) -> Record | None:
     try:
         values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         notes.bad(where, "not valid JSON (truncated?)", wanted="one JSON object on a line")
         return None
     if isinstance(values, dict):

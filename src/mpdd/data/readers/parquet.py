@@ -1,4 +1,4 @@
-"""Reads parquet tables; needs pyarrow, which the extra `mpdd[parquet]` brings."""
+"""Reads parquet tables."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from mpdd.errors import InputError
 
 def read(path: Path) -> list[Record]:
     """Return the rows, counted from 1; raise `InputError` if the file is missing, empty or no parquet."""
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise InputError("Reading parquet needs pyarrow", next_step="pip install 'mpdd[parquet]'") from error
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
     try:
         rows = parquet.read_table(arrow.BufferReader(read_bytes(path))).to_pylist()
     except (ValueError, OSError) as error:  # pyarrow's errors are of these two kinds

@@ -1,0 +1,103 @@
+"""Forward and backward passes over rows of any tasks and prompts: chunks of similar length, exact sums of gradients.
+
+Rows of many jobs (teachers, learning rates tried) go through the frozen backbone together; what each adds to the
+gradient of its own prompt does not depend on the others, nor on how the rows are cut into chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mpdd.backbone import Backbone
+from mpdd.data.batch import Batch, Encoded, collate
+from mpdd.training.forward import Outputs, forward
+from mpdd.training.losses import cross_entropy
+
+TOKENS = 8192  # padded tokens a chunk may have; a longer row goes alone
+Prompts = Mapping[str, Float[Tensor, "_ width"] | None]
+Parts = dict[str, Float[Tensor, " rows"]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An encoded example, the name of the prompt that it stands under, and its weight in the summed loss."""
+
+    encoded: Encoded
+    prompt: str
+    weight: float = 1.0
+
+
+LossesOf = Callable[[Outputs, Batch, Sequence[Row]], Parts]
+
+
+def answer_losses(out: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
+    """The cross-entropy of each row's answer, in nats a token."""
+    return {"loss": cross_entropy(out.logits, batch.targets.to(out.logits.device), batch.rows)}
+
+
+def add_gradients(
+    backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf = answer_losses, *, all_layers: bool = False
+) -> Parts:
+    """Add the gradient of the weighted sum of `loss` to whatever `prompts` are made of; return all parts by row.
+
+    Where a row has no prompt (None), gradients go to what requires them inside the backbone, as LoRA's do.
+    """
+    leaves = {name: None if prompt is None else prompt.detach().requires_grad_() for name, prompt in prompts.items()}
+    found: dict[str, Tensor] = {}
+    for chunk in _chunks(rows, TOKENS):
+        chosen = [rows[i] for i in chunk]
+        parts = _run(backbone, chosen, leaves, losses_of, all_layers)
+        weights = torch.tensor([row.weight for row in chosen], device=parts["loss"].device)
+        (parts["loss"] * weights).sum().backward()  # type: ignore[no-untyped-call]
+        _place(found, parts, chunk, len(rows))
+    for name, leaf in leaves.items():
+        prompt = prompts[name]
+        if leaf is not None and leaf.grad is not None and prompt is not None:
+            prompt.backward(leaf.grad, retain_graph=True)  # type: ignore[no-untyped-call]
+    return found
+
+
+@torch.no_grad()
+def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Float[Tensor, " rows"]:
+    """The cross-entropy of each row's answer, in nats a token, without gradient."""
+    found: dict[str, Tensor] = {}
+    for chunk in _chunks(rows, TOKENS):
+        _place(found, _run(backbone, [rows[i] for i in chunk], prompts, answer_losses, False), chunk, len(rows))
+    return found["loss"]
+
+
+def mean_by_prompt(values: Float[Tensor, " rows"], rows: Sequence[Row]) -> dict[str, float]:
+    """The plain mean of the values of each prompt's rows."""
+    sums: dict[str, list[float]] = {}
+    for row, value in zip(rows, values.tolist(), strict=True):
+        sums.setdefault(row.prompt, []).append(value)
+    return {name: sum(found) / len(found) for name, found in sums.items()}
+
+
+def _run(backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf, all_layers: bool) -> Parts:
+    batch = collate([row.encoded for row in rows], backbone.end)
+    chosen = [prompt for row in rows if (prompt := prompts[row.prompt]) is not None]
+    return losses_of(forward(backbone, batch, chosen or None, all_layers=all_layers), batch, rows)
+
+
+def _place(found: dict[str, Tensor], parts: Parts, chunk: Sequence[int], count: int) -> None:
+    for name, values in parts.items():
+        found.setdefault(name, values.new_zeros(count))[chunk] = values.detach()
+
+
+def _chunks(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
+    """Indices from short to long rows, as many at a time as fit `tokens` after padding."""
+    sizes = [len(row.encoded.input_ids) + len(row.encoded.answer_ids) for row in rows]
+    chunk: list[int] = []
+    for i in sorted(range(len(rows)), key=lambda i: (sizes[i], i)):
+        if chunk and (len(chunk) + 1) * sizes[i] > tokens:
+            yield chunk
+            chunk = []
+        chunk.append(i)
+    if chunk:
+        yield chunk

@@ -1,0 +1,238 @@
+"""`mpdd task`: cards from options, from answers and from ready ones, and the report on their data."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tomllib
+
+import pytest
+
+from mpdd.data.cards import new
+from tests.cli.conftest import SECRET
+from tests.data.cards.conftest import CARDS, lines, record, table
+
+NER = ["--name", "own", "--type", "ner", "--instruction", "List.", "--labels", "Tumour, Treatment", "--train", "a.jsonl"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with entities, a brat folder, and a table whose columns have other names."""
+    (tmp_path / "a.jsonl").write_text(lines([record("ner", n) for n in range(10)]))
+    rows = [{"note": record("nli", n)["text"], "sentence2": f"It is {n}.", "gold_label": "e", "patient_id": n} for n in range(10)]
+    (tmp_path / "nli.csv").write_text(table(rows))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Answer questions with these lines, as if typed."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def typed(*answers, is_terminal=True):
+        text = "".join(f"{answer}\n" for answer in answers)
+        monkeypatch.setattr(sys, "stdin", Terminal(text) if is_terminal else io.StringIO(text))
+
+    return typed
+
+
+def refused(ran):
+    """The one line with which a command was refused."""
+    assert ran.code == 2
+    assert SECRET not in ran.out + ran.err and "zebra" not in ran.out + ran.err
+    assert "Traceback" not in ran.err and ran.err.endswith("\n")
+    return ran.err.splitlines()[-1]
+
+
+def read(path):
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+# new
+
+
+def test_a_card_with_all_that_is_needed_asks_nothing(mpdd, folder, typed):
+    typed(is_terminal=False)
+    ran = mpdd("task", "new", *NER)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == "Wrote own.toml.\nFound 7 train, 1 dev and 2 test examples.\n"
+    assert read(folder / "own.toml") == {
+        "name": "own",
+        "type": "ner",
+        "instruction": "List.",
+        "labels": ["Tumour", "Treatment"],
+        "text_field": "Text",
+        "max_answer_tokens": 160,
+        "data": {"format": "jsonl", "train": "a.jsonl"},
+    }
+
+
+def test_columns_are_proposed_from_the_first_record_and_options_go_first(mpdd, folder):
+    options = ["--name", "own", "--type", "nli", "--instruction", "Entails?", "--labels", "entailment,neutral"]
+    ran = mpdd("task", "new", *options, "--train", "nli.csv", "--value", "e=entailment", "--column", "id=patient_id")
+    assert (ran.code, ran.err) == (0, "")
+    card = read(folder / "own.toml")
+    assert card["data"]["columns"] == {"text": "note", "Hypothesis": "sentence2", "answer": "gold_label", "id": "patient_id"}
+    assert card["data"]["labels"] == {"e": "entailment"}
+    assert (card["fields"], card["text_field"], card["data"]["format"]) == (["Hypothesis"], "Premise", "csv")
+
+
+@pytest.mark.parametrize("kind", CARDS)
+def test_every_type_can_be_made_by_options(kind, mpdd, folder):
+    card = CARDS[kind]
+    (folder / "b.jsonl").write_text(lines([record(kind, n) for n in range(10)]))
+    options = ["--name", "own", "--type", card["type"], "--instruction", "Do it.", "--train", "b.jsonl"]
+    options += ["--labels", ",".join(card["labels"])] if "labels" in card else []
+    options += ["--form", card["form"]] if "form" in card else []
+    options += ["--fields", ",".join(card["fields"])] if "fields" in card else []
+    ran = mpdd("task", "new", *options)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Found 7 train, 1 dev and 2 test examples." in ran.out
+
+
+def test_what_is_left_out_is_asked_for(mpdd, folder, typed):
+    typed("own", "nil", "nli", "Entails?", "entailment,neutral", "", "", "nli.csv", "", "", "", "", "", "", "", "")
+    ran = mpdd("task", "new", "--value", "e=entailment")
+    assert ran.code == 0
+    assert "Found 7 train, 1 dev and 2 test examples." in ran.out
+    card = read(folder / "own.toml")
+    assert (card["type"], card["labels"], card["fields"]) == ("nli", ["entailment", "neutral"], ["Hypothesis"])
+    assert card["data"]["columns"]["document"] == "patient_id"
+    assert "The first record has note, sentence2, gold_label, patient_id." in ran.err
+
+
+def test_a_question_that_nobody_can_answer_names_its_option(mpdd, folder, typed):
+    typed("own", is_terminal=False)
+    said = refused(mpdd("task", "new", "--type", "ner"))
+    assert "Nobody answered 'Instruction to the model'. Give it as --instruction." in said
+    assert not list(folder.glob("*.toml"))
+
+
+def test_paths_are_kept_as_they_are_found_from_the_card(mpdd, folder):
+    assert mpdd("task", "new", *NER, "--out", "cards/one.toml").code == 0
+    assert read(folder / "cards" / "one.toml")["data"]["train"] == "../a.jsonl"
+    (folder / "b.jsonl").write_text(lines([record("ner", n) for n in range(20, 30)]))
+    assert mpdd("task", "new", *NER, "--train", folder / "b.jsonl", "--force").code == 0
+    assert read(folder / "own.toml")["data"]["train"] == ["a.jsonl", str(folder / "b.jsonl")]
+
+
+def test_a_card_is_not_overwritten_unless_forced(mpdd, folder):
+    assert mpdd("task", "new", *NER).code == 0
+    before = (folder / "own.toml").read_bytes()
+    assert "own.toml is there already" in refused(mpdd("task", "new", *NER, "--text-field", "Note"))
+    assert (folder / "own.toml").read_bytes() == before
+    assert mpdd("task", "new", *NER, "--text-field", "Note", "--force").code == 0
+    assert read(folder / "own.toml")["text_field"] == "Note"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--type", "nerr"], "type: input should be 'ner'"),
+        (["--format", "json"], "data.format: wanted one of jsonl"),
+        (["--train", "none.jsonl"], "train: there is no file or folder"),
+        (["--form", "single"], "answers of this form"),
+        (["--column", "text"], "--column names two things"),
+        (["--column", "txt=note"], "columns.txt: no such column, perhaps text"),
+        (["--value", "T=Tumor"], "labels.T: 'Tumor' is no label of the card, perhaps Tumour"),
+        (["--name", "rq/e"], "name: "),
+    ],
+)
+def test_a_card_that_would_be_wrong_is_not_written(mpdd, folder, more, message):
+    assert message in refused(mpdd("task", "new", *NER, *more))
+    assert not list(folder.rglob("*.toml"))
+
+
+def test_data_that_cannot_be_used_is_named_once_the_card_is_written(mpdd, folder):
+    ran = mpdd("task", "new", *NER, "--column", "text=note")
+    assert ran.out == "Wrote own.toml.\n"
+    assert "a.jsonl lacks columns; found 2 others; wanted note." in refused(ran)
+
+
+def test_what_was_skipped_is_said_at_once(mpdd, folder):
+    (folder / "a.jsonl").write_text((folder / "a.jsonl").read_text() + '{"text": "zebra\n')
+    assert "       1 skipped: not valid JSON (truncated?)\n" in mpdd("task", "new", *NER).out
+
+
+# Ready cards
+
+
+def test_ready_cards_are_listed_and_copied(mpdd, folder):
+    listed = mpdd("task", "new", "--list").out
+    assert [line.split()[0] for line in listed.splitlines()] == list(new.presets())
+    name = next(iter(new.presets()))
+    ran = mpdd("task", "new", "--like", name)
+    assert ran.code == 0
+    assert ran.out.startswith(f"Wrote {name}.toml.\nIts data was not read: {name}.toml has 1 problem: data: train: there is no")
+    assert (folder / f"{name}.toml").read_bytes() == new.presets()[name].read_bytes()
+    assert "is there already" in refused(mpdd("task", "new", "--like", name))
+    assert "no ready card called 'zzz'" in refused(mpdd("task", "new", "--like", "zzz"))
+
+
+def test_a_ready_card_for_data_elsewhere(mpdd, folder):
+    (folder / "data").mkdir()
+    rows = [{"sentence1": f"It is {n}.", "sentence2": "It is.", "gold_label": "neutral", "pairID": n} for n in range(10)]
+    (folder / "data" / "all.jsonl").write_text(lines(rows))
+    for split in ("dev", "test"):
+        (folder / f"{split}.jsonl").write_text(lines([rows[0] | {"sentence1": f"Of {split}."}]))
+    data = ["--train", "data/all.jsonl", "--dev", "dev.jsonl", "--test", "test.jsonl"]
+    ran = mpdd("task", "new", "--like", "mednli", "--name", "mine", *data)
+    assert (ran.code, ran.out) == (0, "Wrote mine.toml.\nFound 10 train, 1 dev and 1 test examples.\n")
+    assert read(folder / "mine.toml")["citation"].startswith("Romanov")
+
+
+# check
+
+
+@pytest.fixture
+def card(mpdd, folder):
+    assert mpdd("task", "new", *NER).code == 0
+    return folder / "own.toml"
+
+
+def test_check_prints_facts_and_three_examples(mpdd, card, tiny_folder):
+    ran = mpdd("task", "check", card, "--backbone", tiny_folder)
+    assert (ran.code, ran.err) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines() if len(line.split()) == 4}
+    assert (rows["examples"], rows["Tumour"]) == (["7", "1", "2"], ["7", "1", "2"])
+    assert "100.0 % stand in what the model reads" in ran.out
+    assert "A trivial answer has strict_f1 0.0 on test." in ran.out
+    assert ran.out.count("Answer: Tumour: glioma\n") == 3
+    hidden = mpdd("task", "check", card, "--backbone", tiny_folder, "--no-examples")
+    assert "glioma" not in hidden.out and "zebra" not in hidden.out
+
+
+def test_check_as_json_gives_the_same(mpdd, card, tiny_folder):
+    found = json.loads(mpdd("task", "check", card, "--json", "--backbone", tiny_folder).out)
+    assert found["examples"] == {"train": 7, "dev": 1, "test": 2}
+    assert found["chance"] == {"metric": "strict_f1", "test": 0.0}
+    assert len(found["shown"]) == 3 and found["tokens"]["context"] == 256
+    found = json.loads(mpdd("task", "check", card, "--json", "--no-examples", "--backbone", tiny_folder).out)
+    assert found["shown"] == []
+
+
+def test_check_counts_in_the_embedded_backbone_s_tokens_unless_told_otherwise(mpdd, card):
+    assert json.loads(mpdd("task", "check", card, "--json").out)["tokens"]["context"] == 1024
+
+
+def test_strict_stops_at_the_first_bad_record(mpdd, card, folder, tiny_folder):
+    (folder / "a.jsonl").write_text((folder / "a.jsonl").read_text() + '{"text": "zebra"}\n')
+    found = json.loads(mpdd("task", "check", card, "--json", "--backbone", tiny_folder).out)
+    assert found["notes"] == {"skipped: field 'entities' is missing": 1}
+    said = refused(mpdd("task", "check", card, "--strict"))
+    assert "a.jsonl line 11: field 'entities' is missing" in said
+
+
+@pytest.mark.parametrize("arguments", [["none.toml"], ["a.jsonl"], ["own.toml", "--backbone", "cards"]])
+def test_check_refuses_in_one_line(mpdd, card, folder, arguments):
+    (folder / "cards").mkdir()
+    assert refused(mpdd("task", "check", *arguments)).startswith("mpdd: ")
+
+
+def test_the_catalogue_s_commands_take_a_card(mpdd, card):
+    assert mpdd("tasks", "own.toml").code == 0

@@ -1,0 +1,59 @@
+"""Passes over chunks of rows give what the plain way gives: one batch, the prompt copied before every row."""
+
+import pytest
+import torch
+
+from mpdd.data.batch import Encoded, collate
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.training import passes
+from mpdd.training.forward import forward_attached
+from mpdd.training.losses import cross_entropy
+from mpdd.training.passes import Row, add_gradients, mean_by_prompt, row_losses
+
+
+@pytest.fixture
+def rows():
+    generator = torch.Generator().manual_seed(0)
+
+    def ids(count):
+        return tuple(torch.randint(3, 60, (count,), generator=generator).tolist())
+
+    return [Row(Encoded(name, ids(size), ids(2)), name, 0.25) for name, size in zip("abaab", (30, 4, 9, 17, 8), strict=True)]
+
+
+def meta(tiny):
+    made = MetaPrompt(torch.randn(4, tiny.width, generator=torch.Generator().manual_seed(1)), ["a", "b"])
+    with torch.no_grad():
+        made.u.normal_(generator=torch.Generator().manual_seed(2))
+    return made
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 8192])
+def test_gradients_and_losses_equal_the_reference_however_rows_are_cut(tiny, rows, tokens, monkeypatch):
+    monkeypatch.setattr(passes, "TOKENS", tokens)
+    ours, plain = meta(tiny), meta(tiny)
+    parts = add_gradients(tiny, rows, {name: ours(name) for name in "ab"})
+    batch = collate([row.encoded for row in rows], tiny.end)
+    out = forward_attached(tiny, batch, [plain(row.prompt) for row in rows])
+    losses = cross_entropy(out.logits, batch.targets, batch.rows)
+    (0.25 * losses).sum().backward()
+    torch.testing.assert_close(parts["loss"], losses.detach(), rtol=1e-5, atol=1e-6)
+    for name, wanted in plain.named_parameters():
+        gradient = ours.get_parameter(name).grad
+        assert (gradient - wanted.grad).norm() <= 1e-5 * wanted.grad.norm()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            row_losses(tiny, rows, {name: ours(name) for name in "ab"}), losses.detach(), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_chunks_hold_every_row_once_and_few_padding_tokens(rows):
+    cut = list(passes._chunks(rows, 40))
+    assert sorted(i for chunk in cut for i in chunk) == list(range(5))
+    sizes = [len(row.encoded.input_ids) + 2 for row in rows]
+    assert all(len(chunk) == 1 or len(chunk) * max(sizes[i] for i in chunk) <= 40 for chunk in cut)
+    assert [len(chunk) for chunk in cut] == [3, 1, 1]
+
+
+def test_means_by_prompt(rows):
+    assert mean_by_prompt(torch.tensor([1.0, 2.0, 3.0, 5.0, 4.0]), rows) == {"a": 3.0, "b": 3.0}
