@@ -58,12 +58,12 @@ def test_a_unit_that_fails_leaves_nothing_and_is_made_anew(tmp_path):
 
 def test_steps_that_are_logged_again_after_a_kill_stand_there_once(tmp_path):
     for losses in ([3.0, 2.0, 1.0], [1.0, 0.5]):
-        watch = RunFolder(tmp_path, FIRST).watch("teach/rqe/lr 0.1", lambda: None, stage="teach")
+        watch = RunFolder(tmp_path, FIRST).watch("teach", lambda: None, stage="teach", task=lambda job: job.split()[0])
         for step, loss in enumerate(losses, start=4 - len(losses)):
-            watch.log({"step": step, "loss": loss})
+            watch.log("rqe lr 0.1", {"step": step, "loss": loss})
     lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert lines == [
-        f'{{"run": "teach/rqe/lr 0.1", "stage": "teach", "step": {step}, "loss": {loss}}}'
+        f'{{"run": "teach/rqe lr 0.1", "stage": "teach", "task": "rqe", "step": {step}, "loss": {loss}}}'
         for step, loss in ((1, 3.0), (2, 1.0), (3, 0.5))
     ]
 

@@ -72,7 +72,7 @@ def broken(world, finished):
         return reached
 
     moments = [
-        (checkpoint_beyond("teach--bc5cdr_ner", 1), 0.0),
+        (checkpoint_beyond("teach", 12), 0.0),
         (there("prompts/teacher-scifact.safetensors"), rng.uniform(0, 0.3)),
         (checkpoint_beyond("distil--metaprompt", 2), 0.0),
         (checkpoint_beyond("rqe--mpdd", 1), 0.0),
