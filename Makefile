@@ -15,7 +15,7 @@ demo: $(VENV)/ready
 test: setup lint unit e2e
 
 unit: setup
-	$(BIN)/pytest -m "not e2e"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e" -n auto
 
 e2e: setup
 	$(BIN)/pytest -m e2e
