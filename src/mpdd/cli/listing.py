@@ -75,7 +75,7 @@ def _listed(task: Task) -> dict[str, Any]:
         "type": task.card.type,
         "headline": task.headline,
         "licence": task.licence,
-        "data": store.locate(task),
+        "data": "yours" if task.role == "user" else store.locate(task),
         "cached": kept is not None and kept.is_file(),
         "examples": _by_split(_row(task)["examples"]),
     }
