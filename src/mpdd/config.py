@@ -98,7 +98,10 @@ class Teach(Steps):
 
 
 class Distil(Steps):
-    """Stage 2. `start` takes the mean of the teachers or fresh rows; weights of the loss parts; rates."""
+    """Stage 2. `start` takes the mean of the teachers or fresh rows; weights of the loss parts; rates.
+
+    `top_k`: the teachers' likeliest tokens that are kept once for all steps; 0 asks the teachers at every step.
+    """
 
     start: Literal["teachers", "fresh"] = "teachers"
     lr_shared: Rate = 0.01
@@ -107,6 +110,7 @@ class Distil(Steps):
     hidden: Share = 0.9
     temperature: Rate = 1.0
     stochastic: bool = True
+    top_k: Annotated[int, Field(ge=0)] = 32
 
 
 class Adapt(Steps):

@@ -6,6 +6,7 @@ Every stage is resumable: what a run folder holds already is not made again.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -133,7 +134,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
     method = "mpdd" if with_teachers else "mpdd-no-teachers"
     rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()}
     meta = _fresh_metaprompt(run, rows if options.start == "teachers" and with_teachers else {})
-    weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic)
+    weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic, options.top_k)
     with run.reporter.job(name, options.steps) as tick:
         fitted = distil(
             run.backbone,
@@ -145,9 +146,11 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
             lr_factors=options.lr_factors,
             weights=weights if with_teachers else replace(weights, kl=0.0, hidden=0.0),
             seed=run.experiment.seeds[0],
+            cache=run.folder.path / "checkpoints" / "teachers-say",
             watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method=method, task="all"),
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
+    shutil.rmtree(run.folder.path / "checkpoints" / "teachers-say", ignore_errors=True)
     made = {"teachers": {task: file.header.digest for task, file in teachers.items()}, **_how(run, "distil")}
     header = _header(run, kind="meta", rank=meta.rank, tasks=meta.tasks, provenance=made)
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)

@@ -47,8 +47,9 @@ def test_gradients_and_losses_equal_the_reference_however_rows_are_cut(tiny, row
         )
 
 
-def test_chunks_hold_every_row_once_and_few_padding_tokens(rows):
-    cut = list(passes._chunks(rows, 40))
+def test_chunks_hold_every_row_once_and_few_padding_tokens(rows, monkeypatch):
+    monkeypatch.setattr(passes, "TOKENS", 40)
+    cut = list(passes.chunks(rows))
     assert sorted(i for chunk in cut for i in chunk) == list(range(5))
     sizes = [len(row.encoded.input_ids) + 2 for row in rows]
     assert all(len(chunk) == 1 or len(chunk) * max(sizes[i] for i in chunk) <= 40 for chunk in cut)

@@ -14,6 +14,7 @@ from mpdd.training import baselines
 from mpdd.training.adapt import adapt
 from mpdd.training.distil import Weights, distil, step_losses
 from mpdd.training.loop import Plan
+from mpdd.training.targets import LiveTeachers
 from mpdd.training.teacher import teach
 from mpdd.training.tune import Data, Watch, mean_losses
 
@@ -97,11 +98,11 @@ def test_distillation_parts_vanish_at_the_teacher_and_are_logged_apart(tiny, dat
     rows = from_vocabulary(tiny, 4, 0)
     meta = MetaPrompt(rows, ["drugs", "says"])
     batch = [data["drugs"].train[0], data["says"].train[1]]
-    same = step_losses(tiny, batch, {"drugs": rows, "says": rows}, meta, Weights())
+    same = step_losses(tiny, batch, LiveTeachers(tiny, {"drugs": rows, "says": rows}), meta, Weights())
     assert same["kl"] == pytest.approx(0, abs=1e-5)
     assert same["hidden"] == pytest.approx(0, abs=1e-5)
     other = {"drugs": torch.randn_like(rows), "says": torch.randn_like(rows)}
-    parts = step_losses(tiny, batch, other, meta, Weights(kl=0.5, hidden=0.25))
+    parts = step_losses(tiny, batch, LiveTeachers(tiny, other), meta, Weights(kl=0.5, hidden=0.25))
     assert parts["loss"] == pytest.approx(parts["task_loss"] + 0.5 * parts["kl"] + 0.25 * parts["hidden"])
 
 
@@ -111,11 +112,11 @@ def test_a_mixed_batch_gives_each_row_its_own_prompt(tiny, data):
     with torch.no_grad():
         meta.u.normal_()
     rows = [data["drugs"].train[0], data["says"].train[1]]
-    mixed = step_losses(tiny, rows, {}, meta, Weights(kl=0.0, hidden=0.0))["loss"]
+    mixed = step_losses(tiny, rows, LiveTeachers(tiny, {}), meta, Weights(kl=0.0, hidden=0.0))["loss"]
     alone = [mean_losses(tiny, {row.task: [row]}, {row.task: meta(row.task)})[row.task] for row in rows]
     assert mixed == pytest.approx(sum(alone) / 2, abs=1e-5)
     meta.zero_grad()
-    step_losses(tiny, rows[:1], {}, meta, Weights(kl=0.0, hidden=0.0))
+    step_losses(tiny, rows[:1], LiveTeachers(tiny, {}), meta, Weights(kl=0.0, hidden=0.0))
     assert (meta.u.grad[0] != 0).any()
     assert (meta.u.grad[1] == 0).all()
 
@@ -125,11 +126,11 @@ def test_distilling_approaches_the_teachers(tiny, data, unchanged):
     teachers = {name: from_vocabulary(tiny, 4, seed) for seed, name in enumerate(data)}
     meta = MetaPrompt(torch.stack(list(teachers.values())).mean(0), list(data))
     rows = [row for part in data.values() for row in part.dev]
-    before = step_losses(tiny, rows, teachers, meta, Weights())["kl"]
+    before = step_losses(tiny, rows, LiveTeachers(tiny, teachers), meta, Weights())["kl"]
     lines = []
     distil(
         tiny, data, teachers, meta, Plan(20, 4, 10), lr_shared=0.02, lr_factors=0.02, weights=Weights(kl=5.0), seed=0,
         watch=Watch(log=lambda _, values: lines.append(values)),
     )  # fmt: skip
-    assert step_losses(tiny, rows, teachers, meta, Weights())["kl"] < before
+    assert step_losses(tiny, rows, LiveTeachers(tiny, teachers), meta, Weights())["kl"] < before
     assert {"loss", "task_loss", "kl", "hidden", "dev_loss"} <= set(lines[-1])

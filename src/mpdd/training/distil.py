@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mpdd.backbone import Backbone
 from mpdd.data.batch import Batch, Encoded
 from mpdd.data.mixture import mixed
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.training.forward import Outputs, forward
+from mpdd.training.forward import Outputs
 from mpdd.training.loop import Fitted, Group, Losses, Plan, fit
-from mpdd.training.losses import hidden, kl
+from mpdd.training.losses import hidden
 from mpdd.training.passes import Parts, Row, add_gradients, answer_losses
+from mpdd.training.targets import LiveTeachers, Teachers, cached
 from mpdd.training.tune import Data, Watch, mean_losses
 
 METAPROMPT = "metaprompt"
@@ -26,12 +27,17 @@ METAPROMPT = "metaprompt"
 
 @dataclass(frozen=True)
 class Weights:
-    """Loss weights and the KL temperature. Zero for both parts trains without teachers."""
+    """Loss weights and the KL temperature. Zero for both parts trains without teachers.
+
+    With `top_k` the teachers are asked once about every row that will be drawn, and their k likeliest tokens are kept;
+    with 0 they are asked at every step, and the KL is over the whole vocabulary.
+    """
 
     kl: float = 0.9
     hidden: float = 0.9
     temperature: float = 1.0
     stochastic: bool = True
+    top_k: int = 0
 
     @property
     def needs_teachers(self) -> bool:
@@ -50,16 +56,28 @@ def distil(
     lr_factors: float,
     weights: Weights,
     seed: int,
+    cache: Path = Path("teachers-cache"),
     watch: Watch | None = None,
 ) -> Fitted:
-    """Train `meta` in place on all tasks of `data` at once; `teachers` maps each task to its rows [length, width]."""
+    """Train `meta` in place on all tasks of `data` at once; `teachers` maps each task to its rows [length, width].
+
+    `cache` is the folder for what the teachers say, with `weights.top_k`.
+    """
     watch = watch or Watch()
     pools = {name: part.train for name, part in data.items()}
+
+    def draw(step: int) -> list[Encoded]:
+        return mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=weights.stochastic)
+
+    asked: Teachers = LiveTeachers(backbone, teachers)
+    if weights.needs_teachers and weights.top_k:
+        rows = [Row(encoded, encoded.task) for step in range(plan.steps) for encoded in draw(step)]
+        k = min(weights.top_k, backbone.table.shape[0] - 1)
+        asked = cached(cache, backbone, teachers, rows, k=k, temperature=weights.temperature)
     groups = [Group({"shared": meta.shared}, lr_shared), Group({"u": meta.u, "v": meta.v}, lr_factors)]
 
     def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
-        drawn = mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=weights.stochastic)
-        return {name: step_losses(backbone, drawn, teachers, meta, weights) for name in names}
+        return {name: step_losses(backbone, draw(step), asked, meta, weights) for name in names}
 
     def validate(names: Sequence[str]) -> Mapping[str, float]:
         dev = mean_losses(backbone, {task: part.dev for task, part in data.items()}, {task: meta(task) for task in meta.tasks})
@@ -71,20 +89,17 @@ def distil(
     return found[METAPROMPT]
 
 
-def step_losses(
-    backbone: Backbone, drawn: Sequence[Encoded], teachers: Mapping[str, Tensor], meta: MetaPrompt, weights: Weights
-) -> Losses:
+def step_losses(backbone: Backbone, drawn: Sequence[Encoded], teachers: Teachers, meta: MetaPrompt, weights: Weights) -> Losses:
     """Add the gradient of one mixed batch to `meta`; return the loss and its parts, means over the batch."""
 
     def losses_of(student: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
         task_loss = answer_losses(student, batch, rows)["loss"]
         if not weights.needs_teachers:
             return {"loss": task_loss, "task_loss": task_loss}
-        with torch.no_grad():
-            teacher = forward(backbone, batch, [teachers[task] for task in batch.tasks], all_layers=True)
-        assert student.layers is not None and teacher.layers is not None
-        divergence = kl(teacher.logits, student.logits, batch.rows, weights.temperature)
-        distance = hidden(teacher.layers, student.layers, batch.rows)
+        said = teachers(batch, rows)
+        assert student.layers is not None
+        divergence = said.divergence(student.logits, batch.rows, weights.temperature)
+        distance = hidden(said.layers, student.layers, batch.rows)
         loss = task_loss + weights.kl * divergence + weights.hidden * distance
         return {"loss": loss, "task_loss": task_loss, "kl": divergence, "hidden": distance}
 

@@ -49,7 +49,7 @@ def add_gradients(
     """
     leaves = {name: None if prompt is None else prompt.detach().requires_grad_() for name, prompt in prompts.items()}
     found: dict[str, Tensor] = {}
-    for chunk in _chunks(rows, TOKENS):
+    for chunk in chunks(rows):
         chosen = [rows[i] for i in chunk]
         parts = _run(backbone, chosen, leaves, losses_of, all_layers)
         weights = torch.tensor([row.weight for row in chosen], device=parts["loss"].device)
@@ -66,7 +66,7 @@ def add_gradients(
 def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Float[Tensor, " rows"]:
     """The cross-entropy of each row's answer, in nats a token, without gradient."""
     found: dict[str, Tensor] = {}
-    for chunk in _chunks(rows, TOKENS):
+    for chunk in chunks(rows):
         _place(found, _run(backbone, [rows[i] for i in chunk], prompts, answer_losses, False), chunk, len(rows))
     return found["loss"]
 
@@ -80,7 +80,7 @@ def mean_by_prompt(values: Float[Tensor, " rows"], rows: Sequence[Row]) -> dict[
 
 
 def _run(backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf, all_layers: bool) -> Parts:
-    batch = collate([row.encoded for row in rows], backbone.end)
+    batch = encoded_batch(backbone, rows)
     chosen = [prompt for row in rows if (prompt := prompts[row.prompt]) is not None]
     return losses_of(forward(backbone, batch, chosen or None, all_layers=all_layers), batch, rows)
 
@@ -90,12 +90,17 @@ def _place(found: dict[str, Tensor], parts: Parts, chunk: Sequence[int], count: 
         found.setdefault(name, values.new_zeros(count))[chunk] = values.detach()
 
 
-def _chunks(rows: Sequence[Row], tokens: int) -> Iterator[list[int]]:
-    """Indices from short to long rows, as many at a time as fit `tokens` after padding."""
+def encoded_batch(backbone: Backbone, rows: Sequence[Row]) -> Batch:
+    """The rows as one padded batch."""
+    return collate([row.encoded for row in rows], backbone.end)
+
+
+def chunks(rows: Sequence[Row]) -> Iterator[list[int]]:
+    """Indices from short to long rows, as many at a time as fit `TOKENS` after padding."""
     sizes = [len(row.encoded.input_ids) + len(row.encoded.answer_ids) for row in rows]
     chunk: list[int] = []
     for i in sorted(range(len(rows)), key=lambda i: (sizes[i], i)):
-        if chunk and (len(chunk) + 1) * sizes[i] > tokens:
+        if chunk and (len(chunk) + 1) * sizes[i] > TOKENS:
             yield chunk
             chunk = []
         chunk.append(i)

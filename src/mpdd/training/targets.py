@@ -1,0 +1,192 @@
+"""What teachers say at the answer tokens of rows: asked at every step, or once, kept in a memory-mapped cache.
+
+The cache keeps the k likeliest tokens of each answer token with their log-probabilities, the log of the mass of all
+others, and every layer's hidden state. KL over these k + 1 events is never above the KL over the whole vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mpdd.backbone import Backbone
+from mpdd.data.batch import Batch, Encoded
+from mpdd.training.forward import forward
+from mpdd.training.losses import by_example, kl
+from mpdd.training.passes import Row, chunks, encoded_batch
+
+FORMAT = 1
+_LEAST = 1e-7  # mass of all other tokens, below which fp32 cannot tell it from none
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A teacher's logits over the whole vocabulary and its hidden states, at n answer tokens."""
+
+    logits: Float[Tensor, "n vocabulary"]
+    layers: Float[Tensor, "layers n width"]
+
+    def divergence(self, student: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], temperature: float) -> Tensor:
+        """KL(teacher || student) of each example, in nats times temperature squared."""
+        return kl(self.logits, student, rows, temperature)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """A teacher's k likeliest tokens, their log-probabilities at its temperature, and the log mass of all others."""
+
+    ids: Int[Tensor, "n k"]
+    log_p: Float[Tensor, "n k"]
+    log_rest: Float[Tensor, " n"]
+    layers: Float[Tensor, "layers n width"]
+
+    @classmethod
+    def of(cls, said: Whole, k: int, temperature: float) -> TopK:
+        """The k likeliest tokens of what a teacher said in full."""
+        log_p, ids = torch.log_softmax(said.logits / temperature, dim=-1).topk(k)
+        return cls(ids, log_p, _log_rest(log_p), said.layers)
+
+    def divergence(self, student: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], temperature: float) -> Tensor:
+        """KL over the k tokens and the event of any other token; see `Whole.divergence`."""
+        scaled = student / temperature
+        log_q = scaled.gather(1, self.ids) - scaled.logsumexp(1, keepdim=True)
+        tokens = (self.log_p.exp() * (self.log_p - log_q)).sum(1)
+        others = self.log_rest.exp() * (self.log_rest - _log_rest(log_q))
+        return by_example(tokens + others, rows) * temperature**2
+
+
+# Whoever can say what the teachers of rows say on them, in the batch's order of answer tokens.
+Teachers = Callable[[Batch, Sequence[Row]], Whole | TopK]
+
+
+@dataclass(frozen=True)
+class LiveTeachers:
+    """Runs the teachers' prompts [length, width] through the backbone whenever it is asked."""
+
+    backbone: Backbone
+    prompts: Mapping[str, Float[Tensor, "length width"]]
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, rows: Sequence[Row]) -> Whole:
+        """One forward pass without gradient."""
+        out = forward(self.backbone, batch, [self.prompts[task] for task in batch.tasks], all_layers=True)
+        assert out.layers is not None
+        return Whole(out.logits, out.layers)
+
+
+@dataclass(frozen=True)
+class CachedTeachers:
+    """Reads what teachers said out of memory-mapped files; `places` has each row's first token there and their number."""
+
+    places: Mapping[tuple[str, Encoded], tuple[int, int]]
+    ids: np.memmap
+    log_p: np.memmap
+    layers: np.memmap
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, batch: Batch, rows: Sequence[Row]) -> TopK:
+        """Gather the rows' tokens."""
+        spans = [self.places[row.prompt, row.encoded] for row in rows]
+        at = np.concatenate([np.arange(start, start + count) for start, count in spans])
+        log_p = torch.from_numpy(self.log_p[at]).to(self.device)
+        layers = torch.from_numpy(self.layers[at]).view(self.dtype).to(self.device)
+        ids = torch.from_numpy(self.ids[at]).long().to(self.device)
+        return TopK(ids, log_p, _log_rest(log_p), layers.transpose(0, 1))
+
+
+def cached(
+    folder: Path, backbone: Backbone, prompts: Mapping[str, Tensor], rows: Sequence[Row], *, k: int, temperature: float
+) -> CachedTeachers:
+    """Ask the teachers about all `rows` once, or open what `folder` holds if it was made from the very same.
+
+    Answers are k token ids and fp32 log-probabilities, and the hidden states in the backbone's dtype.
+    """
+    distinct = list(dict.fromkeys((row.prompt, row.encoded) for row in rows))
+    counts = np.array([len(encoded.answer_ids) for _, encoded in distinct])
+    starts = np.concatenate([[0], np.cumsum(counts)]).tolist()
+    places = {key: (starts[i], int(counts[i])) for i, key in enumerate(distinct)}
+    key = _key(backbone, prompts, distinct, k, temperature)
+    if not _is_whole(folder, key):
+        _ask(folder, backbone, prompts, [Row(encoded, task) for task, encoded in distinct], places, k, temperature)
+        (folder / "made.json").write_text(json.dumps({"key": key, "sha256": _digests(folder)}))
+    found = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    return CachedTeachers(places, device=backbone.device, dtype=backbone.table.dtype, **found)
+
+
+_ARRAYS = ("ids", "log_p", "layers")
+
+
+def _ask(
+    folder: Path, backbone: Backbone, prompts: Mapping[str, Tensor], rows: Sequence[Row],
+    places: Mapping[tuple[str, Encoded], tuple[int, int]], k: int, temperature: float,
+) -> None:  # fmt: skip
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    live, total = LiveTeachers(backbone, prompts), sum(count for _, count in places.values())
+    arrays: dict[str, np.memmap] = {}
+    for chunk in chunks(rows):
+        chosen = [rows[i] for i in chunk]
+        said = TopK.of(live(encoded_batch(backbone, chosen), chosen), k, temperature)
+        values = {"ids": said.ids.int(), "log_p": said.log_p, "layers": _as_bits(said.layers.transpose(0, 1).contiguous())}
+        at = 0
+        for name, found in values.items():
+            if name not in arrays:
+                shape = (total, *found.shape[1:])
+                path = folder / f"{name}.npy"
+                arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=found.cpu().numpy().dtype, shape=shape)
+        for row in chosen:
+            start, count = places[row.prompt, row.encoded]
+            for name, found in values.items():
+                arrays[name][start : start + count] = found[at : at + count].cpu().numpy()
+            at += count
+    for array in arrays.values():
+        array.flush()
+
+
+def _as_bits(values: Tensor) -> Tensor:
+    """numpy knows no bf16: keep its bits."""
+    return values.view(torch.int16) if values.dtype == torch.bfloat16 else values
+
+
+def _key(
+    backbone: Backbone, prompts: Mapping[str, Tensor], rows: Sequence[tuple[str, Encoded]], k: int, temperature: float
+) -> str:
+    """A hash of everything that the answers depend on."""
+    digest = hashlib.sha256(f"{FORMAT} {backbone.fingerprint} {backbone.table.dtype} {k} {temperature}".encode())
+    for task, prompt in sorted(prompts.items()):
+        digest.update(task.encode() + prompt.detach().float().cpu().contiguous().numpy().tobytes())
+    for task, encoded in rows:
+        digest.update(repr((task, encoded.input_ids, encoded.answer_ids)).encode())
+    return digest.hexdigest()
+
+
+def _is_whole(folder: Path, key: str) -> bool:
+    """Whether `folder` holds the answers of this key, unchanged since they were written."""
+    try:
+        made = json.loads((folder / "made.json").read_text())
+        return bool(made["key"] == key and made["sha256"] == _digests(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    found = {}
+    for name in _ARRAYS:
+        with (folder / f"{name}.npy").open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _log_rest(log_p: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    """The log of the mass that these log-probabilities leave."""
+    return torch.log((1 - log_p.exp().sum(1)).clamp(min=_LEAST))
