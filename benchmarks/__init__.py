@@ -1,0 +1,1 @@
+"""Speed and memory, ours and a peer's side by side in one run; `make bench` reruns everything."""
