@@ -110,6 +110,11 @@ def test_what_stands_twice_is_refused_before_it_costs_a_run(key, values, twice):
     assert problems(**{key: values}) == [f"{key}: {twice} stands there more than once"]
 
 
+def test_a_rate_that_stands_twice_is_no_second_trial():
+    (found,) = problems(adapt={"prompt_tuning": [0.1, 0.2], "mpdd": [0.1, 0.2], "lora": [0.1, 0.1]})
+    assert found.startswith("adapt.lora: 0.1 stands there more than once")
+
+
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
@@ -191,7 +196,9 @@ def experiments(draw):
     listed, tries = draw(names), draw(st.integers(1, 4))
     cut = draw(st.integers(2, len(listed) - 1))
     length = draw(st.integers(1, 200))
-    lrs = {method: draw(st.lists(rates, min_size=tries, max_size=tries)) for method in ("prompt_tuning", "mpdd", "lora")}
+    lrs = {
+        method: draw(st.lists(rates, min_size=tries, max_size=tries, unique=True)) for method in ("prompt_tuning", "mpdd", "lora")
+    }
     return {
         "name": draw(st.from_regex(r"[A-Za-zéß0-9_][A-Za-zéß0-9_. -]{0,9}", fullmatch=True)),
         "backbone": draw(st.text(st.characters(codec="utf-8"), max_size=20)),

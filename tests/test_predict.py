@@ -99,3 +99,18 @@ def test_ticks_add_up(tiny):
     seen = []
     predict(tiny, requests(tiny, 10), batch_size=3, tick=seen.append)
     assert sum(seen) == 10
+
+
+@pytest.mark.parametrize(
+    ("card", "choices"),
+    [
+        (TaskCard("long", "summarization", "Say it.", max_answer_tokens=5000), ()),
+        (TaskCard("options", "qa", "Choose.", max_answer_tokens=4), ("fever and cough " * 12, "none")),
+    ],
+)
+def test_prompt_text_and_answer_stay_within_the_context(tiny, card, choices, monkeypatch):
+    furthest, call = [], tiny.model.forward
+    monkeypatch.setattr(tiny.model, "forward", lambda *a, **k: furthest.append(int(k["position_ids"].max())) or call(*a, **k))
+    example = Example("1", "1", "aspirin given " * 300, Answer(), choices=choices)
+    predict(tiny, [Request(card, example, torch.randn(6, tiny.width))])
+    assert tiny.context * 3 // 4 < max(furthest) < tiny.context

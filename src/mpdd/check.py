@@ -54,15 +54,24 @@ def facts(experiment: Experiment) -> dict[str, Any]:
 
 
 def require_tasks(experiment: Experiment) -> None:
-    """Raise one `InputError` for all names of the experiment that are no tasks, with near names."""
-    problems = []
+    """Raise one `InputError` for all names of the experiment that are no tasks, with near names; or for the same task twice.
+
+    Two cards may name one task, and paths may be written in several ways.
+    """
+    problems, found = [], []
     for name in (*experiment.sources, *experiment.targets):
         try:
-            catalogue.get(name)
+            found.append(catalogue.get(name).name)
         except InputError as error:
             problems.append(str(error))
     if problems:
         raise InputError(" ".join(problems))
+    if twice := [name for name in dict.fromkeys(found) if found.count(name) > 1]:
+        raise InputError(
+            "Several sources or targets of the experiment have the same name",
+            found=", ".join(twice),
+            wanted="each task once, and no target among the sources",
+        )
 
 
 def require_room(experiment: Experiment, backbone: Backbone) -> None:

@@ -45,7 +45,7 @@ Shots = Annotated[int | Literal["all"], BeforeValidator(_count_or_all)]
 Positive = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Rate = Annotated[float, Field(gt=0, le=10)]
-Rates = Annotated[tuple[Rate, ...], Field(min_length=1)]
+Rates = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_distinct)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^\w[\w. -]*$")]
 MethodName = Literal[
@@ -189,11 +189,13 @@ def read(path: Path) -> Experiment:
 def read_toml(path: Path, kind: str) -> dict[str, Any]:
     """Read a TOML file; raise `InputError` where there is none, `kind` saying what it should be."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(f"There is no such {kind}", found=str(path), wanted="a TOML file") from error
     except OSError as error:
         raise InputError(f"The {kind} {path} cannot be read", found=error.strerror, wanted="a TOML file") from error
+    except RecursionError:
+        raise InputError(f"{path.name} is not valid TOML", found="arrays or tables nested too deep") from None
     except ValueError as error:  # not TOML, or not UTF-8
         raise InputError(f"{path.name} is not valid TOML", found=str(error).splitlines()[0]) from error
 

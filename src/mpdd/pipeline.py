@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mpdd import backbone as backbones
 from mpdd.backbone import Backbone
-from mpdd.check import require_room
+from mpdd.check import require_room, require_tasks
 from mpdd.config import Experiment, Shots
 from mpdd.data import catalogue, store
 from mpdd.data.leaks import NOTHING, RUN, Held, without
@@ -80,6 +80,7 @@ class Run:
     @classmethod
     def open(cls, experiment: Experiment, path: Path, reporter: Reporter, command: str) -> Run:
         """Load the backbone and the data, and write down what the run is made from."""
+        require_tasks(experiment)
         folder = RunFolder(path, experiment)
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
         backbone = backbones.load(experiment.backbone)
@@ -93,7 +94,7 @@ class Run:
         for name, number in left_out.items():
             reporter.say(f"  {name}: left out {number} examples that share a document or {RUN} words with a target's test")
         made = provenance(experiment, backbone, hashes, command)
-        folder.write_json("provenance.json", {**made, "left_out_of_sources": left_out})
+        folder.write_provenance({**made, "left_out_of_sources": left_out})
         return cls(experiment, folder, backbone, tasks, reporter)
 
 
@@ -175,7 +176,15 @@ def _finished_metaprompt(run: Run) -> PromptFile:
         )
     if not copy.is_file():
         write_atomically(copy, path.read_bytes())
-    return load(copy, run.backbone)
+    kept = load(copy, run.backbone)
+    if kept.header.digest != given.header.digest:
+        raise InputError(
+            f"The metaprompt {path.name} has changed since this run began",
+            found=f"digest {given.header.digest[:12]}",
+            wanted=f"digest {kept.header.digest[:12]}",
+            next_step="Choose another folder with --out, or delete this one.",
+        )
+    return kept
 
 
 def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str] | None = None) -> list[Row]:
@@ -301,7 +310,7 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: Pro
         "cut_inputs": sum(p.cut > 0 for p in outcome.predictions),
         "lr": outcome.lr,
         "best_step": outcome.best_step,
-        "documents": list(scored.documents),
+        "documents": _documents(examples, scored.documents),
         "counts": scored.counts.tolist(),
         "outputs": _shown(examples, {e.id: p.output for e, p in zip(examples.test, outcome.predictions, strict=True)}),
     }
@@ -351,6 +360,14 @@ def _shown(examples: Examples, values: dict[str, Any]) -> dict[str, Any]:
     return {} if examples.task.role == "user" else values
 
 
+def _documents(examples: Examples, ids: Sequence[str]) -> list[str]:
+    """The ids of documents; mere numbers for a user's own task, whose ids may be those of patients."""
+    if examples.task.role != "user":
+        return list(ids)
+    numbers = {name: str(number) for number, name in enumerate(dict.fromkeys(ids))}
+    return [numbers[name] for name in ids]
+
+
 def _worked_examples(run: Run, cells: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """For each public target the first test examples with every method's output (first seed, most shots)."""
     shown: dict[str, list[dict[str, Any]]] = {}
@@ -386,8 +403,8 @@ def _how(run: Run, stage: str) -> dict[str, Any]:
 
 
 def _digest(part: Examples) -> str:
-    """The sha256 over all examples of a user's own task, which has no pinned files."""
-    return hashlib.sha256(repr((part.train, part.dev, part.test)).encode("utf-8", "backslashreplace")).hexdigest()
+    """The sha256 over the card and all examples of a user's own task, which has no pinned files."""
+    return hashlib.sha256(repr((part.task.card, part.train, part.dev, part.test)).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _names(experiment: Experiment) -> tuple[str, ...]:

@@ -77,9 +77,16 @@ class _State:
 
 def _encode(backbone: Backbone, request: Request) -> tuple[tuple[int, ...], int]:
     taken = 0 if request.prompt is None else request.prompt.shape[0]
-    answer = min(request.card.max_answer_tokens, backbone.context // 2)
+    options = candidates(request.card, request.example) or ()
+    longest = max((len(encode_answer(backbone.tokenizer, option)) for option in options), default=0)
+    answer = max(_most(backbone, request.card), min(longest, backbone.context // 2))
     encoded = encode_input(backbone.tokenizer, request.card, request.example, backbone.context - taken - answer)
     return encoded.input_ids, encoded.cut
+
+
+def _most(backbone: Backbone, card: TaskCard) -> int:
+    """The most tokens that an answer may have: what the card says, but never more than half of the context."""
+    return min(card.max_answer_tokens, backbone.context // 2)
 
 
 def _batches(requests: Sequence[Request], encoded: Sequence[tuple[tuple[int, ...], int]], size: int) -> Iterator[list[int]]:
@@ -140,7 +147,7 @@ def _generate(backbone: Backbone, state: _State, requests: Sequence[Request]) ->
         going = [
             k
             for k, row in enumerate(active)
-            if written[row][-1] != backbone.end and len(written[row]) < requests[row].card.max_answer_tokens
+            if written[row][-1] != backbone.end and len(written[row]) < _most(backbone, requests[row].card)
         ]
         if not going:
             return [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]

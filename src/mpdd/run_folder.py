@@ -68,6 +68,26 @@ class RunFolder:
         """Write a JSON file of the run."""
         write_atomically(self.path / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
+    def write_provenance(self, made: Mapping[str, Any]) -> None:
+        """Write `provenance.json`; `InputError` if the folder's work was made from other data or another backbone.
+
+        The configuration names a card, a backbone's folder and the like, but what lies there may have changed.
+        """
+        path = self.path / "provenance.json"
+        if path.is_file() and self._has_work() and (before := _read_json(path, path.read_bytes())):
+            known = before["data_sha256"]
+            changed = [name for name, digest in made["data_sha256"].items() if known.get(name) != digest]
+            if made["backbone"]["fingerprint"] != before["backbone"]["fingerprint"]:
+                changed.append("the backbone")
+            if changed:
+                raise InputError(
+                    f"The folder {self.path} holds a run on other data, or on another backbone",
+                    found=f"changed since: {', '.join(changed)}",
+                    wanted="the same cards, data and backbone to resume",
+                    next_step="Choose another folder with --out, or delete this one.",
+                )
+        self.write_json(path.name, dict(made))
+
     def flush(self) -> None:
         """Write `metrics.jsonl` whole, one line for each (run, step)."""
         lines = [json.dumps(values) for values in self._metrics.values()]

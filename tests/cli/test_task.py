@@ -141,6 +141,12 @@ def test_a_card_is_not_overwritten_unless_forced(mpdd, folder):
         (["--column", "txt=note"], "columns.txt: no such column, perhaps text"),
         (["--value", "T=Tumor"], "labels.T: 'Tumor' is no label of the card, perhaps Tumour"),
         (["--name", "rq/e"], "name: "),
+        (["--name", "rqe"], "name: the catalogue has a task of this name"),
+        (["--name", "n" * 300], "File name too long"),
+        (["--train", ""], "data.train.1: string should have at least 1 character"),
+        (["--train", "x" * 300], "train: there is no file or folder"),
+        (["--value", "T"], "--value names two things; found one, or nothing; wanted --value theirs=ours"),
+        (["--out", "card"], "The name of a card ends in .toml; found 'card'. Choose another with --out."),
     ],
 )
 def test_a_card_that_would_be_wrong_is_not_written(mpdd, folder, more, message):
@@ -159,6 +165,12 @@ def test_what_was_skipped_is_said_at_once(mpdd, folder):
     assert "       1 skipped: not valid JSON (truncated?)\n" in mpdd("task", "new", *NER).out
 
 
+def test_data_is_not_overwritten_by_its_card(mpdd, folder):
+    before = (folder / "a.jsonl").read_bytes()
+    assert "The name of a card ends in .toml" in refused(mpdd("task", "new", *NER, "--out", "a.jsonl", "--force"))
+    assert (folder / "a.jsonl").read_bytes() == before
+
+
 # Ready cards
 
 
@@ -172,6 +184,11 @@ def test_ready_cards_are_listed_and_copied(mpdd, folder):
     assert (folder / f"{name}.toml").read_bytes() == new.presets()[name].read_bytes()
     assert "is there already" in refused(mpdd("task", "new", "--like", name))
     assert "no ready card called 'zzz'" in refused(mpdd("task", "new", "--like", "zzz"))
+
+
+def test_a_ready_card_with_a_wrong_option_is_not_written(mpdd, folder):
+    assert "l.toml has 1 problem: type: " in refused(mpdd("task", "new", "--like", "mednli", "--type", "nil", "--out", "l.toml"))
+    assert not (folder / "l.toml").exists()
 
 
 def test_a_ready_card_for_data_elsewhere(mpdd, folder):
@@ -232,6 +249,19 @@ def test_strict_stops_at_the_first_bad_record(mpdd, card, folder, tiny_folder):
 def test_check_refuses_in_one_line(mpdd, card, folder, arguments):
     (folder / "cards").mkdir()
     assert refused(mpdd("task", "check", *arguments)).startswith("mpdd: ")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_the_terminal_cannot_show_is_escaped(more, mpdd, card, folder, tiny_folder, monkeypatch):
+    (folder / "a.jsonl").write_text(
+        (folder / "a.jsonl").read_text().replace("zebra", "zébra \N{GRINNING FACE}"), encoding="utf-8"
+    )
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert mpdd("task", "check", card, "--backbone", tiny_folder, *more).code == 0
+    sys.stdout.flush()
+    said = raw.getvalue().decode()
+    assert json.loads(said)["shown"][0]["input"].count("\N{GRINNING FACE}") == 1 if more else "\\U0001f600" in said
 
 
 def test_the_catalogue_s_commands_take_a_card(mpdd, card):

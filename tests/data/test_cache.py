@@ -9,6 +9,7 @@ import pytest
 
 from mpdd.data import cache, catalogue, store
 from mpdd.data.task import Answer, Entity, Example, Splits, Task, TaskCard
+from mpdd.errors import InputError
 
 EXAMPLE = Example(
     "e1", "d:1", "fever and cough", Answer((Entity(0, 5, "Sign"),), labels=(0, 2)), (("Q", "why"),), ("a", "b"), {"k": ("x", "y")}
@@ -160,3 +161,13 @@ def test_looking_for_a_cached_task_loads_no_arrow():
     )
     environment = os.environ | {"MPDD_CACHE": os.devnull}
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment).stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 300])
+def test_a_folder_that_cannot_be_is_no_reason_to_stop(name, monkeypatch):
+    for variable in ("MPDD_CACHE", "MPDD_DATA"):
+        monkeypatch.setenv(variable, name)
+    assert cache.kept(catalogue.get("rqe")) is None
+    monkeypatch.setenv("MPDD_MIRROR", name)
+    with pytest.raises(InputError, match="MPDD_MIRROR is not a folder"):
+        store.mirror_root()

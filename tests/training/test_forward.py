@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
+from transformers import DynamicCache
 
 from mpdd.backbone import load
 from mpdd.data.batch import Encoded, collate
-from mpdd.prompts.prefix import prefix
+from mpdd.prompts.prefix import _expand, prefix
 from mpdd.training.forward import forward, forward_attached
 
 
@@ -63,3 +64,22 @@ def test_rows_under_the_same_prompt_share_one_pass(tiny, monkeypatch):
     assert made.lengths.tolist() == [4, 2, 4, 4]
     assert made.mask.tolist() == [[True] * 4, [False, False, True, True], [True] * 4, [True] * 4]
     assert made.cache.get_seq_length() == 4
+
+
+def test_gradients_of_shared_prompts_add_up_in_the_same_order_every_time():
+    """On two threads plain indexing does not, in fp32: a resumed run would not repeat an unbroken one."""
+    generator = torch.Generator().manual_seed(0)
+    of_row, up = torch.randint(0, 3, (120,), generator=generator), torch.randn(120, 2, 16, 64, generator=generator)
+    threads, found = torch.get_num_threads(), set()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(10):
+            prompts, cache = torch.ones(3, 2, 16, 64, requires_grad=True), DynamicCache()
+            cache.update(prompts, prompts.detach(), 0)
+            _expand(cache, of_row)
+            (cache.layers[0].keys * up).sum().backward()
+            found.add(prompts.grad.numpy().tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
+    torch.testing.assert_close(prompts.grad, torch.stack([up[of_row == n].sum(0) for n in range(3)]), rtol=1e-4, atol=1e-4)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpdd.data.batch import Encoded
+from mpdd.errors import InputError
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training import targets
 from mpdd.training.distil import Weights, step_losses
@@ -87,3 +88,10 @@ def test_teachers_are_asked_once_for_the_same_rows_and_again_for_others(tiny, pr
     (tmp_path / "log_p.npy").write_bytes((tmp_path / "log_p.npy").read_bytes()[:-1] + b"?")
     make()
     assert len(asked) == 7
+
+
+def test_a_disk_without_room_is_said_so_before_anything_is_written(tiny, prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(targets.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(InputError, match="No room for what the teachers say.*distil.top_k = 0"):
+        cached(tmp_path / "say", tiny, prompts, rows(), k=5, temperature=1.0)
+    assert not list((tmp_path / "say").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -17,6 +18,8 @@ def main() -> None:
     from mpdd.errors import MpddError
 
     _silence_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # characters that its encoding lacks are no reason to stop
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(prog_name="mpdd", standalone_mode=False)
     except MpddError as error:

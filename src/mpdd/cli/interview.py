@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     data["format"] = interview.text("format", "Format", new.guess_format(paths) or None, tuple(FORMATS))
     data |= {split: interview.list(split, f"{split} data (empty: cut from train)", "") for split in SPLITS[1:]}
     data |= {"labels": interview.given["values"], "columns": interview.given["columns"]}
-    if data["format"] in FORMATS and FORMATS[data["format"]].records and all(path.exists() for path in paths):
+    if data["format"] in FORMATS and FORMATS[data["format"]].records and all(map(os.path.exists, paths)):
         data["columns"] = new.named(_columns(interview, card, new.columns(data["format"], paths)))
     return data
 

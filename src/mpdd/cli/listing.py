@@ -24,7 +24,7 @@ def print_tasks(tasks: Sequence[Task], as_json: bool) -> None:
     """The catalogue, sources first, with the sizes of the splits; no data is needed."""
     rows = [_listed(task) for task in (tasks if as_json else sorted(tasks, key=lambda task: ROLES.index(task.role)))]
     if as_json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print(json.dumps(rows, indent=1))
         return
     print_line(_title(tasks))
     lines: list[tuple[str | int, ...]] = [
@@ -40,7 +40,7 @@ def print_task(task: Task, as_json: bool) -> None:
     shown = _listed(task) | {"instruction": card.instruction, "labels": list(card.labels), "citation": task.citation}
     shown |= {"documents": _by_split(row["documents"]), "notes": row.get("notes", {}), "counts_from": row["source"]}
     if as_json:
-        print(json.dumps([shown | {"files": list(task.files)}], indent=1, ensure_ascii=False))
+        print(json.dumps([shown | {"files": list(task.files)}], indent=1))
     else:
         print_pairs(shown | {"files": _folder(task.files)})
 
@@ -76,7 +76,7 @@ def _listed(task: Task) -> dict[str, Any]:
         "headline": task.headline,
         "licence": task.licence,
         "data": "yours" if task.role == "user" else store.locate(task),
-        "cached": kept is not None and kept.is_file(),
+        "cached": kept is not None and os.path.isfile(kept),
         "examples": _by_split(_row(task)["examples"]),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,7 +49,7 @@ def new(
     paths = {"train": train, "dev": dev, "test": test}
     given: dict[str, Any] = {"name": name, "type": task_type, "form": form, "instruction": instruction, "text_field": text_field}
     given |= {"labels": _split(labels), "fields": _split(fields), "format": file_format, **paths}
-    given |= {"columns": _pairs("--column", column), "values": _pairs("--value", value)}
+    given |= {"columns": _pairs("--column", "ours=theirs", column), "values": _pairs("--value", "theirs=ours", value)}
     if listed:
         _print_presets()
     elif like is not None:
@@ -79,7 +80,7 @@ def check(
     report["chance"] = {"metric": found.headline, "test": round(chance(found.card, splits.test), 1)}
     report["shown"] = [] if no_examples else shown(found, splits)
     if as_json:
-        print(json.dumps(report, indent=1, ensure_ascii=False))
+        print(json.dumps(report, indent=1))
     else:
         print_report(report)
 
@@ -99,11 +100,13 @@ def _write(values: Mapping[str, Any], path: Path, force: bool) -> None:
 
 def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
     """Copy a ready card, with the values that options give; its data may well not be there yet."""
+    from mpdd.data.cards import card_file
     from mpdd.data.cards import new as cards
 
     data = {split: _from(path.parent, given[split]) for split in ("train", "dev", "test") if given[split]}
     data |= {"format": given["format"], "columns": given["columns"], "labels": given["values"]}
     text = cards.preset(like, {**given, "data": data})
+    card_file.build(tomllib.loads(text), path.name)
     cards.write(path, text, force)
     typer.echo(f"Wrote {path}.")
     try:
@@ -133,14 +136,14 @@ def _print_presets() -> None:
 
 def _from(folder: Path, paths: list[str] | None) -> list[str] | str:
     """The paths as they are found from the card's folder; one of them is not listed."""
-    found = [path if Path(path).is_absolute() else os.path.relpath(path, folder) for path in paths or []]
+    found = [path if not path or Path(path).is_absolute() else os.path.relpath(path, folder) for path in paths or []]
     return found[0] if len(found) == 1 else found
 
 
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+def _pairs(option: str, wanted: str, given: list[str] | None) -> dict[str, str]:
     pairs = [text.partition("=") for text in given or []]
     if any(not name or not value for name, _, value in pairs):
-        raise InputError(f"{option} names two things", wanted=f"{option} ours=theirs")
+        raise InputError(f"{option} names two things", found="one, or nothing", wanted=f"{option} {wanted}")
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 

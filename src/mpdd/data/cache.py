@@ -29,7 +29,7 @@ _DIGEST_BYTES = 32
 def cache_root() -> Path:
     """Return the cache's folder: `MPDD_CACHE`, else `mpdd-splits` in the platform's cache folder; it may not exist yet."""
     if chosen := os.environ.get("MPDD_CACHE"):
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("mpdd-splits"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -35,7 +36,8 @@ def few_shot(items: Sequence[Item], shots: int, seed: int) -> tuple[Item, ...]:
     return tuple(items[i] for i in sorted(_order(len(items), f"shots/{seed}")[:shots]))
 
 
-def _order(count: int, key: str) -> list[int]:
+@lru_cache(maxsize=256)
+def _order(count: int, key: str) -> tuple[int, ...]:
     order = list(range(count))
     random.Random(key).shuffle(order)
-    return order
+    return tuple(order)

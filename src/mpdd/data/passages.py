@@ -16,6 +16,7 @@ from mpdd.data.windows import Span, windows
 
 MAX_CHARS = 1200
 EDGE = "answers across a window's edge"
+ELSEWHERE = "answers that stand elsewhere than at their offset"
 
 
 def gold_windows(found: Iterable[tuple[Example, int, int]], notes: Notes, max_chars: int = MAX_CHARS) -> Iterator[Example]:

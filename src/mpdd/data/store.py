@@ -66,7 +66,7 @@ def registry() -> Mapping[str, Upstream]:
 def data_root() -> Path:
     """Return the store's folder: `MPDD_DATA`, else the platform's cache folder for `mpdd`; it may not exist yet."""
     if chosen := os.environ.get("MPDD_DATA"):
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("mpdd"))
@@ -77,8 +77,8 @@ def mirror_root() -> Path | None:
     chosen = os.environ.get("MPDD_MIRROR")
     if not chosen:
         return None
-    root = Path(chosen).expanduser()
-    if not root.is_dir():
+    root = Path(os.path.expanduser(chosen))
+    if not os.path.isdir(root):
         raise InputError(
             "MPDD_MIRROR is not a folder",
             found=root,
@@ -128,13 +128,13 @@ def _entry(file: str) -> Upstream:
 
 def _all_there(root: Path, entries: Iterable[Upstream]) -> bool:
     paths = ((root / entry.file, entry.size) for entry in entries)
-    return all(path.is_file() and path.stat().st_size == size for path, size in paths)
+    return all(os.path.isfile(path) and path.stat().st_size == size for path, size in paths)
 
 
 def _in_mirror(mirror: Path, entry: Upstream) -> bool:
     """Say whether the mirror has the file; raise `InputError` if what it has is not what is pinned."""
     path = mirror / entry.file
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     if not _is_good(path, entry):
         raise _wrong_hash(str(path), _sha256(path), entry, "Replace it in the mirror, or unset MPDD_MIRROR to download it.")
@@ -147,7 +147,7 @@ def _wrong_hash(name: str, found: str, entry: Upstream, next_step: str) -> Input
 
 
 def _is_good(path: Path, entry: Upstream) -> bool:
-    return path.is_file() and path.stat().st_size == entry.size and _sha256(path) == entry.sha256
+    return os.path.isfile(path) and path.stat().st_size == entry.size and _sha256(path) == entry.sha256
 
 
 def _sha256(path: Path) -> str:

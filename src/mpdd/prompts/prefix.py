@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from mpdd.backbone import Backbone
 
@@ -40,5 +41,20 @@ def prefix(backbone: Backbone, prompts: Sequence[Float[Tensor, "_ width"]]) -> P
     mask = torch.arange(longest, device=backbone.device)[None] >= longest - lengths[:, None]
     cache = backbone.read_prefix(block, mask)
     if len(distinct) < len(prompts):
-        cache.batch_select_indices(of_row)
+        _expand(cache, of_row)
     return Prefix(cache, mask[of_row], lengths[of_row])
+
+
+def _expand(cache: DynamicCache, of_row: Int[Tensor, " batch"]) -> None:
+    """Give each row the keys and values of its prompt, so that gradients add up in the same order every time.
+
+    Backward, indexing adds up with atomics on a CPU in fp32, and `index_select` does so on a GPU; each is exact where the
+    other is not.
+    """
+    layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+    if of_row.device.type != "cpu" or len(layers) < len(cache.layers):
+        cache.batch_select_indices(of_row)
+        return
+    for layer in layers:
+        if layer.keys is not None and layer.values is not None:
+            layer.keys, layer.values = layer.keys.index_select(0, of_row), layer.values.index_select(0, of_row)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mpdd.backbone import Backbone
 from mpdd.data.batch import Batch, Encoded
+from mpdd.errors import InputError
 from mpdd.training.forward import forward
 from mpdd.training.losses import by_example, kl
 from mpdd.training.passes import Row, chunks, encoded_batch
@@ -139,6 +140,8 @@ def _ask(
         said = TopK.of(live(encoded_batch(backbone, chosen), chosen), k, temperature)
         values = {"ids": said.ids.int(), "log_p": said.log_p, "layers": _as_bits(said.layers.transpose(0, 1).contiguous())}
         at = 0
+        if not arrays:
+            _require_room(folder, total * sum(found[0].numel() * found.element_size() for found in values.values()))
         for name, found in values.items():
             if name not in arrays:
                 shape = (total, *found.shape[1:])
@@ -151,6 +154,17 @@ def _ask(
             at += count
     for array in arrays.values():
         array.flush()
+
+
+def _require_room(folder: Path, wanted: int) -> None:
+    """Raise `InputError` where the disk has no room; writing to a memory map would end the process without a word."""
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise InputError(
+            f"No room for what the teachers say, in {folder}",
+            found=f"{free / 1e9:.1f} GB free",
+            wanted=f"{wanted / 1e9:.1f} GB, or distil.top_k = 0, which asks the teachers at every step",
+        )
 
 
 def _as_bits(values: Tensor) -> Tensor:

@@ -106,6 +106,12 @@ def test_too_few_documents_to_cut_are_named(write):
     assert "Name a file for data.dev." in said
 
 
+def test_one_document_is_too_few_to_cut_and_what_was_skipped_is_said(write):
+    said = refusal(write(files={"train.jsonl": lines([record("ner", 1)]) + "{\n"}))
+    assert "no train example is left; found 1 documents in all, 1 skipped: not valid JSON (truncated?); wanted about ten" in said
+    assert "Name a file for data.test." in said
+
+
 def test_a_train_that_only_repeats_the_test_is_named(write):
     files = NOTES | {"dev.jsonl": lines([record("ner", 99)]), "test.jsonl": NOTES["train.jsonl"]}
     said = refusal(write(files=files, data={"dev": "dev.jsonl", "test": "test.jsonl"}))
@@ -137,6 +143,10 @@ def test_a_train_that_only_repeats_the_test_is_named(write):
         ("ner", {}, {"format": "squad"}, "data: format: squad holds no task of type ner"),
         ("extractive", {"fields": []}, {"format": "squad"}, 'wanted fields = ["Question"]'),
         ("ner", {}, {"train": "tarin.jsonl"}, "data: train: there is no file or folder "),
+        ("ner", {}, {"train": "~nobody-of-this-name/x"}, "data: train: there is no file or folder "),
+        ("ner", {}, {"train": "x" * 300}, "data: train: there is no file or folder "),
+        ("ner", {}, {"train": "x\0y"}, "data: train: there is no file or folder "),
+        ("ner", {"name": "rqe"}, {}, "name: the catalogue has a task of this name, wanted a name of its own, found 'rqe'"),
         ("ner", {}, {"train": []}, "data.train: "),
         ("ner", {}, {"train": 3}, "data.train: "),
         ("ner", {}, {"tset": "x"}, "data.tset: no such key, perhaps test"),
@@ -166,13 +176,29 @@ def test_all_problems_stand_in_one_line(write):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "There is no such task card"), (b"zebra has fever", "own.toml is not valid TOML"), (b"\xff", "not valid TOML")],
+    [
+        (None, "There is no such task card"),
+        (b"zebra has fever", "own.toml is not valid TOML"),
+        (b"\xff", "not valid TOML"),
+        (b"a = " + b"[" * 5000, "not valid TOML; found arrays or tables nested too deep"),
+    ],
 )
 def test_what_is_no_card_is_named_and_not_quoted(content, message, tmp_path):
     path = tmp_path / "own.toml"
     if content is not None:
         path.write_bytes(content)
     assert message in refusal(path)
+
+
+def test_a_link_to_itself_is_no_file(write, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    assert "train: there is no file or folder " in refusal(write(data={"train": "loop"}))
+
+
+def test_a_card_with_a_byte_order_mark_is_read(write):
+    path = write(files=NOTES)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(load(path).train) == 7
 
 
 # The catalogue
@@ -188,5 +214,5 @@ def test_the_catalogue_takes_the_path_of_a_card(write, monkeypatch, tmp_path):
 
 
 def test_a_task_s_name_is_not_one_of_the_catalogue(write):
-    with pytest.raises(InputError, match="own.toml names its task as one of the catalogue; found name = 'rqe'"):
+    with pytest.raises(InputError, match="name: the catalogue has a task of this name, wanted a name of its own, found 'rqe'"):
         catalogue.get(str(write(files=NOTES, name="rqe")))

@@ -214,11 +214,66 @@ def test_a_missing_column_is_named_with_a_near_one_and_no_other(write):
         ("parquet", "zebra", "train.parquet cannot be read as parquet"),
         ("jsonl", b"\xff\xfe", "is not UTF-8 text; found another encoding on line 1"),
         ("brat", "zebra", "train.brat cannot be read"),
+        (
+            "jsonl",
+            "zebra\n" * 3,
+            "train.jsonl has no usable record; found 3 skipped: not valid JSON (truncated?); wanted at least",
+        ),
+        ("csv", "text;entities\n1,2;3\n", "train.csv has no usable record; found 1 skipped: wrong number of cells (truncated?)"),
+        ("csv", "text,entities,text\na,[],b\n", "has columns of the same name (line 1); found 3 names, 2 of them different"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_sentence(file_format, content, problem, write):
     name = f"train.{file_format}"
     assert problem in refusal(write(files={name: content}, data={"format": file_format, "train": name}))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"data": ' + "9" * 5000 + "}"])
+def test_json_that_python_cannot_hold_is_one_sentence(content, write):
+    said = refusal(write("extractive", {"a.json": content}, {"format": "squad", "train": "a.json"}))
+    assert "a.json is not JSON that can be read; found a number too long, or nesting too deep; wanted one JSON object" in said
+
+
+def test_halves_of_surrogate_pairs_are_noted_wherever_they_stand(write):
+    found = json.loads(squad([(f"Fever on day {n}.", f"When {n}?", f"day {n}") for n in range(13)]))
+    paragraphs = [article["paragraphs"][0] for article in found["data"]]
+    paragraphs[0]["context"] = paragraphs[1]["document_id"] = paragraphs[2]["qas"][0]["question"] = "\ud800"
+    read = load(write("extractive", {"a.json": json.dumps(found)}, {"format": "squad", "train": "a.json"}))
+    assert read.notes == {f"skipped: field {name!r} is not Unicode": 1 for name in ("context", "document", "question")}
+
+
+def test_a_time_that_python_cannot_hold_is_one_sentence(write, tmp_path):
+    times = pa.array([2**62] * 10, pa.timestamp("us"))
+    parquet.write_table(pa.table({"text": ["a"] * 10, "entities": ["[]"] * 10, "when": times}), tmp_path / "a.parquet")
+    assert "cannot be read as parquet" in refusal(write(data={"format": "parquet", "train": "a.parquet"}))
+
+
+def test_folders_are_read_through_links_once_and_without_what_is_hidden(write, tmp_path):
+    rows = lines([record("ner", n) for n in range(10)])
+    files = {"all/a.jsonl": rows, "all/.ipynb_checkpoints/a-checkpoint.jsonl": rows, "all/sub.jsonl/readme.md": "x"}
+    path = write(files=files | {"elsewhere/b.jsonl": lines([record("ner", 10)])}, data={"train": "all"})
+    (tmp_path / "all/more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "all")
+    found = load(path)
+    assert (len(everything(found)), found.notes) == (11, {})
+
+
+def test_a_text_without_annotations_is_counted(brat, write):
+    path = write("ner", brat | {"train/lonely.txt": "zebra"}, {"format": "brat", "train": "train"}, labels=["Sign", "Drug"])
+    assert load(path).notes == {"texts without annotations": 1}
+
+
+def test_lines_that_a_quote_takes_along_are_counted(write):
+    rows = "answer\ttext\n" + "".join(f"benign\t{'' if n != 15 else chr(34)}case {n} went home\n" for n in range(20))
+    found = load(write("single", {"a.tsv": rows}, {"format": "tsv", "train": "a.tsv"}))
+    assert len(everything(found)) == 15
+    assert found.notes == {"skipped: broken quoting (truncated?)": 1, "further lines that broken quoting takes along": 4}
+
+
+def test_an_offset_of_thousands_of_digits_is_no_offset(brat, write):
+    brat["train/3.ann"] = f"T1\tSign 0 {'9' * 5000}\tFever\n"
+    found = load(write("ner", brat, {"format": "brat", "train": "train"}, labels=["Sign", "Drug"]))
+    assert found.notes == {"skipped: mention cut short or malformed": 1}
 
 
 def test_a_folder_without_files_of_the_format_is_named(write):
@@ -235,6 +290,7 @@ BAD = [
     ('{"text": "zebra", "entities": "zebra"}', "line 11: field 'entities' is not a list"),
     ('["zebra"]', "line 11: a JSON list"),
     ("[" * 100_000, "line 11: not valid JSON (truncated?)"),
+    ('{"text": "zebra", "entities": "[{[1]: 2}]"}', "line 11: field 'entities' is not a list"),
 ]
 
 
@@ -302,6 +358,15 @@ def test_relations_name_entities_by_place_where_these_have_no_id(write):
         row["relations"] = [{"label": "treats", "head": 1, "tail": "0"}]
     found = load(write("re", {"train.jsonl": lines(rows)}), strict=True)
     assert gold("re", found) == WANTED["re"]
+
+
+def test_ids_of_entities_do_not_matter_where_there_are_no_relations(write):
+    rows = [record("ner", n) for n in range(10)]
+    for row in rows:
+        row["entities"] = [{"start": 0, "end": 4, "label": "Tumour", "id": "C01"}, *row["entities"]]
+        row["entities"][1]["id"] = "C01"
+    found = load(write(files={"train.jsonl": lines(rows)}), strict=True)
+    assert all(len(e.gold.entities) == 3 for e in everything(found))
 
 
 def test_two_entities_of_one_id_are_noted(write):
@@ -421,6 +486,34 @@ def test_an_answer_is_taken_where_it_is_said_to_start(write):
     rows = [row | {"text": "x. " * 500 + row["text"], "answer_start": text.rindex("No")} for row in rows]
     found = everything(load(write("extractive", {"train.jsonl": lines(rows)}), strict=True))
     assert all(e.offset > 0 and e.gold.text == "No" for e in found)
+
+
+@pytest.mark.parametrize("blank", ["", " ", None, float("nan")])
+def test_a_blank_id_stands_for_none(blank, write):
+    rows = [record("single", n) | {"id": blank if n % 2 else n} for n in range(10)]
+    found = load(write("single", {"train.jsonl": lines(rows)}), strict=True)
+    wanted = {"0", "2", "4", "6", "8", *(f"train:{n}" for n in (2, 4, 6, 8, 10))}
+    assert {e.id.removeprefix("own:train:") for e in everything(found)} == wanted
+
+
+def test_an_id_like_one_that_was_made_unique_stays_apart(write):
+    rows = [record("ner", n) | {"id": name} for n, name in enumerate(["a", "a#2", "a", "a", *"bcdefg"])]
+    found = load(write(files={"train.jsonl": lines(rows)}))
+    assert len({e.id for e in everything(found)}) == len({e.document for e in everything(found)}) == 10
+    assert found.notes == {"ids that an earlier record has": 2}
+
+
+def test_where_an_answer_starts_may_be_digits_in_a_cell(write):
+    rows = [{"text": "x. " * 500 + f"No {n}. No rash.", "Question": "What?", "answer": " No"} for n in range(10)]
+    rows = [row | {"answer_start": str(row["text"].rindex(" No"))} for row in rows]
+    rows[3]["text"], rows[4]["answer_start"], rows[5]["answer_start"] = f"No. {rows[3]['text']}", "zebra", ""
+    data = {"format": "csv", "train": "a.csv"}
+    found = load(write("extractive", {"a.csv": table(rows)}, data))
+    assert found.notes == {
+        "answers that stand elsewhere than at their offset": 1,
+        "skipped: field 'answer_start' is no whole number": 1,
+    }
+    assert len(everything(found)) == 9
 
 
 def test_ids_are_kept_and_made_unique(write):

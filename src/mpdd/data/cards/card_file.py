@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from pathlib import Path
@@ -21,10 +22,10 @@ from pydantic import (
 )
 
 from mpdd.config import Name, read_toml, validated
-from mpdd.data import splits
+from mpdd.data import catalogue, splits
 from mpdd.data.cards.formats import FORMATS
 from mpdd.data.cards.layout import Column, Layout, has_labels, optional, required
-from mpdd.data.readers.base import Notes
+from mpdd.data.readers.base import NoRecordError, Notes, nothing_left
 from mpdd.data.task import FORMS, SPLITS, Example, Splits, Task, TaskCard, TaskType
 from mpdd.data.types.choice import are_distinct
 from mpdd.data.types.spans import is_none
@@ -93,6 +94,13 @@ class CardFile(_Section):
     citation: str = "not stated"
     data: Data
 
+    @field_validator("name")
+    @classmethod
+    def _is_its_own(cls, name: str) -> str:
+        if catalogue.has(name):
+            raise ValueError("the catalogue has a task of this name, wanted a name of its own")
+        return name
+
     @field_validator("form")
     @classmethod
     def _fits_the_type(cls, form: str, given: ValidationInfo) -> str:
@@ -150,7 +158,7 @@ def _path_problems(data: Data, context: Mapping[str, Any]) -> Iterator[str]:
         return
     places = {split: locate(context["folder"], getattr(data, split)) for split in SPLITS}
     for split, paths in places.items():
-        yield from (f"{split}: there is no file or folder {path}" for path in paths if not path.exists())
+        yield from (f"{split}: there is no file or folder {path}" for path in paths if not os.path.exists(path))
         if len(set(paths)) < len(paths):
             yield f"{split}: a file is named twice"
     for one, other in permutations(SPLITS, 2):
@@ -204,7 +212,14 @@ def _perhaps(name: str, known: tuple[str, ...]) -> str:
 
 def locate(folder: Path, paths: tuple[str, ...] | None) -> list[Path]:
     """Return the paths of a card as they are found from its folder."""
-    return [(folder / Path(path).expanduser()).resolve() for path in paths or ()]
+    return [_located(folder, path) for path in paths or ()]
+
+
+def _located(folder: Path, path: str) -> Path:
+    try:
+        return (folder / Path(path).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError):  # a user that does not exist, a link to itself, a zero byte
+        return folder / path
 
 
 def read(path: Path, *, strict: bool | None = None) -> Task:
@@ -246,29 +261,28 @@ class Source:
         made = splits.make(parts["train"], parts["dev"], parts["test"], notes)
         for split in SPLITS:
             if not made[split]:
-                raise self._empty(split, split in left_out, parts)
+                raise self._empty(split, left_out, parts, notes)
         return made
 
     def _read(self, split: str, notes: Notes) -> list[Example]:
         data = self.found.data
         corpus, paths = f"{self.found.name}:{split}", locate(self.path.parent, getattr(data, split))
         before = notes.counts.copy()
-        examples = FORMATS[data.format].read(self.found.layout, corpus, paths, notes)
+        try:
+            examples = FORMATS[data.format].read(self.found.layout, corpus, paths, notes)
+        except NoRecordError as error:
+            raise nothing_left(error.what, notes.counts - before) from error
         if not examples:
-            reasons = (notes.counts - before).most_common(1)
-            raise InputError(
-                f"{self.path.name}: the {split} data has no usable record",
-                found="; ".join(f"{number} {reason}" for reason, number in reasons),
-                wanted="at least one",
-                next_step="`mpdd task check --strict` says where the first one stands.",
-            )
+            raise nothing_left(f"{self.path.name}: the {split} data has no usable record", notes.counts - before)
         return examples
 
-    def _empty(self, split: str, is_cut: bool, parts: Mapping[str, tuple[Example, ...]]) -> InputError:
-        documents = len({example.document for part in parts.values() for example in part})
-        return InputError(
-            f"{self.path.name}: no {split} example is left",
-            found=f"{documents} documents in all" + ("" if is_cut else f", those of {split} in a later split too"),
-            wanted=f"about ten documents or more to cut {split} from train" if is_cut else "documents that no later split holds",
-            next_step=f"Name a file for data.{split}." if is_cut else "",
-        )
+    def _empty(self, split: str, left_out: Sequence[str], parts: Mapping[str, tuple[Example, ...]], notes: Notes) -> InputError:
+        number = len({example.document for part in parts.values() for example in part})
+        what, found = f"{self.path.name}: no {split} example is left", f"{number} documents in all"
+        found += "".join(f", {count} {note}" for note, count in notes.counts.items() if not note.startswith(SPLITS))
+        if split not in left_out and parts[split]:
+            found += f", those of {split} in a later split too"
+            return InputError(what, found=found, wanted="documents that no later split holds")
+        lacking = split if split in left_out else left_out[-1]
+        wanted = f"about ten documents or more to cut {lacking} from train"
+        return InputError(what, found=found, wanted=wanted, next_step=f"Name a file for data.{lacking}.")

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from mpdd.data.cards import tables
 from mpdd.data.cards.layout import Layout
 from mpdd.data.passages import gold_windows
-from mpdd.data.readers import csv_table, jsonlines, parquet, squad, standoff
+from mpdd.data.readers import container, csv_table, jsonlines, parquet, squad, standoff
 from mpdd.data.readers.base import Notes, Record
 from mpdd.data.readers.standoff import Document
 from mpdd.data.task import Answer, Example
@@ -72,7 +72,7 @@ def files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes and not file.name.startswith(".")]
+        inside = [file for file in container.inside(path) if file.suffix.lower() in suffixes]
         if not inside:
             raise InputError(f"The folder {path} holds no file that ends in {' or '.join(suffixes)}", wanted="at least one")
         yield from inside

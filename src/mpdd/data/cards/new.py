@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +14,8 @@ import tomli_w
 
 from mpdd.data.cards.formats import FORMATS, files
 from mpdd.data.cards.layout import Column, has_options, optional, required
-from mpdd.data.readers.base import Notes
+from mpdd.data.readers.base import NoRecordError, Notes, nothing_left
+from mpdd.data.readers.container import inside
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
@@ -59,7 +61,7 @@ def kind(task_type: str, form: str) -> str:
 
 def guess_format(paths: Iterable[Path]) -> str:
     """Return the format whose files end like the first of these, or like those of a folder; "" if none does."""
-    names = [name for path in paths for name in ([path] if not path.is_dir() else sorted(path.rglob("*")))]
+    names = [name for path in paths for name in (inside(path) if os.path.isdir(path) else [path])]
     return next((name for name, known in FORMATS.items() if any(file.suffix.lower() in known.own for file in names)), "")
 
 
@@ -68,8 +70,11 @@ def columns(file_format: str, paths: Sequence[Path]) -> tuple[str, ...]:
     read = FORMATS[file_format].records
     if read is None:
         return ()
-    first = next(files(paths, FORMATS[file_format].suffixes))
-    return tuple(str(name) for name in read(first, Notes())[0].values)
+    first, notes = next(files(paths, FORMATS[file_format].suffixes)), Notes()
+    try:
+        return tuple(str(name) for name in read(first, notes)[0].values)
+    except NoRecordError as error:
+        raise nothing_left(error.what, notes.counts) from error
 
 
 def proposed(card: TaskCard, there: Sequence[str], known: Collection[str] = ()) -> dict[str, Column]:
@@ -135,8 +140,10 @@ def toml(values: Mapping[str, Any], comments: Iterable[str]) -> str:
 
 
 def write(path: Path, text: str, force: bool) -> None:
-    """Write a card; raise `InputError` where a file is there already, unless forced."""
-    if path.exists() and not force:
+    """Write a card; raise `InputError` for a name that is none of a card, or where a file is there already, unless forced."""
+    if path.suffix != ".toml":
+        raise InputError("The name of a card ends in .toml", found=repr(str(path)), next_step="Choose another with --out.")
+    if os.path.lexists(path) and not force:
         raise InputError(
             f"The file {path} is there already", next_step="Choose another with --out, or overwrite it with --force."
         )

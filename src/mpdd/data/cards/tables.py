@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mpdd.data.cards import values
 from mpdd.data.cards.layout import Layout, has_options
 from mpdd.data.cards.values import UnfitError
-from mpdd.data.passages import gold_windows, nearest
+from mpdd.data.passages import ELSEWHERE, gold_windows, nearest
 from mpdd.data.readers.base import Notes, Record
 from mpdd.data.readers.standoff import Document, Mention, Related, in_order, pieces
 from mpdd.data.splits import fingerprint
@@ -23,7 +23,8 @@ Made = TypeVar("Made")
 def examples(layout: Layout, corpus: str, records: Sequence[Record], notes: Notes) -> list[Example]:
     """Return the examples of tasks whose answers are no spans with labels; `corpus` starts their ids."""
     if layout.card.form == "extractive":
-        return list(gold_windows(_each(records, lambda r, name: _extracted(layout, corpus, r, name), layout, notes), notes))
+        found = _each(records, lambda r, name: _extracted(layout, corpus, r, name, notes), layout, notes)
+        return list(gold_windows(found, notes))
     return list(_each(records, lambda r, name: _example(layout, corpus, r, name, _answer(layout, r)), layout, notes))
 
 
@@ -42,20 +43,23 @@ def _each(records: Iterable[Record], make: Callable[[Record, str], Made], layout
     seen: Counter[str] = Counter()
     for record in records:
         try:
-            name = _name(layout, record)
-            made = make(record, f"{name}#{seen[name] + 1}" if seen[name] else name)
+            name = own = _name(layout, record)
+            while own in seen:
+                seen[name] += 1
+                own = f"{name}#{seen[name]}"
+            made = make(record, own)
         except UnfitError as error:
             notes.bad(record.where, error.problem, wanted=error.wanted)
             continue
-        seen[name] += 1
-        notes.count("ids that an earlier record has", int(seen[name] > 1))
+        seen[own] = 1
+        notes.count("ids that an earlier record has", int(own != name))
         yield made
 
 
 def _name(layout: Layout, record: Record) -> str:
     """Return the record's id, or its file and line."""
     column = layout.name("id")
-    if "id" in layout.columns or record.values.get(column) is not None:
+    if "id" in layout.columns or not values.is_blank(record, column):
         return values.words(record, column)
     file, _, line = record.where.rpartition(" ")
     return f"{Path(file.rpartition(' ')[0]).stem}:{line}"
@@ -117,15 +121,17 @@ def _option(layout: Layout, record: Record, column: str) -> int:
     return place
 
 
-def _extracted(layout: Layout, corpus: str, record: Record, name: str) -> tuple[Example, int, int]:
+def _extracted(layout: Layout, corpus: str, record: Record, name: str, notes: Notes) -> tuple[Example, int, int]:
     """Return a question to the whole text, and the offsets of its answer."""
     text, column = values.text(record, layout.name("text")), layout.name("answer")
-    answer = values.text(record, column).strip()
-    given = values.number(record.values.get(layout.name("answer_start")))
-    start = None if given is None else nearest(text, answer, given)
+    whole, given = values.text(record, column), values.place(record, layout.name("answer_start"))
+    answer = whole.strip()
+    said = None if given is None else given + whole.index(answer)
+    start = None if said is None else nearest(text, answer, said)
     found = locate(text, answer) if start is None else (start, start + len(answer))
     if found is None:
         raise UnfitError(f"field {column!r} is not in the text", wanted="words of the text")
+    notes.count(ELSEWHERE, int(said not in (None, found[0])))
     return _example(layout, corpus, record, name, Answer(text=text[slice(*found)])), *found
 
 
@@ -139,9 +145,13 @@ def _document(layout: Layout, record: Record, name: str, notes: Notes) -> Docume
 
 
 def _mentions(layout: Layout, record: Record, text: str, notes: Notes) -> dict[str, Mention]:
-    """Return the entities by what relations call them: their ids, or their places in the list where none has an id."""
+    """Return the entities by what relations call them: their ids, or their places in the list where none has an id.
+
+    Entity tasks have no relations, so that what their entities have as ids (of concepts, say) does not matter.
+    """
     column = layout.name("entities")
-    named = any(isinstance(item, Mapping) and item.get("id") is not None for item in values.listed(record, column))
+    listed = values.listed(record, column) if layout.card.type == "re" else []
+    named = any(isinstance(item, Mapping) and item.get("id") is not None for item in listed)
     mentions: dict[str, Mention] = {}
 
     def add(place: int, item: Any) -> None:

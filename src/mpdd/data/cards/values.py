@@ -8,12 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mpdd.data.readers.base import Record
+from mpdd.data.readers.base import Record, is_unicode
 from mpdd.data.types.choice import letter
 from mpdd.data.types.spans import fold
 
-_UNREADABLE = (ValueError, SyntaxError, RecursionError, MemoryError)
+_UNREADABLE = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError)
 _BETWEEN = re.compile(r"[;|]")
+_DIGITS = re.compile(r"-?[0-9]{1,9}")
 
 
 class UnfitError(Exception):
@@ -38,6 +39,12 @@ def _given(record: Record, column: str) -> Any:
     """Return a field's value, None where there is none or it is no number (as some tools write what is missing)."""
     value = record.values.get(column)
     return None if isinstance(value, float) and value != value else value
+
+
+def is_blank(record: Record, column: str) -> bool:
+    """Say whether a field is not there or holds nothing."""
+    value = _given(record, column)
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def text(record: Record, column: str) -> str:
@@ -66,10 +73,8 @@ def _words(value: Any, column: str) -> str:
 
 
 def _valid(value: str, column: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise UnfitError(f"field {column!r} is not Unicode", wanted="whole characters, no half surrogate pair") from None
+    if not is_unicode(value):
+        raise UnfitError(f"field {column!r} is not Unicode", wanted="whole characters, no half surrogate pair")
     return value
 
 
@@ -131,6 +136,17 @@ def chosen(answer: str | int, options: Sequence[str]) -> int | None:
         if fold(answer) in folded:
             return folded.index(fold(answer))
     return None
+
+
+def place(record: Record, column: str) -> int | None:
+    """Return a field that is a whole number, or one in digits; None where it is not there or blank."""
+    if is_blank(record, column):
+        return None
+    value = record[column]
+    found = number(int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else value)
+    if found is None:
+        raise UnfitError(f"field {column!r} is no whole number", wanted="a number of characters, from 0 on")
+    return found
 
 
 def number(value: Any) -> int | None:

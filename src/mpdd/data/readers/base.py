@@ -17,6 +17,21 @@ Item = TypeVar("Item")
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
+class NoRecordError(InputError):
+    """Nothing of a file can be used; `what` says of which."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, found=0, wanted="at least one")
+        self.what = what
+
+
+def nothing_left(what: str, counts: Counter[str]) -> InputError:
+    """Return the error for data of which nothing can be used, with the commonest of the reasons noted."""
+    reasons = [f"{number} {reason}" for reason, number in counts.most_common(1)]
+    next_step = "`mpdd task check --strict` says where the first one stands." if reasons else ""
+    return InputError(what, found="".join(reasons) or 0, wanted="at least one", next_step=next_step)
+
+
 @dataclass
 class Notes:
     """Counts, by reason, of what reading a task dropped or cut; with `strict` a bad record raises instead."""
@@ -95,7 +110,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def complete(record: Record, fields: Mapping[str, type], notes: Notes) -> bool:
-    """Say whether each field is there, of its type and, if text, not blank; otherwise note the record as bad."""
+    """Say whether each field is there, of its type and, if text, valid and not blank; otherwise note the record as bad."""
     for name, kind in fields.items():
         value = record.values.get(name)
         problem = ""
@@ -105,9 +120,20 @@ def complete(record: Record, fields: Mapping[str, type], notes: Notes) -> bool:
             problem = f"is a {type(value).__name__}"
         elif isinstance(value, str) and not value.strip():
             problem = "is empty"
+        elif isinstance(value, str) and not is_unicode(value):
+            problem = "is not Unicode"
         if problem:
             notes.bad(record.where, f"field {name!r} {problem}", wanted=f"a {kind.__name__} that is not empty")
             return False
+    return True
+
+
+def is_unicode(text: str) -> bool:
+    """Say whether a text has whole characters only, and no half of a surrogate pair, as JSON can hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 
@@ -118,6 +144,13 @@ def texts(names: Iterable[str]) -> dict[str, type]:
 
 def check_columns(path: Path, header: Sequence[str], columns: Iterable[str]) -> None:
     """Raise `InputError` naming the columns that a table's header lacks; what it has could be note text."""
+    named = [name for name in header if name]
+    if len(set(named)) < len(named):
+        raise InputError(
+            f"The table {path} has columns of the same name (line 1)",
+            found=f"{len(named)} names, {len(set(named))} of them different",
+            wanted="a name of its own for each column",
+        )
     missing = [name for name in columns if name not in header]
     if missing:
         raise InputError(
@@ -129,9 +162,9 @@ def check_columns(path: Path, header: Sequence[str], columns: Iterable[str]) -> 
 
 
 def usable(path: Path, items: list[Item]) -> list[Item]:
-    """Return `items`; raise `InputError` if there are none."""
+    """Return `items`; raise `NoRecordError` if there are none."""
     if not items:
-        raise InputError(f"The file {path} has no usable record", found=0, wanted="at least one")
+        raise NoRecordError(f"The {'folder' if path.is_dir() else 'file'} {path} has no usable record")
     return items
 
 

@@ -17,18 +17,20 @@ from mpdd.data.readers.base import Notes, usable
 from mpdd.data.readers.standoff import Document, Mention, Related, decode, in_order, pieces
 
 _KINDS = "TERAMN*#"
-_PLACE = re.compile(r"(\S+) (\d+ \d+(?:;\d+ \d+)*)")
+_PLACE = re.compile(r"(\S+) (\d{1,9} \d{1,9}(?:;\d{1,9} \d{1,9})*)")
 Line = tuple[str, str]
 
 
 def read(path: Path, notes: Notes) -> list[Document]:
-    """Return the documents in the order of their names; a text without annotation file is no document.
+    """Return the documents in the order of their names; a text without annotation file is no document, and counted.
 
     Offsets are those of the files: a carriage return counts as a character (and becomes a space), as does a byte
     order mark. What cannot be read is noted as bad. Raise `InputError` as `container.read` does, or if nothing is left.
     """
     files = container.read(path, (".ann", ".txt"))
     names = [name.removesuffix(".ann") for name in files if name.endswith(".ann")]
+    texts = {name.removesuffix(".txt") for name in files if name.endswith(".txt")}
+    notes.count("texts without annotations", len(texts.difference(names)))
     documents = (_document(path, name, files, notes) for name in names)
     return usable(path, [document for document in documents if document is not None])
 

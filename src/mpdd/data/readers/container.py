@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 import zipfile
 import zlib
@@ -25,18 +26,41 @@ def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
         found = {name: content for name, content in sorted(_members(path, suffixes))}
     except _BROKEN as error:
         raise InputError(
-            f"{path} cannot be read", found=type(error).__name__, wanted="a folder, or a whole zip or tar without a password"
+            f"{getattr(error, 'filename', None) or path} cannot be read",
+            found=type(error).__name__,
+            wanted="a folder, or a whole zip or tar without a password",
         ) from None
     if not found:
         raise InputError(f"{path} holds no file that ends in {' or '.join(suffixes)}", found=0, wanted="at least one")
     return found
 
 
+def inside(folder: Path) -> list[Path]:
+    """Return the files in a folder and in those below it, sorted; links are followed, what is hidden is passed over.
+
+    Raise `InputError` where a folder cannot be read.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    for top, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
+        if (place := os.path.realpath(top)) in seen:  # a link to a folder that was read, or is being read
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        found += [Path(top, name) for name in names if not _is_hidden(name) and os.path.isfile(Path(top, name))]
+    return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"The folder {error.filename} cannot be read", found=error.strerror, wanted="a readable folder")
+
+
 def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
-        for file in path.rglob("*"):
+        for file in inside(path):
             name = file.relative_to(path).as_posix()
-            if _is_wanted(name, suffixes) and file.is_file():
+            if _is_wanted(name, suffixes):
                 yield name, file.read_bytes()
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -50,5 +74,8 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
 
 
 def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:
-    parts = PurePosixPath(name).parts
-    return name.endswith(suffixes) and not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return name.endswith(suffixes) and not any(map(_is_hidden, PurePosixPath(name).parts))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

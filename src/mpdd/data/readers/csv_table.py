@@ -52,12 +52,14 @@ def _rows(path: Path, notes: Notes, delimiter: str, quoting: bool) -> Iterator[t
         strict=True,
     )
     while True:
+        before = reader.line_num
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error:
             notes.bad(f"{path} line {reader.line_num}", "broken quoting (truncated?)", wanted="every quote closed")
+            notes.count("further lines that broken quoting takes along", reader.line_num - before - 1)
             continue
         if row:
             yield f"{path} line {reader.line_num}", row

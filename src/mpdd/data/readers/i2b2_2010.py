@@ -29,7 +29,7 @@ Span = tuple[int, int]
 
 
 def read(path: Path, notes: Notes) -> list[Document]:
-    """Return the documents that have a `.con` file, in the order of these files' names.
+    """Return the documents that have a `.con` file, in the order of these files' names; texts without one are counted.
 
     A mention's attribute is its assertion (an `.ast` file is optional, as is a `.rel` file). An annotation whose quoted
     words are not those of its tokens is noted as bad. Raise `InputError` as `container.read` does, or if nothing is left.
@@ -39,6 +39,8 @@ def read(path: Path, notes: Notes) -> list[Document]:
     for name in files:
         places[PurePosixPath(name).name].append(name)
     concepts = [name for name in files if name.endswith(".con")]
+    texts = [PurePosixPath(name) for name in files if name.endswith(".txt")]
+    notes.count("texts without annotations", sum(text.with_suffix(".con").name not in places for text in texts))
     documents = (_document(path, name, files, places, notes) for name in concepts)
     return usable(path, [document for document in documents if document is not None])
 

@@ -29,14 +29,19 @@ def parse(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def _parse(path: Path, raw: bytes, kind: type[Kind], wanted: str) -> Kind:
+    text = decode(path, raw)
     try:
-        content = json.loads(decode(path, raw))
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(
             f"The file {path} is not valid JSON",
             found=f"an error on line {error.lineno}, column {error.colno}",
             wanted=wanted,
             next_step="Fetch it again if it was cut short.",
+        ) from None
+    except (ValueError, RecursionError):
+        raise InputError(
+            f"The file {path} is not JSON that can be read", found="a number too long, or nesting too deep", wanted=wanted
         ) from None
     if not isinstance(content, kind):
         raise InputError(f"The file {path}", found=f"a JSON {type(content).__name__}", wanted=wanted)

@@ -15,7 +15,7 @@ def read(path: Path) -> list[Record]:
 
     try:
         rows = parquet.read_table(arrow.BufferReader(read_bytes(path))).to_pylist()
-    except (ValueError, OSError) as error:  # pyarrow's errors are of these two kinds
+    except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:  # the last: a time out of Python's range
         raise InputError(
             f"The file {path} cannot be read as parquet", found=type(error).__name__, wanted="a whole parquet file"
         ) from None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpdd.data.passages import nearest
+from mpdd.data.passages import ELSEWHERE, nearest
 from mpdd.data.readers import json_document
 from mpdd.data.readers.base import Notes, Record, build, complete, usable
 from mpdd.data.types.spans import occurrences
@@ -43,7 +43,7 @@ def read(path: Path, notes: Notes) -> list[Question]:
     nearest to that, and counted; one that the paragraph does not hold is noted as bad. Raise `InputError` if the file is
     not JSON or has no usable question.
     """
-    records = json_document.read(path, _questions(path, notes), {"question": str, "answers": list}, notes)
+    records = json_document.read(path, _questions(path, notes), {"question": str, "answers": list, "document": str}, notes)
     return usable(path, [found for found in build(records, lambda record: _question(record, notes), notes) if found])
 
 
@@ -72,8 +72,9 @@ def _joined(entry: Any) -> Any:
 
 
 def _with_paragraph(entry: Any, paragraph: Record) -> Any:
-    document = next((paragraph[name] for name in ("document_id", "note_id") if name in paragraph.values), paragraph["key"])
-    return {**entry, "document": str(document), "context": paragraph["context"]} if isinstance(entry, dict) else entry
+    names = [paragraph.values.get(name) for name in ("document_id", "note_id")]
+    document = next((str(name) for name in names if name not in (None, "")), paragraph["key"])
+    return {**entry, "document": document, "context": paragraph["context"]} if isinstance(entry, dict) else entry
 
 
 def _is_unanswerable(entry: Any, notes: Notes) -> bool:
@@ -98,7 +99,7 @@ def _question(record: Record, notes: Notes) -> Question | None:
     if start is None:
         notes.bad(record.where, "answer that its paragraph does not hold", wanted="a piece of the paragraph")
         return None
-    notes.count("answers that stand elsewhere than at their offset", int(start != given))
+    notes.count(ELSEWHERE, int(start != given))
     start += len(text) - len(text.lstrip())
     number = int(record["key"].split("/")[-1])
     return Question(record["document"], number, record.text("question"), context, start, start + len(text.strip()))

@@ -1,0 +1,85 @@
+"""A user's own task in a run folder: nothing of their notes in it, and no old result for what has changed since."""
+
+from __future__ import annotations
+
+import pytest
+import tomli_w
+import torch
+
+from mpdd import config, own_task, pipeline
+from mpdd.check import require_tasks
+from mpdd.data import catalogue
+from mpdd.errors import InputError
+from mpdd.progress import Silent
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.store import Header, save_prompt
+from tests.data.cards.conftest import CARDS, SECRET, lines, record
+
+PATIENT = "MRN-4711"
+
+
+def write_card(folder, instruction="Entails?", first=0):
+    records = [record("nli", n) | {"patient": f"{PATIENT}-{n}"} for n in range(first, first + 20)]
+    (folder / "notes.jsonl").write_text(lines(records))
+    data = {"format": "jsonl", "train": "notes.jsonl", "columns": {"document": "patient"}}
+    card = {"name": "own", "instruction": instruction, **CARDS["nli"], "data": data}
+    (folder / "own.toml").write_text(tomli_w.dumps(card))
+    catalogue._load.cache_clear()  # as in a new process
+
+
+def write_metaprompt(path, tiny, seed=0):
+    torch.manual_seed(seed)
+    meta = MetaPrompt(torch.randn(4, tiny.width), ["a", "b"])
+    header = Header("meta", tiny.name, tiny.fingerprint, 4, tiny.width, rank=1, tasks=meta.tasks)
+    save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """A run of an own task; call it again to resume it."""
+    write_card(tmp_path)
+    write_metaprompt(tmp_path / "meta.safetensors", tiny)
+
+    def run():
+        experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2)
+        return pipeline.run(experiment, tmp_path / "run", Silent())
+
+    run()
+    return run
+
+
+def test_a_run_folder_holds_neither_notes_nor_the_ids_of_patients(run, tmp_path):
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"results.json", "examples.json", "report.html", "own--mpdd--all--s0.json"}
+    for path in files:
+        assert SECRET.encode() not in path.read_bytes() and PATIENT.encode() not in path.read_bytes(), path.name
+
+
+def test_the_same_run_again_gives_what_is_there(run, tmp_path):
+    before = (tmp_path / "run" / "results.json").read_bytes()
+    run()
+    assert (tmp_path / "run" / "results.json").read_bytes() == before
+
+
+def test_what_has_changed_since_is_not_answered_with_old_results(run, tmp_path, tiny):
+    for changed in ({"instruction": "Does it follow?"}, {"first": 1}):
+        write_card(tmp_path, **changed)
+        with pytest.raises(InputError, match="holds a run on other data.*changed since: own/own.*--out"):
+            run()
+    write_card(tmp_path)
+    run()
+    write_metaprompt(tmp_path / "meta.safetensors", tiny, seed=1)
+    with pytest.raises(InputError, match="metaprompt meta.safetensors has changed since this run began"):
+        run()
+
+
+def test_a_task_given_in_two_ways_is_still_the_same_task(tmp_path):
+    write_card(tmp_path)
+    (tmp_path / "inside").mkdir()
+    twice = {"sources": [str(tmp_path / "own.toml"), "scifact"], "targets": [str(tmp_path / "inside" / ".." / "own.toml")]}
+    experiment = config.build({"name": "x", **twice}, "here")
+    with pytest.raises(InputError, match="same name; found own; wanted each task once, and no target among the sources"):
+        require_tasks(experiment)
+    with pytest.raises(InputError, match="same name"):
+        pipeline.Run.open(experiment, tmp_path / "run", Silent(), "")
+    assert not (tmp_path / "run").exists()
