@@ -106,6 +106,15 @@ def test_what_is_left_out_is_asked_for(mpdd, folder, typed):
     assert "The first record has note, sentence2, gold_label, patient_id." in ran.err
 
 
+def test_a_note_in_the_place_of_the_header_is_not_shown(mpdd, folder, typed):
+    note = "The patient came with a fever that had lasted for nine days"
+    (folder / "bare.csv").write_text("".join(f"{note} {n},neutral\n" for n in range(9)))
+    typed("own", "nli", "Entails?", "entailment,neutral", "", "", "bare.csv", *[""] * 9)
+    ran = mpdd("task", "new")
+    assert "2 columns, with names too long to show" in ran.err
+    assert "nine days" not in ran.err + ran.out
+
+
 def test_a_question_that_nobody_can_answer_names_its_option(mpdd, folder, typed):
     typed("own", is_terminal=False)
     said = refused(mpdd("task", "new", "--type", "ner"))

@@ -18,6 +18,8 @@ from mpdd.errors import InputError
 
 NEEDED = ("name", "type", "instruction", "train")
 
+_LONGEST_NAME = 40  # characters of a column's name that is shown
+
 
 class Interview:
     """Values by key, as options give them (None: not given); it asks questions only if one that is needed is missing."""
@@ -94,6 +96,13 @@ def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
+def _named(columns: Sequence[str]) -> str:
+    """The columns' names, unless one is too long for a name: a table without a header begins with a note."""
+    if max(map(len, columns), default=0) > _LONGEST_NAME:
+        return f"{len(columns)} columns, with names too long to show: does the first line hold the names?"
+    return ", ".join(columns)
+
+
 def _columns(interview: Interview, values: Mapping[str, Any], there: Sequence[str]) -> dict[str, Column]:
     """Return the file's columns by our names: those given, else those answered, else those that look like them."""
     card = TaskCard.from_dict({key: value for key, value in values.items() if value is not None})
@@ -102,7 +111,7 @@ def _columns(interview: Interview, values: Mapping[str, Any], there: Sequence[st
     chosen = given | new.proposed(card, [name for name in there if name not in taken], tuple(given))
     if not interview.asks:
         return chosen
-    typer.echo(f"The first record has {', '.join(there)}.", err=True)
+    typer.echo(f"The first record has {_named(there)}.", err=True)
     for ours in (*required(card), *optional(card)):
         if ours not in given:
             proposal = chosen.get(ours, None if ours in required(card) else "")
