@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from backbones.pretrain import HELD_OUT
+
 TARGET = Path(__file__).parent.parent / "src" / "mpdd" / "embedded"
 SHARD = "15MB"
 
@@ -34,25 +36,61 @@ def main() -> None:
     size = sum(p.numel() for p in model.parameters())
     for path in TARGET.iterdir():
         path.chmod(0o644)
-    (TARGET / "README.md").write_text(card(args.config, args.work, size), encoding="utf-8")
+    shown = continuations(model, AutoTokenizer.from_pretrained(TARGET))
+    (TARGET / "README.md").write_text(card(args.config, args.work, size, shown), encoding="utf-8")
     (TARGET / "__init__.py").write_text(pins(), encoding="utf-8")
 
 
-def card(config: Path, work: Path, size: int) -> str:
-    """The model card: data, licences, compute, held-out figures, use and limits."""
+OPENINGS = (
+    "The patient was started on",
+    "What are the symptoms of asthma?",
+    "List the diseases named in the text.\nText: She has type 2 diabetes and was treated for pneumonia.\nAnswer:",
+    "Repeat the marked words.\nText: He was given << two tablets of ibuprofen >> after the operation.\nAnswer:",
+)
+
+
+@torch.inference_mode()
+def continuations(model: Any, tokenizer: Any) -> list[tuple[str, str]]:
+    """Greedy continuations, at most 24 tokens each, of openings that we wrote."""
+    found = []
+    for opening in OPENINGS:
+        ids = tokenizer(opening, return_tensors="pt")["input_ids"]
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=24,
+            do_sample=False,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        found.append((opening, str(tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)).strip()))
+    return found
+
+
+def recipes(config: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The recipe and those that it goes on from, the first one first."""
     options: dict[str, Any] = tomllib.loads(config.read_text())
+    before = recipes(config.with_name(f"{options['after']}.toml")) if "after" in options else []
+    return [*before, (config, options)]
+
+
+def card(config: Path, work: Path, size: int, shown: list[tuple[str, str]]) -> str:
+    """The model card: data, licences, compute, held-out figures, use and limits."""
+    whole = recipes(config)
     counts = json.loads((work / "corpus.json").read_text())
     lines = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     held_out = [line for line in lines if "copy_loss" in line]
-    steps = sum(phase["steps"] for phase in options["phase"])
+    steps = [sum(phase["steps"] for phase in options["phase"]) for _, options in whole]
+    tokens = sum(count * options["rows_of_tokens"] for count, (_, options) in zip(steps, whole, strict=True))
+    made = " and then ".join(f"`{path.name}` ({count:,} steps)" for count, (path, _) in zip(steps, whole, strict=True))
+    examples = "\n\n".join(f"```\n{opening}\n```\n→ `{' / '.join(text.splitlines())}`" for opening, text in shown)
     fields = ("kept", "words", "leaked", "repeated")
     rows = "\n".join(f"| {s} | " + " | ".join(f"{c[name]:,}" for name in fields) + " |" for s, c in counts.items())
     names = [name for name in held_out[-1] if name != "step"]
-    shown = [*held_out[: -1 : max(1, len(held_out) // 8)], held_out[-1]]
-    curve = "\n".join(f"| {line['step'] + 1} | " + " | ".join(f"{line[name]:.3f}" for name in names) + " |" for line in shown)
+    points = [*held_out[: -1 : max(1, len(held_out) // 8)], held_out[-1]]
+    curve = "\n".join(f"| {line['step'] + 1} | " + " | ".join(f"{line[name]:.3f}" for name in names) + " |" for line in points)
     return f"""# The embedded backbone
-A Llama of {size:,} parameters, made by `backbones/` in this repository with `{config.name}`: {steps:,} steps of
-{options["rows_of_tokens"]:,} tokens ({steps * options["rows_of_tokens"] / 1e6:.0f} M) on two CPU cores. Licence: Apache-2.0.
+A Llama of {size:,} parameters, made by `backbones/` in this repository with {made}: {tokens / 1e6:.0f} M tokens on
+two CPU cores. Licence: Apache-2.0.
 
 **Use.** It lets every command run offline in minutes. It is far too small for real work: no clinical use.
 
@@ -67,11 +105,16 @@ MTSamples dictated reports; case_reports: open-access case reports (CC BY 4.0); 
 the benchmark, source or target, was trained on. Rows of a step: language modelling, repeated sequences (copying), and
 instruction tasks made from the same text by rules (`backbones/text_to_text.py`).
 
-**Held out** (every {50}th document; bits per byte by corpus, then nats a token on copies and on instruction answers):
+**Held out** (`{config.name}`; every {HELD_OUT}th document; bits per byte by
+corpus, then nats a token on copies and on instruction answers):
 
 | step | {" | ".join(names)} |
 |---|{"---:|" * len(names)}
 {curve}
+
+**Greedy continuations** of openings that we wrote:
+
+{examples}
 """
 
 
