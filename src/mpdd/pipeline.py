@@ -59,23 +59,15 @@ class Examples:
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment with everything that its stages share."""
+    """An experiment with everything that its stages share; `sources` and `targets` name `tasks`."""
 
     experiment: Experiment
     folder: RunFolder
     backbone: Backbone
     tasks: Mapping[str, Examples]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
     reporter: Reporter
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The names of the source tasks, which may be given as cards."""
-        return tuple(catalogue.get(name).name for name in self.experiment.sources)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The names of the target tasks."""
-        return tuple(catalogue.get(name).name for name in self.experiment.targets)
 
     @classmethod
     def open(cls, experiment: Experiment, path: Path, reporter: Reporter, command: str) -> Run:
@@ -86,8 +78,9 @@ class Run:
         backbone = backbones.load(experiment.backbone)
         require_room(experiment, backbone)
         held = Held.by(e for name in experiment.targets for e in catalogue.load(name).test)
-        tasks = {catalogue.get(name).name: draw(experiment, name, held) for name in experiment.sources}
-        tasks |= {catalogue.get(name).name: draw(experiment, name) for name in experiment.targets}
+        sources = {part.task.name: part for part in (draw(experiment, name, held) for name in experiment.sources)}
+        targets = {part.task.name: part for part in (draw(experiment, name) for name in experiment.targets)}
+        tasks = sources | targets
         hashes = {f: store.registry()[f].sha256 for part in tasks.values() for f in part.task.files}
         hashes |= {f"own/{name}": _digest(part) for name, part in tasks.items() if part.task.role == "user"}
         left_out = {name: part.left_out for name, part in tasks.items() if part.left_out}
@@ -95,7 +88,7 @@ class Run:
             reporter.say(f"  {name}: left out {number} examples that share a document or {RUN} words with a target's test")
         made = provenance(experiment, backbone, hashes, command)
         folder.write_provenance({**made, "left_out_of_sources": left_out})
-        return cls(experiment, folder, backbone, tasks, reporter)
+        return cls(experiment, folder, backbone, tasks, tuple(sources), tuple(targets), reporter)
 
 
 def run(experiment: Experiment, path: Path, reporter: Reporter, command: str = "") -> list[Row]:
@@ -136,6 +129,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
     rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()}
     meta = _fresh_metaprompt(run, rows if options.start == "teachers" and with_teachers else {})
     weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic, options.top_k)
+    cache = run.folder.path / "checkpoints" / "teachers-say"
     with run.reporter.job(name, options.steps) as tick:
         fitted = distil(
             run.backbone,
@@ -147,11 +141,11 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
             lr_factors=options.lr_factors,
             weights=weights if with_teachers else replace(weights, kl=0.0, hidden=0.0),
             seed=run.experiment.seeds[0],
-            cache=run.folder.path / "checkpoints" / "teachers-say",
+            cache=cache,
             watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method=method, task="all"),
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
-    shutil.rmtree(run.folder.path / "checkpoints" / "teachers-say", ignore_errors=True)
+    shutil.rmtree(cache, ignore_errors=True)
     made = {"teachers": {task: file.header.digest for task, file in teachers.items()}, **_how(run, "distil")}
     header = _header(run, kind="meta", rank=meta.rank, tasks=meta.tasks, provenance=made)
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)

@@ -32,7 +32,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def task():
-    return Task(TaskCard("x", "qa", "Answer."), "source", (FILE.file,), lambda root: SPLITS, "-", "-", "-")
+    return Task(TaskCard("x", "qa", "Answer."), "source", (FILE.file,), lambda root: SPLITS, "-", "-")
 
 
 def files(here):

@@ -13,19 +13,9 @@ from mpdd.data.readers import brat, i2b2_2010, i2b2_2012, squad, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import SPLITS, Answer, Entity
 from mpdd.data.types import parse, render_target
-from mpdd.errors import InputError
+from tests.data.refusals import SECRET, refusal
 
 PRESETS = Path(str(resources.files("mpdd.data.cards"))) / "presets"
-SECRET = "zebra"  # stands for note text, which no message may carry
-
-
-def refusal(read, *args, **options):
-    """Return the message of the InputError that `read` raises; it carries no note text."""
-    with pytest.raises(InputError) as caught:
-        read(*args, **options)
-    assert SECRET not in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def write(path, content):

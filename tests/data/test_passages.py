@@ -12,9 +12,7 @@ from mpdd.data.readers.base import Notes
 from mpdd.data.task import SPLITS
 from mpdd.data.tasks import covidqa, evidence_inference, indiana_radiology, mmlu_medical, nli4ct, primock57
 from mpdd.data.windows import windows
-from mpdd.errors import InputError
-
-SECRET = "zebra"  # stands for note text, which no message may carry
+from tests.data.refusals import SECRET, refusal
 
 
 @pytest.fixture
@@ -26,15 +24,6 @@ def write(tmp_path):
         return path
 
     return write
-
-
-def refusal(read, *args, **options):
-    """Return the message of the InputError that `read` raises; it carries no note text."""
-    with pytest.raises(InputError) as caught:
-        read(*args, **options)
-    assert SECRET not in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def table(*rows):

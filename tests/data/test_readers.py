@@ -10,9 +10,7 @@ from mpdd.data.arguments import relation_example, surface_forms
 from mpdd.data.readers import csv_table, json_document, jsonlines, mirage, pubtator, xlsx, xml_pairs
 from mpdd.data.readers.base import Notes, Record, build, read_text, tidy
 from mpdd.data.task import Relation
-from mpdd.errors import InputError
-
-SECRET = "zebra"  # stands for note text, which no message may carry
+from tests.data.refusals import SECRET, refusal
 
 
 @pytest.fixture
@@ -23,15 +21,6 @@ def write(tmp_path):
         return path
 
     return write
-
-
-def refusal(read, *args, **options):
-    """Return the message of the InputError that `read` raises; it carries no note text."""
-    with pytest.raises(InputError) as caught:
-        read(*args, **options)
-    assert SECRET not in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # What all share

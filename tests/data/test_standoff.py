@@ -10,9 +10,8 @@ import pytest
 from mpdd.data.readers import brat, conll, container, ddi_xml, json_document, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Entity, Relation
-from mpdd.errors import InputError
+from tests.data.refusals import SECRET, refusal
 
-SECRET = "zebra"  # stands for note text, which no message may carry
 TEXT = "Fever after aspirin or\nold ibuprofen. No rash."
 ANN = """\
 T1\tSign 0 5\tFever
@@ -29,15 +28,6 @@ M1\tNegated T5
 N1\tReference T1 X:1\tFever
 #1\tAnnotatorNotes T1\tof note
 """
-
-
-def refusal(read, *args, **options):
-    """Return the message of the InputError that `read` raises; it carries no note text."""
-    with pytest.raises(InputError) as caught:
-        read(*args, **options)
-    assert SECRET not in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def as_folder(path, files):

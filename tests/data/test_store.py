@@ -68,7 +68,7 @@ def mirror(here, monkeypatch):
     return folder
 
 
-TASK = Task(TaskCard("x", "qa", "Answer."), "source", tuple(CONTENT), lambda root: Splits((), (), ()), "-", "-", "-")
+TASK = Task(TaskCard("x", "qa", "Answer."), "source", tuple(CONTENT), lambda root: Splits((), (), ()), "-", "-")
 
 
 def test_the_shipped_registry_pins_each_file_once():

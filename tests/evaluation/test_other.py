@@ -13,7 +13,7 @@ N2C2 = {f"n2c2_{mode}_{mean}_f1" for mode in ("strict", "lenient") for mean in (
 
 def task(kind, form=""):
     card = TaskCard("t", kind, "Do it.", labels=() if form == "free" else ("Date", "Time"), form=form)
-    return Task(card, "target", (), lambda root: Splits((), (), ()), "", "", "")
+    return Task(card, "target", (), lambda root: Splits((), (), ()), "", "")
 
 
 def spans(*items):

@@ -15,6 +15,17 @@ from mpdd.errors import InputError
 
 TaskType = Literal["ner", "re", "qa", "nli", "summarization", "classification"]
 FORMS = {"qa": ("choice", "extractive", "free"), "classification": ("single", "multiple")}  # of answers, the default first
+HEADLINES = {  # the metric that stands for a task, by type and form
+    ("ner", ""): "strict_f1",
+    ("re", ""): "strict_f1",
+    ("qa", "choice"): "accuracy",
+    ("qa", "extractive"): "token_f1",
+    ("qa", "free"): "token_f1",
+    ("nli", ""): "macro_f1",
+    ("summarization", ""): "rougeL",
+    ("classification", "single"): "macro_f1",
+    ("classification", "multiple"): "micro_f1",
+}
 Role = Literal["source", "target", "spare", "user"]
 SPLITS = ("train", "dev", "test")
 
@@ -159,8 +170,8 @@ class Task:
     """A task of the catalogue.
 
     `files` are the upstream files it reads, as paths relative to the data store; `load` gets the store's
-    root and returns the splits. `headline` is the metric that stands for the task. `coarse`, where there is one, maps
-    an answer, gold or predicted, to coarser labels, by which the task is scored a second time.
+    root and returns the splits. `coarse`, where there is one, maps an answer, gold or predicted, to coarser labels, by
+    which the task is scored a second time.
     """
 
     card: TaskCard
@@ -169,10 +180,14 @@ class Task:
     load: Callable[[Path], Splits]
     licence: str
     citation: str
-    headline: str
     coarse: Callable[[Answer], Answer] | None = None
 
     @property
     def name(self) -> str:
         """The catalogue name."""
         return self.card.name
+
+    @property
+    def headline(self) -> str:
+        """The metric that stands for the task."""
+        return HEADLINES[self.card.type, self.card.form]

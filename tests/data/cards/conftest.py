@@ -13,9 +13,9 @@ import pytest
 import tomli_w
 
 from mpdd.data.cards import card_file
-from mpdd.errors import InputError
+from tests.data import refusals
+from tests.data.refusals import SECRET
 
-SECRET = "zebra"  # stands for note text, which no message may carry
 CARDS: dict[str, dict[str, Any]] = {
     "ner": {"type": "ner", "labels": ["Tumour", "Treatment"]},
     "re": {"type": "re", "labels": ["treats", "causes"]},
@@ -91,8 +91,4 @@ def load(path: Path, **options: Any):
 
 def refusal(path: Path, **options: Any) -> str:
     """The one sentence with which a card or its data is refused; it carries no note text."""
-    with pytest.raises(InputError) as caught:
-        load(path, **options)
-    assert SECRET not in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refusals.refusal(load, path, **options)

@@ -33,7 +33,7 @@ def test_every_ready_card_is_valid_and_has_the_headline_of_its_type():
     for name, path in new.presets().items():
         found = card_file.build(card_file.read_toml(path, "card"), path.name)
         assert found.name == name
-        assert found.headline == metrics_for(found.card)[0].name
+        assert card_file.task(found, path).headline == metrics_for(found.card)[0].name
 
 
 def test_data_lies_beside_the_card_wherever_it_is_read_from(write, tmp_path, monkeypatch):

@@ -32,17 +32,6 @@ from mpdd.data.types.spans import is_none
 from mpdd.errors import InputError
 
 SHARES = {"train": 70, "dev": 10, "test": 20}  # per cent of the documents, for the splits that are cut from train
-HEADLINES = {
-    "ner": "strict_f1",
-    "re": "strict_f1",
-    "qa choice": "accuracy",
-    "qa extractive": "token_f1",
-    "qa free": "token_f1",
-    "nli": "macro_f1",
-    "classification single": "macro_f1",
-    "classification multiple": "micro_f1",
-    "summarization": "rougeL",
-}
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\r\n]*$")]
 Paths = Annotated[
     tuple[Line, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)
@@ -147,11 +136,6 @@ class CardFile(_Section):
         """What the files call things."""
         return Layout(self.card, self.data.columns, self.data.labels)
 
-    @property
-    def headline(self) -> str:
-        """The metric that stands for the task."""
-        return HEADLINES[f"{self.type} {self.form}".strip()]
-
 
 def _path_problems(data: Data, context: Mapping[str, Any]) -> Iterator[str]:
     if "folder" not in context:
@@ -239,7 +223,7 @@ def build(values: Mapping[str, Any], where: str, folder: Path | None = None) -> 
 def task(found: CardFile, path: Path, strict: bool | None = None) -> Task:
     """Return the task of a checked card that lies at `path`."""
     source = Source(found, path, found.data.strict if strict is None else strict)
-    return Task(found.card, "user", (), lambda _: source.load(), found.licence, found.citation, found.headline)
+    return Task(found.card, "user", (), lambda _: source.load(), found.licence, found.citation)
 
 
 @dataclass(frozen=True)

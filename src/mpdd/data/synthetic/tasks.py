@@ -35,13 +35,6 @@ COURSES = {  # how a condition does: how an impression says so, and what may be 
 TESTS = ("blood tests", "a chest X-ray", "a urine sample", "an ECG", "an ultrasound scan", "a hearing test")
 LATER = ("in three days", "in one week", "in two weeks", "in a month")
 STATED = "Does the note state that the patient has the condition? Answer yes or no."
-HEADLINES: Mapping[TaskType, str] = {
-    "ner": "strict_f1",
-    "re": "strict_f1",
-    "qa": "accuracy",
-    "nli": "macro_f1",
-    "summarization": "rougeL",
-}
 Make = Callable[[Deck, int], Example]
 
 
@@ -203,7 +196,6 @@ def _task(
         load=partial(_generate, name, role, make),
         licence="Apache-2.0 (made by mpdd)",
         citation="synthetic, made by mpdd.data.synthetic",
-        headline=HEADLINES[kind],
     )
 
 

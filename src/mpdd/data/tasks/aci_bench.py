@@ -41,5 +41,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0",
     citation="Yim et al. 2023, ACI-BENCH, Scientific Data 10, arXiv:2306.02022",
-    headline="rougeL",
 )

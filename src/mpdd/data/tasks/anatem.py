@@ -57,5 +57,4 @@ TASK = Task(
     load=load,
     licence="CC BY-SA 3.0 (annotations); texts: PubMed, PMC Open Access",
     citation="Pyysalo and Ananiadou 2014, AnatEM, Bioinformatics, doi:10.1093/bioinformatics/btt580",
-    headline="strict_f1",
 )

@@ -32,5 +32,4 @@ TASK = Task(
     load=load,
     licence="public domain (US government work)",
     citation="Li et al. 2016, BioCreative V CDR task corpus, Database, doi:10.1093/database/baw068",
-    headline="strict_f1",
 )

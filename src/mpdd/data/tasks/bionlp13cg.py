@@ -54,5 +54,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0 (conversion); original: CC BY-SA 3.0",
     citation="Pyysalo et al. 2013, BioNLP Shared Task, https://aclanthology.org/W13-2008; conversion: Crichton et al. 2017",
-    headline="strict_f1",
 )

@@ -41,5 +41,4 @@ TASK = Task(
     load=load,
     licence="public domain (US government work)",
     citation="Luo et al. 2022, BioRED, Briefings in Bioinformatics, doi:10.1093/bib/bbac282",
-    headline="strict_f1",
 )

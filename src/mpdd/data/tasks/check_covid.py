@@ -61,5 +61,4 @@ TASK = Task(
     load=load,
     licence="MIT",
     citation="Wang et al. 2023, Check-COVID, Findings of ACL, arXiv:2305.18265",
-    headline="macro_f1",
 )

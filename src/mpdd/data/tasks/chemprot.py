@@ -74,5 +74,4 @@ TASK = Task(
     load=load,
     licence="public domain mark",
     citation="Krallinger et al. 2017, BioCreative VI ChemProt; in the form of SciBERT, Beltagy et al. 2019, arXiv:1903.10676",
-    headline="strict_f1",
 )

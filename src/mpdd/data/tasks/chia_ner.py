@@ -60,5 +60,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0",
     citation="Kury et al. 2020, Chia, Scientific Data, doi:10.1038/s41597-020-00620-0",
-    headline="strict_f1",
 )

@@ -46,5 +46,4 @@ TASK = Task(
     load=load,
     licence="not stated",
     citation="Bakker and Kamps 2024, Cochrane-auto, TSAR, https://aclanthology.org/2024.tsar-1.5",
-    headline="rougeL",
 )

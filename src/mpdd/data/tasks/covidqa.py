@@ -62,5 +62,4 @@ TASK = Task(
     load=load,
     licence="Apache-2.0",
     citation="Moeller et al. 2020, COVID-QA, ACL workshop on NLP for COVID-19, https://aclanthology.org/2020.nlpcovid19-acl.18",
-    headline="token_f1",
 )

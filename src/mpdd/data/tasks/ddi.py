@@ -36,5 +36,4 @@ TASK = Task(
     load=load,
     licence="CC BY-NC 4.0",
     citation="Herrero-Zazo et al. 2013, DDI corpus, Journal of Biomedical Informatics, doi:10.1016/j.jbi.2013.07.011",
-    headline="strict_f1",
 )

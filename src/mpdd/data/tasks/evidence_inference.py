@@ -83,5 +83,4 @@ TASK = Task(
     load=load,
     licence="MIT",
     citation="DeYoung et al. 2020, Evidence Inference 2.0, BioNLP, arXiv:2005.04177",
-    headline="macro_f1",
 )

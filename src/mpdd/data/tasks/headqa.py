@@ -53,5 +53,4 @@ TASK = Task(
     load=load,
     licence="MIT; questions: reuse terms of the Spanish Ministry of Health (cite the source, do not distort)",
     citation="Vilares and Gomez-Rodriguez 2019, HEAD-QA, ACL, arXiv:1906.04701; exams last updated 2019-01-14",
-    headline="accuracy",
 )

@@ -76,5 +76,4 @@ TASK = Task(
     load=load,
     licence="not stated",
     citation="Demner-Fushman et al. 2016, JAMIA, doi:10.1093/jamia/ocv080; Ben Abacha et al. 2021, ACL 2021.bionlp-1.8",
-    headline="rougeL",
 )

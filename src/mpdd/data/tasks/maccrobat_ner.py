@@ -59,6 +59,5 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0",
     citation="Caufield et al. 2020, MACCROBAT, figshare, doi:10.6084/m9.figshare.9764942.v2",
-    headline="strict_f1",
     coarse=coarse,
 )

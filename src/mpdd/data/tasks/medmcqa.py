@@ -36,5 +36,4 @@ TASK = Task(
     load=load,
     licence="MIT (MedMCQA); MIRAGE: public domain (US government work)",
     citation="Pal et al. 2022, MedMCQA, CHIL, arXiv:2203.14371; in the form of MIRAGE, Xiong et al. 2024, arXiv:2402.13178",
-    headline="accuracy",
 )

@@ -30,5 +30,4 @@ TASK = Task(
     load=load,
     licence="MIT (MedQA); MIRAGE: public domain (US government work)",
     citation="Jin et al. 2021, MedQA, arXiv:2009.13081; in the form of MIRAGE, Xiong et al. 2024, arXiv:2402.13178",
-    headline="accuracy",
 )

@@ -44,5 +44,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0",
     citation="Ben Abacha and Demner-Fushman 2019, MeQSum, ACL P19-1215; Ben Abacha et al. 2021, ACL 2021.bionlp-1.8",
-    headline="rougeL",
 )

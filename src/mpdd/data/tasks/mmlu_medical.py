@@ -75,5 +75,4 @@ TASK = Task(
     load=load,
     licence="MIT",
     citation="Hendrycks et al. 2021, MMLU, ICLR, arXiv:2009.03300",
-    headline="accuracy",
 )

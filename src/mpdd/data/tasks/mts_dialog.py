@@ -47,5 +47,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0",
     citation="Ben Abacha et al. 2023, MTS-Dialog, EACL, https://aclanthology.org/2023.eacl-main.168",
-    headline="rougeL",
 )

@@ -34,5 +34,4 @@ TASK = Task(
     load=load,
     licence="public domain (US government work)",
     citation="Dogan et al. 2014, NCBI Disease Corpus, Journal of Biomedical Informatics, PMID 24393765",
-    headline="strict_f1",
 )

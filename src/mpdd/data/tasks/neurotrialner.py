@@ -62,5 +62,4 @@ TASK = Task(
     load=load,
     licence="MIT",
     citation="Doneva et al. 2024, NeuroTrialNER, EMNLP, https://aclanthology.org/2024.emnlp-main.1050",
-    headline="strict_f1",
 )

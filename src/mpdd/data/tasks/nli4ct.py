@@ -87,5 +87,4 @@ TASK = Task(
     load=load,
     licence="not stated (premises: ClinicalTrials.gov, public)",
     citation="Jullien et al. 2023, NLI4CT, EMNLP, arXiv:2305.03598; SemEval-2023 task 7, arXiv:2305.02993",
-    headline="macro_f1",
 )

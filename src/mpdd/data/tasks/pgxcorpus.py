@@ -48,5 +48,4 @@ TASK = Task(
     load=load,
     licence="CC BY-NC 4.0",
     citation="Legrand et al. 2020, PGxCorpus, Scientific Data, doi:10.1038/s41597-019-0342-9",
-    headline="strict_f1",
 )

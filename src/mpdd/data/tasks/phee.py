@@ -65,5 +65,4 @@ TASK = Task(
     load=load,
     licence="MIT",
     citation="Sun et al. 2022, PHEE, EMNLP, arXiv:2210.12560",
-    headline="strict_f1",
 )

@@ -76,5 +76,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0",
     citation="Papadopoulos Korfiatis et al. 2022, PriMock57, ACL, arXiv:2204.00333",
-    headline="rougeL",
 )

@@ -52,5 +52,4 @@ TASK = Task(
     load=load,
     licence="MIT",
     citation="Jin et al. 2019, PubMedQA, EMNLP, arXiv:1909.06146",
-    headline="accuracy",
 )

@@ -55,5 +55,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0 (train, dev); test: not stated",
     citation="Ben Abacha and Demner-Fushman 2016, AMIA; Ben Abacha et al. 2019, MEDIQA, doi:10.18653/v1/W19-5039",
-    headline="macro_f1",
 )

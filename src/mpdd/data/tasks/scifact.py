@@ -51,5 +51,4 @@ TASK = Task(
     load=load,
     licence="CC BY 4.0 (claims), ODC-By (abstracts)",
     citation="Wadden et al. 2020, SciFact, EMNLP, arXiv:2004.14974; in the RTE form of Saakyan et al. 2021, ACL",
-    headline="macro_f1",
 )
