@@ -60,6 +60,8 @@ def prepare(config: Mapping[str, Any], text: Path, data: Path, work: Path) -> tu
     documents, counts = text_corpus.clean(text_corpus.read(text), text_corpus.target_runs(data))
     (work / "corpus.json").write_text(json.dumps(counts, indent=1))
     kept = [d for i, d in enumerate(documents) if i % HELD_OUT]
+    if answers := config.get("without_answers_of"):
+        kept = text_corpus.without_answers(kept, answers)
     folder = work / "tokenizer"
     if folder.exists():
         tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -109,8 +109,8 @@ def test_ticks_add_up(tiny):
     ],
 )
 def test_prompt_text_and_answer_stay_within_the_context(tiny, card, choices, monkeypatch):
-    furthest, call = [], tiny.model.forward
-    monkeypatch.setattr(tiny.model, "forward", lambda *a, **k: furthest.append(int(k["position_ids"].max())) or call(*a, **k))
+    furthest, call = [], tiny.decoder.forward
+    monkeypatch.setattr(tiny.decoder, "forward", lambda *a, **k: furthest.append(int(k["position_ids"].max())) or call(*a, **k))
     example = Example("1", "1", "aspirin given " * 300, Answer(), choices=choices)
     predict(tiny, [Request(card, example, torch.randn(6, tiny.width))])
     assert tiny.context * 3 // 4 < max(furthest) < tiny.context

@@ -9,20 +9,25 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from mpdd.errors import InputError, MpddError
+from mpdd.packed import attention, narrow
+from mpdd.packed.attention import Layout
+from mpdd.packed.tree import Tree
 
 Loaded = TypeVar("Loaded")
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+_NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
+_SCORES = 2**26  # numbers of vocabulary scores at a time, where only a few of them are wanted
 _UNSTABLE_KEYS = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
 
 
@@ -36,12 +41,14 @@ class States:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen causal language model with its tokenizer. `fingerprint` binds prompts to it."""
+    """A frozen causal language model with its tokenizer. `fingerprint` binds prompts to it; `packs` says whether rows can
+    go through it laid end to end, which is true of all whose tokens meet in attention alone."""
 
     name: str
     model: Any
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str
+    packs: bool = True
 
     @property
     def table(self) -> Float[Tensor, "vocabulary width"]:
@@ -74,7 +81,7 @@ class Backbone:
         """The token that ends an answer."""
         return int(self.tokenizer.eos_token_id)
 
-    def embed(self, ids: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length width"]:
+    def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows width"]:
         """Token embeddings, without gradient."""
         with torch.no_grad():
             found: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
@@ -88,37 +95,47 @@ class Backbone:
         at: Bool[Tensor, "batch length"],
         *,
         all_layers: bool = False,
-        cache: DynamicCache | None = None,
     ) -> States:
         """Run the model and keep the hidden states where `at` is true (row by row, left to right).
 
         Only these positions reach the vocabulary head, which is most of the memory of a training step. Where all
         padding is on the right, causality alone keeps it from every real token, and attention runs without a mask.
-        With `cache` the embeddings go on from its keys and values; `mask` then covers these, too.
         """
         padded_right = not bool((mask[:, 1:] & ~mask[:, :-1]).any())
-        out = self._decoder()(
+        out = self.decoder(
             inputs_embeds=embeddings,
             attention_mask=None if padded_right else mask.long(),
             position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
+            use_cache=False,
             output_hidden_states=all_layers,
         )
         layers = torch.stack([h[at] for h in out.hidden_states[1:]]) if all_layers else None
         return States(out.last_hidden_state[at], layers)
 
-    def read_prefix(self, embeddings: Float[Tensor, "n length width"], mask: Bool[Tensor, "n length"]) -> DynamicCache:
-        """Run the model over left-padded prompts and return their keys and values, with gradients where these need them."""
-        cache = DynamicCache(config=self.model.config)
-        self._decoder()(
-            inputs_embeds=embeddings,
-            attention_mask=None if bool(mask.all()) else mask.long(),
-            position_ids=(mask.long().cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return cache
+    def packed(
+        self,
+        embeddings: Float[Tensor, "tokens width"],
+        positions: Int[Tensor, " tokens"],
+        layout: Layout,
+        at: Int[Tensor, " n"],
+        *,
+        all_layers: bool = False,
+    ) -> States:
+        """Run rows laid end to end, `layout` saying what sees what, and keep the hidden states of the tokens `at`.
+
+        Only for backbones that can be packed, see `packs`.
+        """
+        with narrow.only(at):
+            out = self.decoder(
+                inputs_embeds=embeddings[None],
+                attention_mask=_NO_MASK.to(embeddings.device),
+                position_ids=positions[None],
+                use_cache=False,
+                output_hidden_states=all_layers,
+                layout=layout,
+            )
+        layers = torch.stack([h[0].index_select(0, at) for h in out.hidden_states[1:]]) if all_layers else None
+        return States(out.last_hidden_state[0].index_select(0, at), layers)
 
     def logits(self, states: States) -> Float[Tensor, "n vocabulary"]:
         """Vocabulary logits in fp32 for the kept positions."""
@@ -126,7 +143,28 @@ class Backbone:
         logits: Tensor = head(states.last).float()
         return logits
 
-    def _decoder(self) -> nn.Module:
+    def log_likelihoods(self, states: States, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The log-probability of each token after its state, without all scores of the vocabulary at once."""
+        size = max(1, _SCORES // self.table.shape[0])
+        found = [
+            self.logits(States(last)).log_softmax(-1).gather(1, wanted[:, None])[:, 0]
+            for last, wanted in zip(torch.split(states.last, size), torch.split(tokens, size), strict=True)
+        ]
+        return torch.cat(found)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of keys and values that a token takes."""
+        config: Any = self.model.config.get_text_config()
+        of_queries: int = getattr(config, "num_attention_heads", 1)
+        heads: int = getattr(config, "num_key_value_heads", None) or of_queries
+        size: int = getattr(config, "head_dim", None) or self.width // of_queries
+        layers: int = config.num_hidden_layers
+        return 2 * layers * heads * size * self.table.element_size()
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The model below its head."""
         decoder: nn.Module = self.model.get_decoder() if hasattr(self.model, "get_decoder") else self.model.base_model
         return decoder
 
@@ -142,11 +180,13 @@ def load(name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, tokenizer = _read(name, folder, dtype or fast_dtype(device))
     model.to(device).eval().requires_grad_(False)
+    attention.install(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     backbone = Backbone(name, model, tokenizer, fingerprint(model))
+    narrow.install(backbone.decoder)
     _require_plain_head(backbone)
-    return backbone
+    return replace(backbone, packs=_packs(backbone))
 
 
 def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:
@@ -199,7 +239,7 @@ def _verify_embedded() -> None:
 def _read(name: str, folder: str, dtype: torch.dtype) -> tuple[Any, Any]:
     def load() -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa"), tokenizer
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), tokenizer
 
     return _pretrained(name, folder, load)
 
@@ -234,6 +274,27 @@ def _require_plain_head(backbone: Backbone) -> None:
             f"The backbone {backbone.name!r} changes its logits or embeddings in a way this version does not follow "
             "(scaled embeddings or capped logits). Please report the architecture."
         )
+
+
+@torch.inference_mode()
+def _packs(backbone: Backbone) -> bool:
+    """Try once whether two rows behind the same tokens, laid end to end, come out as each does by itself."""
+    size = backbone.model.config.get_text_config().vocab_size
+    shared, *own = (backbone.embed((torch.tensor(ids) + backbone.end) % size) for ids in ((3, 5, 8), (1, 9), (7, 2, 4)))
+    wanted = []
+    for row in own:
+        alone = torch.cat([shared, row])[None]
+        ones, positions = torch.ones(alone.shape[:2], dtype=torch.bool), torch.arange(alone.shape[1])[None]
+        last = positions == alone.shape[1] - 1
+        wanted.append(backbone.states(alone, *(found.to(backbone.device) for found in (ones, positions, last))).last)
+    layout = Tree([3, 2, 3], [None, 0, 0], backbone.device)
+    positions, at = torch.tensor([0, 1, 2, 3, 4, 3, 4, 5]), torch.tensor([4, 7])
+    try:
+        found = backbone.packed(torch.cat([shared, *own]), positions.to(backbone.device), layout, at.to(backbone.device)).last
+    except Exception:  # whatever an unusual architecture makes of it
+        return False
+    far = 2e-2 if found.dtype in (torch.bfloat16, torch.float16) else 1e-4
+    return bool((found - torch.cat(wanted)).float().norm() <= far * torch.cat(wanted).float().norm())
 
 
 def _first_line(error: Exception) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache
 
 from mpdd.backbone import Backbone
-from mpdd.data.batch import encode_answer, encode_input, pad_left
+from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
-from mpdd.prompts.prefix import prefix
+from mpdd.packed.memory import Memory
+from mpdd.prompts.pack import Text, pack
 
-BATCH = 32
+BATCH = 256  # rows at a time, memory permitting
+_KEPT = 2**30  # bytes of keys and values at a time
+_READ = 2**14  # tokens read at a time
 
 
 @dataclass(frozen=True)
@@ -37,144 +39,158 @@ class Prediction:
     cut: int
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A request in tokens: what is read, what may be answered (empty: anything, `most` tokens at most), and whether the
+    likelihood of an answer is taken by the token."""
+
+    ids: tuple[int, ...]
+    prompt: Tensor | None
+    options: tuple[str, ...]
+    ways: tuple[tuple[int, ...], ...]
+    most: int
+    by_token: bool
+    cut: int
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that this row may come to."""
+        return len(self.ids) + (0 if self.prompt is None else len(self.prompt)) + (sum(map(len, self.ways)) or self.most)
+
+
 @torch.inference_mode()
 def predict(
     backbone: Backbone, requests: Sequence[Request], *, batch_size: int = BATCH, tick: Callable[[int], object] = lambda _: None
 ) -> list[Prediction]:
     """Answer every request, in order; tasks and prompts may be mixed freely.
 
-    Rows of similar length go together. Tasks with a fixed set of answers score each by likelihood; the others
-    generate greedily up to their card's `max_answer_tokens`. Calls `tick(n)` after each batch of n.
+    Rows of similar length go together, at most `batch_size` of them and as many as memory holds. Tasks with a fixed set of
+    answers score each by likelihood; the others generate greedily up to their card's `max_answer_tokens`. Calls `tick(n)`
+    after each batch of n.
     """
-    encoded = [_encode(backbone, request) for request in requests]
+    asked = [_ask(backbone, request) for request in requests]
     found: dict[int, Prediction] = {}
-    for batch in _batches(requests, encoded, batch_size):
-        chosen = [requests[i] for i in batch]
-        state = _prefill(backbone, chosen, [encoded[i][0] for i in batch])
-        options = [candidates(r.card, r.example) for r in chosen]
-        per_token = [bool(r.example.choices) for r in chosen]
-        outputs = _score(backbone, state, options, per_token) if options[0] is not None else _generate(backbone, state, chosen)
-        for i, request, output in zip(batch, chosen, outputs, strict=True):
-            found[i] = Prediction(output, parse(request.card, request.example, output), encoded[i][1])
+    for batch in _batches(backbone, asked, batch_size):
+        chosen = [asked[i] for i in batch]
+        if chosen[0].options:
+            outputs = _choose(chosen, _likelihoods(backbone, chosen) if backbone.packs else _likelihoods_alone(backbone, chosen))
+        else:
+            outputs = _generate(backbone, chosen) if backbone.packs else _generate_alone(backbone, chosen)
+        for i, output in zip(batch, outputs, strict=True):
+            found[i] = Prediction(output, parse(requests[i].card, requests[i].example, output), asked[i].cut)
         tick(len(batch))
     return [found[i] for i in range(len(requests))]
 
 
-@dataclass
-class _State:
-    """The state after prompt and input: cache, next-token logits, mask and the next position, by row."""
-
-    cache: DynamicCache
-    logits: Tensor
-    mask: Tensor
-    position: Tensor
-
-    def take(self, rows: Tensor) -> None:
-        """Keep, drop or repeat rows in place."""
-        self.cache.batch_select_indices(rows)
-        self.logits, self.mask, self.position = self.logits[rows], self.mask[rows], self.position[rows]
+def _ask(backbone: Backbone, request: Request) -> _Asked:
+    card, prompt = request.card, request.prompt
+    options = candidates(card, request.example) or ()
+    ways = tuple(encode_answer(backbone.tokenizer, option) for option in options)
+    most = min(card.max_answer_tokens, backbone.context // 2)  # never more than half of the context
+    answer = max(most, min(max(map(len, ways), default=0), backbone.context // 2))
+    room = backbone.context - (0 if prompt is None else len(prompt)) - answer
+    encoded = encode_input(backbone.tokenizer, card, request.example, room)
+    return _Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut)
 
 
-def _encode(backbone: Backbone, request: Request) -> tuple[tuple[int, ...], int]:
-    taken = 0 if request.prompt is None else request.prompt.shape[0]
-    options = candidates(request.card, request.example) or ()
-    longest = max((len(encode_answer(backbone.tokenizer, option)) for option in options), default=0)
-    answer = max(_most(backbone, request.card), min(longest, backbone.context // 2))
-    encoded = encode_input(backbone.tokenizer, request.card, request.example, backbone.context - taken - answer)
-    return encoded.input_ids, encoded.cut
+def _batches(backbone: Backbone, asked: Sequence[_Asked], size: int) -> Iterator[list[int]]:
+    """Indices by batch: generating and choosing apart, each from short to long."""
+    most = max(_READ, _KEPT // backbone.kept_bytes)
+    for chooses in (True, False):
+        batch: list[int] = []
+        tokens = _READ if chooses else most
+        for i in sorted((i for i, one in enumerate(asked) if bool(one.options) == chooses), key=lambda i: (asked[i].tokens, i)):
+            if batch and (len(batch) == size or (len(batch) + 1) * asked[i].tokens > tokens):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
 
 
-def _most(backbone: Backbone, card: TaskCard) -> int:
-    """The most tokens that an answer may have: what the card says, but never more than half of the context."""
-    return min(card.max_answer_tokens, backbone.context // 2)
-
-
-def _batches(requests: Sequence[Request], encoded: Sequence[tuple[tuple[int, ...], int]], size: int) -> Iterator[list[int]]:
-    """Indices by batch: generating and choosing apart, with and without a prompt too, each from short to long."""
-    by_kind: dict[tuple[bool, bool], list[int]] = defaultdict(list)
-    for i, request in enumerate(requests):
-        by_kind[candidates(request.card, request.example) is None, request.prompt is None].append(i)
-    for indices in by_kind.values():
-        indices.sort(key=lambda i: (len(encoded[i][0]), i))
-        yield from (indices[i : i + size] for i in range(0, len(indices), size))
-
-
-def _prefill(backbone: Backbone, requests: Sequence[Request], ids: Sequence[tuple[int, ...]]) -> _State:
-    padded, mask = pad_left(ids, backbone.end)
-    padded, mask = padded.to(backbone.device), mask.to(backbone.device)
-    positions = (mask.long().cumsum(1) - 1).clamp(min=0)
-    prompts = [request.prompt for request in requests if request.prompt is not None]
-    if prompts:  # then every row has one, see `_batches`
-        before = prefix(backbone, prompts)
-        cache, mask, positions = before.cache, torch.cat([before.mask, mask], dim=1), positions + before.lengths[:, None]
-    else:
-        cache = DynamicCache(config=backbone.model.config)
-    out = backbone.model(
-        input_ids=padded,
-        attention_mask=mask.long(),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return _State(out.past_key_values, out.logits[:, -1].float(), mask, positions[:, -1] + 1)
-
-
-def _advance(backbone: Backbone, state: _State, ids: Tensor, real: Tensor) -> Tensor:
-    """Feed ids [rows, n] (right-padded, `real` marks tokens) after the prefix; return logits [rows, n, vocabulary]."""
-    state.mask = torch.cat([state.mask, real], dim=1)
-    positions = state.position[:, None] + torch.arange(ids.shape[1], device=ids.device)[None]
-    out = backbone.model(
-        input_ids=ids,
-        attention_mask=state.mask.long(),
-        position_ids=positions,
-        past_key_values=state.cache,
-        use_cache=True,
-    )
-    state.position = state.position + ids.shape[1]
-    logits: Tensor = out.logits.float()
-    return logits
-
-
-def _generate(backbone: Backbone, state: _State, requests: Sequence[Request]) -> list[str]:
+def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
-    written: list[list[int]] = [[] for _ in requests]
-    active = list(range(len(requests)))
+    written: list[list[int]] = [[] for _ in asked]
+    active = torch.arange(len(asked))
+    packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked])
+    memory = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
+    last = torch.tensor(packed.ends, device=backbone.device) - 1
+    states = backbone.packed(packed.embeddings, packed.positions, memory, last)
+    over = [False] * len(asked)
     while True:
-        following = state.logits.argmax(-1)
-        for row, token in zip(active, following.tolist(), strict=True):
-            written[row].append(token)
-        going = [
-            k
-            for k, row in enumerate(active)
-            if written[row][-1] != backbone.end and len(written[row]) < _most(backbone, requests[row].card)
-        ]
+        following = backbone.logits(states).argmax(-1)
+        for row, token in zip(active.tolist(), following.tolist(), strict=True):
+            if not over[row]:
+                written[row].append(token)
+                over[row] = token == backbone.end or len(written[row]) == asked[row].most
+        going = [k for k, row in enumerate(active.tolist()) if not over[row]]
         if not going:
             return [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
-        if len(going) < len(active):
-            keep = torch.tensor(going, device=following.device)
-            state.take(keep)
-            following, active = following[keep], [active[k] for k in going]
-        fed = following[:, None]
-        state.logits = _advance(backbone, state, fed, torch.ones_like(fed, dtype=torch.bool))[:, -1]
+        if len(going) <= 0.75 * len(active):  # dropping rows copies the others
+            kept = torch.tensor(going)
+            active, following = active[kept], following[kept.to(following.device)]
+            memory.keep(kept.to(following.device))
+        every = torch.arange(len(active), device=backbone.device)
+        states = backbone.packed(backbone.embed(following), memory.lengths, memory, every)
+        memory.advance()
 
 
-def _score(backbone: Backbone, state: _State, options: Sequence[Sequence[str] | None], per_token: Sequence[bool]) -> list[str]:
+def _choose(asked: Sequence[_Asked], likelihoods: Float[Tensor, " tokens"]) -> list[str]:
     """Pick each row's likeliest option, end token included: the whole answer's log-likelihood for fixed labels, the
-    mean of a token (`per_token`) for options written out, whose lengths differ for reasons of their own.
+    mean of a token for options written out, whose lengths differ for reasons of their own.
     """
-    flat = [(row, option) for row, found in enumerate(options) for option in found or ()]
-    ids = [encode_answer(backbone.tokenizer, option) for _, option in flat]
-    longest = max(map(len, ids))
-    padded = torch.tensor([[*i, *[backbone.end] * (longest - len(i))] for i in ids], device=backbone.device)
-    real = torch.tensor([[True] * len(i) + [False] * (longest - len(i)) for i in ids], device=backbone.device)
-    state.take(torch.tensor([row for row, _ in flat], device=backbone.device))
-    first = state.logits[:, None]
-    logits = torch.cat([first, _advance(backbone, state, padded[:, :-1], real[:, :-1])], dim=1) if longest > 1 else first
-    likelihood = logits.log_softmax(-1).gather(2, padded[..., None])[..., 0]
-    sizes = torch.where(torch.tensor([per_token[row] for row, _ in flat], device=real.device), real.sum(1), 1)
-    best: dict[int, tuple[float, str]] = {}
-    for (row, option), found in zip(flat, ((likelihood * real).sum(1) / sizes).tolist(), strict=True):
-        if row not in best or found > best[row][0]:
-            best[row] = (found, option)
-    return [best[row][1] for row in range(len(options))]
+    found, scores = [], iter(likelihoods.tolist())
+    for one in asked:
+        of_option = [sum(next(scores) for _ in way) / (len(way) if one.by_token else 1) for way in one.ways]
+        found.append(one.options[max(range(len(of_option)), key=of_option.__getitem__)])
+    return found
+
+
+def _likelihoods(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Tensor, " tokens"]:
+    """The log-likelihood of every token of every row's options, in order; what precedes the options is read once."""
+    packed = pack(backbone, [Text(one.ids, one.prompt, ways=[way[:-1] for way in one.ways]) for one in asked])
+    at = [
+        position
+        for end, ways in zip(packed.ends, packed.ways, strict=True)
+        for first, last in ways
+        for position in (end - 1, *range(first, last))
+    ]
+    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, torch.tensor(at, device=backbone.device))
+    tokens = torch.tensor([token for one in asked for way in one.ways for token in way], device=backbone.device)
+    return backbone.log_likelihoods(states, tokens)
+
+
+def _generate_alone(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
+    """For backbones that cannot be packed: transformers' own greedy decoding, row by row, without padding."""
+    texts = []
+    for one in asked:
+        embeddings = _embedded(backbone, one, ())
+        ids = backbone.model.generate(
+            inputs_embeds=embeddings,
+            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=backbone.device),
+            max_new_tokens=one.most,
+            do_sample=False,
+            pad_token_id=backbone.end,
+            eos_token_id=backbone.end,
+        )
+        texts.append(str(backbone.tokenizer.decode(ids[0], skip_special_tokens=True)).strip())
+    return texts
+
+
+def _likelihoods_alone(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Tensor, " tokens"]:
+    """`_likelihoods` for backbones that cannot be packed: every option behind its row, one at a time."""
+    found = []
+    for one in asked:
+        for way in one.ways:
+            embeddings = _embedded(backbone, one, way[:-1])
+            positions = torch.arange(embeddings.shape[1], device=backbone.device)[None]
+            states = backbone.states(
+                embeddings, torch.ones_like(positions, dtype=torch.bool), positions, positions >= embeddings.shape[1] - len(way)
+            )
+            found.append(backbone.log_likelihoods(states, torch.tensor(way, device=backbone.device)))
+    return torch.cat(found)
+
+
+def _embedded(backbone: Backbone, one: _Asked, way: Sequence[int]) -> Float[Tensor, "1 length width"]:
+    tokens = backbone.embed(torch.tensor([*one.ids, *way]))
+    return (tokens if one.prompt is None else torch.cat([one.prompt.to(tokens), tokens]))[None]

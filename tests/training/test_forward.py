@@ -1,15 +1,15 @@
-"""The shared prefix gives what a copy of the prompt before every row gives: losses, hidden states and gradients."""
+"""Rows laid end to end give what a copy of the prompt before every row gives: losses, hidden states and gradients."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
-from transformers import DynamicCache
 
 from mpdd.backbone import load
 from mpdd.data.batch import Encoded, collate
-from mpdd.prompts.prefix import _expand, prefix
+from mpdd.packed import tree
+from mpdd.prompts.pack import Text, pack
 from mpdd.training.forward import forward, forward_attached
 
 
@@ -54,32 +54,55 @@ def test_bf16_gradients_point_the_same_way(tiny_folder):
         assert functional.cosine_similarity(ours[task].flatten(), gradient.flatten(), dim=0) > 0.999
 
 
-def test_rows_under_the_same_prompt_share_one_pass(tiny, monkeypatch):
-    seen = []
-    read = type(tiny).read_prefix
-    monkeypatch.setattr(type(tiny), "read_prefix", lambda self, rows, mask: seen.append(rows.shape[0]) or read(self, rows, mask))
+def test_rows_under_the_same_prompt_share_it_and_the_words_they_begin_with(tiny):
     first, second = torch.randn(4, tiny.width), torch.randn(2, tiny.width)
-    made = prefix(tiny, [first, second, first, first])
-    assert seen == [2]
-    assert made.lengths.tolist() == [4, 2, 4, 4]
-    assert made.mask.tolist() == [[True] * 4, [False, False, True, True], [True] * 4, [True] * 4]
-    assert made.cache.get_seq_length() == 4
+    texts = [Text([7, 8, 9, 1], first), Text([7, 8, 9, 2, 2], second), Text([7, 8, 3], first), Text([7, 8, 9], first)]
+    packed = pack(tiny, texts)
+    assert [len(packed.layout.chains[segment]) for segment in packed.segments] == [8, 7, 7, 7]
+    real = max(packed.ends)
+    assert real == (4 + 2) + 2 + 1 + 1 + (2 + 5)
+    assert packed.positions[:real].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 6, 6, *range(7)]
 
 
-def test_gradients_of_shared_prompts_add_up_in_the_same_order_every_time():
-    """On two threads plain indexing does not, in fp32: a resumed run would not repeat an unbroken one."""
-    generator = torch.Generator().manual_seed(0)
-    of_row, up = torch.randint(0, 3, (120,), generator=generator), torch.randn(120, 2, 16, 64, generator=generator)
-    threads, found = torch.get_num_threads(), set()
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(1, 8), min_size=2, max_size=6), shared=st.integers(0, 6))
+def test_texts_that_begin_alike_equal_the_reference(tiny, sizes, shared):
+    rows = [Encoded("a", (*range(5, 5 + shared), *row.input_ids), row.answer_ids) for row in rows_of(sizes, "a" * len(sizes))]
+    ours, wanted = (run(f, tiny, rows, {"a": 5}) for f in (forward, forward_attached))
+    torch.testing.assert_close(ours[1].logits, wanted[1].logits, rtol=1e-4, atol=1e-5)
+    assert (ours[2]["a"] - wanted[2]["a"]).norm() <= 1e-5 * wanted[2]["a"].norm()
+
+
+@pytest.mark.parametrize("most", [None, 0])
+def test_gradients_add_up_in_the_same_order_every_time(tiny, most, monkeypatch):
+    """On two threads: else a resumed run would not repeat an unbroken one. With and without torch's fused attention."""
+    if most is not None:
+        monkeypatch.setattr(tree, "_MOST", most)
+    rows, threads, found = rows_of([9, 30, 17, 4] * 10, "abca" * 10), torch.get_num_threads(), set()
     torch.set_num_threads(2)
     try:
-        for _ in range(10):
-            prompts, cache = torch.ones(3, 2, 16, 64, requires_grad=True), DynamicCache()
-            cache.update(prompts, prompts.detach(), 0)
-            _expand(cache, of_row)
-            (cache.layers[0].keys * up).sum().backward()
-            found.add(prompts.grad.numpy().tobytes())
+        for _ in range(5):
+            gradients = run(forward, tiny, rows, {"a": 6, "b": 3, "c": 6})[2]
+            found.add(b"".join(gradients[task].numpy().tobytes() for task in "abc"))
     finally:
         torch.set_num_threads(threads)
     assert len(found) == 1
-    torch.testing.assert_close(prompts.grad, torch.stack([up[of_row == n].sum(0) for n in range(3)]), rtol=1e-4, atol=1e-4)
+
+
+def test_fused_attention_and_products_agree(tiny, monkeypatch):
+    rows = rows_of((20, 5, 33, 12), "abab")
+    wanted = run(forward, tiny, rows, {"a": 6, "b": 2})
+    monkeypatch.setattr(tree, "_MOST", 0)
+    ours = run(forward, tiny, rows, {"a": 6, "b": 2})
+    torch.testing.assert_close(ours[1].logits, wanted[1].logits, rtol=1e-4, atol=1e-5)
+    for task, gradient in wanted[2].items():
+        assert (ours[2][task] - gradient).norm() <= 1e-5 * gradient.norm()
+
+
+def test_only_answers_are_computed_in_the_last_feed_forward_part(tiny):
+    seen = []
+    handle = tiny.decoder.layers[-1].mlp.up_proj.register_forward_hook(lambda module, given, _: seen.append(given[0].shape[1]))
+    rows = rows_of((20, 5), "ab")
+    run(forward, tiny, rows, {"a": 6, "b": 2})
+    handle.remove()
+    assert seen == [sum(len(row.answer_ids) for row in rows)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from mpdd.backbone import Backbone
 from mpdd.data.batch import Batch
 from mpdd.prompts.attach import attach, move
-from mpdd.prompts.prefix import prefix
+from mpdd.prompts.pack import Text, pack
 
 
 @dataclass(frozen=True)
@@ -28,22 +28,24 @@ def forward(
 ) -> Outputs:
     """Run `batch` with `prompts` (one a row, the same tensor for rows that share it; None for no prompt).
 
-    The distinct prompts are run once, for all rows together; `forward_attached` is the plain way to the same numbers.
+    Rows go through laid end to end, what they share once; `forward_attached` is the plain way to the same numbers.
     """
-    if prompts is None or not max(map(len, prompts)):
+    if not backbone.packs:
         return forward_attached(backbone, batch, prompts, all_layers=all_layers)
-    before, embeddings = prefix(backbone, prompts), backbone.embed(batch.ids)
-    mask, at = batch.mask.to(embeddings.device), batch.predicts.to(embeddings.device)
-    positions = before.lengths[:, None] + torch.arange(mask.shape[1], device=mask.device)[None]
-    whole = torch.cat([before.mask, mask], dim=1)
-    states = backbone.states(embeddings, whole, positions, at, all_layers=all_layers, cache=before.cache)
+    ids = [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)]
+    answers = batch.predicts.sum(1).tolist()
+    of_row: Sequence[Tensor | None] = prompts or [None] * len(ids)
+    packed = pack(backbone, [Text(*given) for given in zip(ids, of_row, answers, strict=True)])
+    at = torch.cat([torch.arange(end - count, end) for end, count in zip(packed.ends, answers, strict=True)])
+    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, at.to(backbone.device), all_layers=all_layers)
     return Outputs(backbone.logits(states), states.layers)
 
 
 def forward_attached(
     backbone: Backbone, batch: Batch, prompts: Sequence[Float[Tensor, "_ width"]] | None, *, all_layers: bool = False
 ) -> Outputs:
-    """The reference for `forward`: every row carries its own copy of its prompt before its text."""
+    """The reference for `forward`, and the way of backbones that cannot be packed: each row carries its own copy of its
+    prompt before its text."""
     embeddings = backbone.embed(batch.ids)
     empty = embeddings.new_zeros(0, embeddings.shape[-1])
     attached = attach(prompts or [empty] * len(batch.tasks), embeddings, batch.mask, side="right")

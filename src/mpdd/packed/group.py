@@ -1,0 +1,58 @@
+"""Segments of similar length that attend together, padded to the longest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+Tokens = NDArray[np.int64]
+_NEVER = 2**30
+
+
+class Group:
+    """Segments that attend together: each one's tokens, which of them are `real`, the tokens it sees, and how far `ago`
+    each of these was (-1: not seen)."""
+
+    queries: Int[Tensor, "rows length"]
+    real: Bool[Tensor, "rows length"]
+    keys: Int[Tensor, "rows seen"]
+    ago: Int[Tensor, "rows length seen"]
+
+    def __init__(self, before: Sequence[Tokens], own: Sequence[Tokens], device: torch.device | str) -> None:
+        """Segments of the tokens `own`, each behind the tokens `before`."""
+        length = rounded(max(map(len, own)))
+        head = rounded(max(map(len, before)) + length) - length
+        queries, keys = np.zeros((len(own), length), np.int64), np.zeros((len(own), head + length), np.int64)
+        real, at = np.zeros((len(own), length), bool), np.full((len(own), head + length), _NEVER)
+        for row, (first, then) in enumerate(zip(before, own, strict=True)):
+            queries[row, : len(then)], real[row, : len(then)] = then, True
+            keys[row, : len(first)], keys[row, head : head + len(then)] = first, then
+            at[row, : len(first)], at[row, head : head + len(then)] = np.arange(len(first)), len(first) + np.arange(len(then))
+        ago = at[:, head:, None] - at[:, None, :]
+        ago[(ago < 0) | (at[:, None, :] == _NEVER)] = -1
+        ago[~real, 0] = 0  # padding sees something, so that its shares are numbers
+        self.queries, self.real, self.keys, self.ago = (
+            torch.from_numpy(found).to(device) for found in (queries, real, keys, ago.astype(np.int32))
+        )
+
+    def sees(self, window: int | None) -> Bool[Tensor, "rows length seen"]:
+        """What each token sees, at most `window` positions."""
+        return self.ago >= 0 if window is None else (self.ago >= 0) & (self.ago < window)
+
+
+def rounded(length: int) -> int:
+    """`length`, up to 31 or a sixteenth more: the first product of each shape costs as much as several, so few are better."""
+    step = max(32, 1 << max(0, length.bit_length() - 5))
+    return -(-length // step) * step
+
+
+def order(places: Sequence[Int[Tensor, " n"]], stands: Int[Tensor, " places"] | None = None) -> Int[Tensor, " places"]:
+    """Where each place, from 0 on, is found when the n-th of all `places` stands at `stands[n]` (None: at n)."""
+    joined = torch.cat(list(places))
+    stands = torch.arange(len(joined), device=joined.device) if stands is None else stands
+    return torch.empty_like(joined).scatter_(0, joined, stands)

@@ -1,0 +1,83 @@
+"""The keys and values of rows that are being written on, one token of each row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mpdd.packed.attention import Wanted
+from mpdd.packed.group import rounded
+from mpdd.packed.tree import Tree
+
+
+class Memory:
+    """A layout that first reads a packed sequence, as its tree says, then takes one more token of each row in every pass.
+
+    Row i goes on from the last token of the tree's segment `segments[i]`. `lengths` [rows] says how many tokens a row has;
+    that is also the position of its next one. There is room for `room` more of each.
+    """
+
+    def __init__(self, tree: Tree, segments: Sequence[int], room: int, device: torch.device | str = "cpu") -> None:
+        """Take the tree and who goes on."""
+        chains = [tree.chains[segment] for segment in segments]
+        longest = max(map(len, chains))
+        places = np.zeros((len(chains), longest), dtype=np.int64)
+        for row, chain in enumerate(chains):
+            places[row, : len(chain)] = chain
+        self.lengths = torch.tensor([len(chain) for chain in chains], device=device)
+        self._tree, self._places = tree, torch.from_numpy(places).to(device)
+        self._capacity = rounded(longest + room)
+        self._longest = longest
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
+        """The tree's outputs at first, then those of one new token a row."""
+        if layer not in self._kept:
+            self._kept[layer] = self._room_for(key), self._room_for(value)
+            return self._tree.attend(layer, query, key, value, wanted)
+        (heads, rows, size), (groups, _, size_v) = query.shape, value.shape
+        seen = min(rounded(self._longest + 1), self._capacity)
+        each, of_row = heads // groups, torch.arange(rows, device=query.device)
+        for kept, new in zip(self._kept[layer], (key, value), strict=True):
+            kept[:, of_row, self.lengths] = new
+        keys, values = (kept.flatten(0, 1)[:, :seen] for kept in self._kept[layer])
+        ours = (query * wanted.scale).view(groups, each, rows, size).transpose(1, 2).reshape(groups * rows, each, size)
+        scores = torch.bmm(ours, keys.transpose(1, 2)).view(groups, rows, each, seen)
+        scores += self._sees(seen, wanted.window, scores.dtype)[:, None]
+        if wanted.sinks is not None:
+            sinks = wanted.sinks.to(scores).view(groups, 1, each, 1).expand(-1, rows, -1, 1)
+            scores = torch.cat([scores, sinks], dim=-1)
+        shares = scores.softmax(-1)[..., :seen].reshape(groups * rows, each, seen)
+        return torch.bmm(shares, values).view(groups, rows, each, size_v).transpose(0, 1).reshape(rows, heads, size_v)
+
+    def advance(self) -> None:
+        """After a pass: each row has one token more."""
+        self.lengths = self.lengths + 1
+        self._longest += 1
+        self._bias = {}
+
+    def keep(self, rows: Int[Tensor, " rows"]) -> None:
+        """Drop all rows but these."""
+        self.lengths = self.lengths[rows]
+        self._longest = int(self.lengths.max())
+        self._kept = {layer: (k.index_select(1, rows), v.index_select(1, rows)) for layer, (k, v) in self._kept.items()}
+        self._bias = {}
+
+    def _room_for(self, packed: Float[Tensor, "heads tokens size"]) -> Float[Tensor, "heads rows capacity size"]:
+        rows, longest = self._places.shape
+        kept = packed.new_zeros(packed.shape[0], rows, self._capacity, packed.shape[2])
+        kept[:, :, :longest] = packed.index_select(1, self._places.flatten()).view(-1, rows, longest, packed.shape[2])
+        return kept
+
+    def _sees(self, seen: int, window: int | None, dtype: torch.dtype) -> Float[Tensor, "rows seen"]:
+        """0 where a row's new token sees one of its tokens, itself included, minus infinity elsewhere."""
+        if (window, dtype) not in self._bias:
+            ago = self.lengths[:, None] - torch.arange(seen, device=self.lengths.device)[None]
+            hidden: Bool[Tensor, "rows seen"] = (ago < 0) if window is None else (ago < 0) | (ago >= window)
+            self._bias[window, dtype] = torch.zeros(ago.shape, dtype=dtype, device=ago.device).masked_fill_(hidden, float("-inf"))
+        return self._bias[window, dtype]

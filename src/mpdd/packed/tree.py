@@ -1,0 +1,93 @@
+"""Which tokens see which in a packed sequence whose segments stand behind one another, as texts do behind prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mpdd.packed.attention import Wanted
+from mpdd.packed.group import Group, Tokens, order
+from mpdd.packed.products import Plan, Products
+
+_WASTE = 2**14  # scores of one head that padding may cost a group of segments
+_TOGETHER = 2**19  # scores of one head that segments attending together may have
+_MOST = 2**25  # scores of one segment, above which they are not kept for the backward pass
+
+
+class Tree:
+    """A packed sequence for one pass: segments of tokens, each behind another one (a text behind its prompt, say) or behind none.
+
+    A token sees its segment up to itself and all that its segment stands behind. Segments of similar length attend
+    together, padded to the longest of them; nothing else of a pass sees padding. `chains` has all tokens that the last
+    token of each segment sees, in order.
+    """
+
+    def __init__(self, lengths: Sequence[int], parents: Sequence[int | None], device: torch.device | str = "cpu") -> None:
+        """Take the segments' `lengths` in tokens, in their order, and which earlier one each stands behind."""
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        spans = [np.arange(starts[i], starts[i + 1]) for i in range(len(lengths))]
+        before: list[Tokens] = []
+        for parent in parents:
+            before.append(spans[0][:0] if parent is None else np.concatenate([before[parent], spans[parent]]))
+        self.chains = [np.concatenate(both) for both in zip(before, spans, strict=True)]
+        together = _alike(lengths, [len(found) for found in before])
+        self._groups = [Group([before[i] for i in chosen], [spans[i] for i in chosen], device) for chosen in together]
+        self._plans: dict[tuple[int, int], Plan] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
+        """On a CPU with matrix products, which backward are several times as fast as torch's fused attention."""
+        if query.device.type != "cpu" or len(query) * max(group.ago[0].numel() for group in self._groups) > _MOST:
+            outputs = torch.cat([_fused(group, query, key, value, wanted) for group in self._groups])
+            return outputs.index_select(0, order([group.queries[group.real] for group in self._groups]))
+        heads = len(query), len(key)
+        if heads not in self._plans:
+            self._plans[heads] = Plan(self._groups, *heads)
+        found: Tensor = Products.apply(query, key, value, wanted, self._plans[heads])  # type: ignore[no-untyped-call]
+        return found
+
+
+def _alike(lengths: Sequence[int], heads: Sequence[int]) -> list[list[int]]:
+    """Numbers of segments that attend together, from long to short, as long as little is wasted on padding."""
+    groups: list[list[int]] = []
+    area = wasted = head = 0
+    for i in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: (-lengths[i], -heads[i], i)):
+        wide = max(head, heads[i])
+        longest = lengths[groups[-1][0]] if groups else 0
+        each, own = longest * (wide + longest), lengths[i] * (heads[i] + lengths[i])
+        more = each - own + (each - area) * len(groups[-1]) if groups else 0
+        if groups and wasted + more <= _WASTE and (len(groups[-1]) + 1) * each <= _TOGETHER:
+            groups[-1].append(i)
+            area, wasted, head = each, wasted + more, wide
+        else:
+            groups.append([i])
+            area, wasted, head = own, 0, heads[i]
+    return groups
+
+
+def _fused(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Float[Tensor, "tokens heads size_v"]:
+    """A group's outputs, without its padding, by torch's fused attention, which keeps no scores."""
+    rows, length = group.queries.shape
+    q, k, v = (
+        _take(found, places.flatten()).view(len(found), *places.shape, -1).transpose(0, 1)
+        for found, places in ((query, group.queries), (key, group.keys), (value, group.keys))
+    )
+    sees = group.sees(wanted.window)[:, None]
+    bias = torch.zeros(sees.shape, dtype=q.dtype, device=q.device).masked_fill_(~sees, float("-inf"))
+    if wanted.sinks is not None:  # one more key, of no value, whose score is the sink's
+        k, v = (torch.nn.functional.pad(found, (0, 0, 0, 1)) for found in (k, v))
+        sinks = wanted.sinks.to(bias).view(1, -1, 1, 1).expand(rows, -1, length, 1)
+        bias = torch.cat([bias.expand(-1, len(query), -1, -1), sinks], dim=-1)
+    out = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=bias, scale=wanted.scale, enable_gqa=len(query) != len(key)
+    )
+    return out.transpose(1, 2)[group.real]
+
+
+def _take(packed: Float[Tensor, "heads tokens size"], places: Int[Tensor, " places"]) -> Tensor:
+    """Tokens by their places, so that gradients add up in the same order every time: on a CPU indexing does not, on a GPU
+    `index_select` does not."""
+    return packed.index_select(1, places) if packed.device.type == "cpu" else packed[:, places]

@@ -1,0 +1,112 @@
+"""Lays texts end to end behind their prompts: each distinct prompt once, with the words that all texts under it begin
+with, then the texts, then what may follow each text (the options of a question, say).
+
+Nothing is padding, and what several texts begin with (a prompt, a task's instruction) goes through the backbone once;
+under causal attention nothing of it depends on what follows, so gradients are exact.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mpdd.backbone import Backbone
+from mpdd.packed.group import rounded
+from mpdd.packed.tree import Tree
+
+
+@dataclass(frozen=True)
+class Text:
+    """Token ids behind a prompt [length, width] (None: behind none), and what may follow them, each way by itself.
+
+    The last `own` tokens are never shared with other texts.
+    """
+
+    ids: Sequence[int]
+    prompt: Float[Tensor, "_ width"] | None
+    own: int = 1
+    ways: Sequence[Sequence[int]] = ()
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Texts laid end to end. `segments` has each text's segment in `layout`, `ends` where it ends in the packed sequence,
+    and `ways` where each way on begins and ends there."""
+
+    embeddings: Float[Tensor, "tokens width"]
+    positions: Int[Tensor, " tokens"]
+    layout: Tree
+    segments: Sequence[int]
+    ends: Sequence[int]
+    ways: Sequence[Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Rows of a prompt (or none), then tokens, behind the segment `parent`; `first` is the position it begins at."""
+
+    prompt: Tensor | None
+    tokens: Sequence[int]
+    parent: int | None
+    first: int
+
+    @property
+    def length(self) -> int:
+        return (0 if self.prompt is None else len(self.prompt)) + len(self.tokens)
+
+
+def pack(backbone: Backbone, texts: Sequence[Text]) -> Packed:
+    """Pack `texts`; those under the same tensor share their prompt."""
+    segments: list[_Segment] = []
+    of_text: dict[int, int] = {}
+    of_way: dict[int, list[int]] = defaultdict(list)
+    for chosen in _by_prompt(texts):
+        prompt, parent, common = texts[chosen[0]].prompt, None, 0
+        taken = 0 if prompt is None else len(prompt)
+        if len(chosen) > 1:
+            common = len(os.path.commonprefix([list(texts[i].ids[: len(texts[i].ids) - texts[i].own]) for i in chosen]))
+            if taken + common:
+                parent = len(segments)
+                segments.append(_Segment(prompt, texts[chosen[0]].ids[:common], None, 0))
+                prompt = None
+        for i in chosen:
+            of_text[i] = len(segments)
+            segments.append(_Segment(prompt, texts[i].ids[common:], parent, 0 if parent is None else taken + common))
+            for way in texts[i].ways:
+                of_way[i].append(len(segments))
+                segments.append(_Segment(None, way, of_text[i], taken + len(texts[i].ids)))
+    total = sum(segment.length for segment in segments)
+    if rounded(total) > total:  # tokens that nobody looks at
+        segments.append(_Segment(None, [backbone.end] * (rounded(total) - total), None, 0))
+    ends = torch.tensor([segment.length for segment in segments]).cumsum(0).tolist()
+    positions = [torch.arange(segment.first, segment.first + segment.length) for segment in segments]
+    return Packed(
+        _embeddings(backbone, segments),
+        torch.cat(positions).to(backbone.device),
+        Tree([s.length for s in segments], [s.parent for s in segments], backbone.device),
+        [of_text[i] for i in range(len(texts))],
+        [ends[of_text[i]] for i in range(len(texts))],
+        [[(ends[n] - segments[n].length, ends[n]) for n in of_way[i]] for i in range(len(texts))],
+    )
+
+
+def _by_prompt(texts: Sequence[Text]) -> list[list[int]]:
+    """Numbers of texts by prompt."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for i, text in enumerate(texts):
+        found[id(text.prompt)].append(i)
+    return list(found.values())
+
+
+def _embeddings(backbone: Backbone, segments: Sequence[_Segment]) -> Float[Tensor, "tokens width"]:
+    tokens = backbone.embed(torch.tensor([token for segment in segments for token in segment.tokens], dtype=torch.long))
+    parts: list[Tensor] = []
+    for segment, own in zip(segments, torch.split(tokens, [len(segment.tokens) for segment in segments]), strict=True):
+        parts += [own] if segment.prompt is None else [segment.prompt.to(tokens), own]
+    return torch.cat(parts)
