@@ -7,12 +7,17 @@ ifneq ($(wildcard ../shared/data/upstream.tsv),)
 export MPDD_MIRROR ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test unit e2e lint setup clean
+.PHONY: demo test bench unit e2e lint setup clean
 
 demo: $(VENV)/ready
 	$(BIN)/mpdd demo $(DEMO)
 
 test: setup lint unit e2e
+
+BENCHMARKS := prompt_tuning_step teachers_at_once distillation_step mixed_prediction step_cost check_accuracy
+bench: setup
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	$(BIN)/python scripts/update_performance.py
 
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e" -n auto
@@ -21,11 +26,12 @@ e2e: setup
 	$(BIN)/pytest -m e2e
 
 lint: setup
-	$(BIN)/ruff check src backbones scripts tests
-	$(BIN)/ruff format --check src backbones scripts tests
+	$(BIN)/ruff check src backbones benchmarks scripts tests
+	$(BIN)/ruff format --check src backbones benchmarks scripts tests
 	$(BIN)/mypy
 	$(BIN)/python scripts/update_readme.py --check
 	$(BIN)/python scripts/update_open31.py --check
+	$(BIN)/python scripts/update_performance.py --check
 
 setup: $(VENV)/ready-dev
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from mpdd.backbone import EMBEDDED_FOLDER, Backbone
 from mpdd.data import catalogue
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import few_shot
+from mpdd.data.task import Example
 from mpdd.run_folder import commit
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,13 +56,19 @@ def large_vocabulary(folder: Path) -> Path:
     return folder
 
 
-def real_rows(backbone: Backbone, tasks: Sequence[str], count: int) -> list[Encoded]:
-    """`count` training rows of the catalogue's tasks, equally many of each, in a mixed order that depends on nothing."""
+def real_rows(backbone: Backbone, tasks: Sequence[str], count: int, length: int = LENGTH) -> list[Encoded]:
+    """`count` training rows of the catalogue's tasks, equally many of each, in a mixed order that depends on nothing;
+    they leave room for a prompt of `length` tokens."""
     found = []
     for name in tasks:
-        card, train = catalogue.get(name).card, few_shot(catalogue.load(name).train, count // len(tasks), 0)
-        found += [encode(backbone.tokenizer, card, example, backbone.context - LENGTH) for example in train]
+        card, train = catalogue.get(name).card, few_shot(_train(name), count // len(tasks), 0)
+        found += [encode(backbone.tokenizer, card, example, backbone.context - length) for example in train]
     return list(few_shot(found, len(found), 1))
+
+
+@lru_cache
+def _train(task: str) -> Sequence[Example]:
+    return catalogue.load(task).train
 
 
 def alternate(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -115,7 +124,7 @@ def write(name: str, values: Mapping[str, Any]) -> None:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    text = json.dumps({"commit": commit(), "machine": machine, **values}, indent=1)
+    text = json.dumps({"commit": commit(), "date": datetime.date.today().isoformat(), "machine": machine, **values}, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     print(text)
 

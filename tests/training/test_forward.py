@@ -106,3 +106,13 @@ def test_only_answers_are_computed_in_the_last_feed_forward_part(tiny):
     run(forward, tiny, rows, {"a": 6, "b": 2})
     handle.remove()
     assert seen == [sum(len(row.answer_ids) for row in rows)]
+
+
+def test_what_goes_wrong_under_one_prompt_stays_there(tiny):
+    rows = rows_of((9, 4, 12, 7), "abab")
+    prompts = {"a": torch.randn(4, tiny.width), "b": torch.full((5, tiny.width), float("nan"))}
+    batch = collate(rows, tiny.end)
+    with torch.no_grad():
+        logits = forward(tiny, batch, [prompts[row.task] for row in rows]).logits
+    fine = torch.tensor([rows[i].task == "a" for i in batch.rows])
+    assert logits[fine].isfinite().all() and logits[~fine].isnan().all()

@@ -138,3 +138,22 @@ def test_a_damaged_checkpoint_or_one_of_other_jobs_is_started_over(tmp_path):
 def test_a_loss_that_is_not_finite_is_said_so():
     with pytest.raises(MpddError, match="The loss of a is not finite at step 0"):
         Problem(sign=float("nan")).fit(Plan(2, 1, 1))
+
+
+@pytest.mark.parametrize("from_step", [0, 3])
+def test_a_job_that_diverges_ends_at_its_best_and_leaves_the_others_alone(from_step, tmp_path):
+    class Diverging(Problem):
+        def gradients(self, step, jobs):
+            found = super().gradients(step, jobs)
+            if "b" in jobs and step >= from_step:
+                self.weights["b"].grad.fill_(float("nan"))
+                found["b"]["loss"] = float("nan")
+            return found
+
+    both, alone = Diverging("ab"), Problem("a")
+    fitted, wanted = both.fit(Plan(8, 1, 2), checkpoint=tmp_path / "c"), alone.fit(Plan(8, 1, 2))
+    assert torch.equal(both.weights["a"], alone.weights["a"])
+    assert fitted["a"].best_dev == wanted["a"].best_dev
+    assert fitted["b"].steps == from_step and fitted["b"].best_step == (from_step // 2) * 2
+    assert bool(both.weights["b"].isfinite().all())
+    assert both.seen[-1] == (7, ("a",))

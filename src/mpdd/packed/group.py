@@ -27,7 +27,8 @@ class Group:
         """Segments of the tokens `own`, each behind the tokens `before`."""
         length = rounded(max(map(len, own)))
         head = rounded(max(map(len, before)) + length) - length
-        queries, keys = np.zeros((len(own), length), np.int64), np.zeros((len(own), head + length), np.int64)
+        first_own = np.array([tokens[0] for tokens in own])[:, None]  # padding: what goes wrong in a row stays there
+        queries, keys = first_own.repeat(length, axis=1), first_own.repeat(head + length, axis=1)
         real, at = np.zeros((len(own), length), bool), np.full((len(own), head + length), _NEVER)
         for row, (first, then) in enumerate(zip(before, own, strict=True)):
             queries[row, : len(then)], real[row, : len(then)] = then, True

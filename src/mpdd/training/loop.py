@@ -77,7 +77,8 @@ def fit(
 
     `gradients(step, jobs)` adds the gradients of these jobs' losses and returns each one's loss and its parts; it must
     depend on the step alone, so that a resumed run repeats an unbroken one exactly. The state before the first step is
-    validated too: training can only improve on it. Raises `MpddError` when a loss is not finite.
+    validated too: training can only improve on it. A job whose loss is not finite ends there; raises `MpddError` when
+    that happened to all.
     """
     tensors = {(job, name): t for job, groups in jobs.items() for group in groups for name, t in group.tensors.items()}
     groups = [{"params": list(g.tensors.values()), "lr": g.lr} for groups in jobs.values() for g in groups]
@@ -91,9 +92,11 @@ def fit(
         began = time.perf_counter()
         optimizer.zero_grad()
         found = gradients(state.step, active)
+        for job in [job for job in active if not math.isfinite(found[job]["loss"])]:
+            _give_up(state, job, tensors)
+            active.remove(job)
+            log(job, {"step": state.step, "diverged": True})
         for job in active:
-            if not math.isfinite(found[job]["loss"]):
-                raise MpddError(f"The loss of {job} is not finite at step {state.step}; a smaller learning rate usually helps.")
             torch.nn.utils.clip_grad_norm_([t for (owner, _), t in tensors.items() if owner == job], plan.clip)
         _step(optimizer, _scale(state.step, plan))
         state.step += 1
@@ -101,7 +104,7 @@ def fit(
             state.jobs[job].seconds += (time.perf_counter() - began) / len(active)
             state.jobs[job].steps = state.step
         tick()
-        if state.step % plan.every == 0 or state.step == plan.steps:
+        if active and (state.step % plan.every == 0 or state.step == plan.steps):
             for job, dev in validate(active).items():
                 _judge(state, job, dev, tensors, plan)
                 log(job, {"step": state.step, **{k: round(v, 5) for k, v in found[job].items()}, "dev_loss": round(dev, 5)})
@@ -112,9 +115,19 @@ def fit(
     return {job: Fitted(b.dev, b.step, b.steps, b.steps * plan.batch_size, b.seconds) for job, b in state.jobs.items()}
 
 
+def _give_up(state: _State, job: str, tensors: Tensors) -> None:
+    """End a job whose loss is not finite, at its best state; raise `MpddError` where that was the last one that had any."""
+    state.jobs[job].ended = state.jobs[job].diverged = True
+    for (owner, _), tensor in tensors.items():
+        if owner == job:
+            tensor.grad = None
+    if all(best.diverged for best in state.jobs.values()):
+        raise MpddError(f"The loss of {job} is not finite at step {state.step}; a smaller learning rate usually helps.")
+
+
 @dataclass
 class _Best:
-    """A job's best validation loss and its step; steps taken, seconds spent, validations since, and whether it is over."""
+    """A job's best validation loss and its step; steps taken, seconds spent, validations since, whether and how it is over."""
 
     dev: float
     step: int = 0
@@ -122,6 +135,7 @@ class _Best:
     seconds: float = 0.0
     since: int = 0
     ended: bool = False
+    diverged: bool = False
 
 
 Tensors = Mapping[tuple[str, str], Tensor]  # by job and name
@@ -186,15 +200,16 @@ def _resume(path: Path | None, tensors: Tensors, optimizer: torch.optim.Optimize
             parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
             described = json.loads(file.metadata()["loop"])
         now, best = ({k: parts[f"{part}/{'/'.join(k)}"].to(t.device) for k, t in tensors.items()} for part in ("now", "best"))
-        moments = {k: {m: parts[f"adam/{'/'.join(k)}/{m}"] for m in ("step", "exp_avg", "exp_avg_sq")} for k in tensors}
+        stepped = [k for k in tensors if f"adam/{'/'.join(k)}/step" in parts]  # all but jobs that diverged at once
+        moments = {k: {m: parts[f"adam/{'/'.join(k)}/{m}"] for m in ("step", "exp_avg", "exp_avg_sq")} for k in stepped}
         state = _State({job: _Best(**values) for job, values in described["jobs"].items()}, best, described["step"])
         if state.jobs.keys() != {job for job, _ in tensors}:
             return None
     except (SafetensorError, KeyError, TypeError, ValueError):
         return None  # a damaged checkpoint: start over
     _restore(tensors, now)
-    for key, tensor in tensors.items():
-        step, first, second = moments[key].values()
+    for key, (step, first, second) in ((key, found.values()) for key, found in moments.items()):
+        tensor = tensors[key]
         optimizer.state[tensor] = {"step": step, "exp_avg": first.to(tensor.device), "exp_avg_sq": second.to(tensor.device)}
     return state
 

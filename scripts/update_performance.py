@@ -1,0 +1,126 @@
+"""Writes the tables of docs/performance.md from benchmarks/results: `python scripts/update_performance.py`; `--check` only
+compares. `make bench` measures anew and then runs this.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "performance.md"
+RESULTS = ROOT / "benchmarks" / "results"
+CASES = {
+    "a_embedded_20": "(a) embedded backbone, prompt of 20",
+    "a_embedded_100": "(a) embedded backbone, prompt of 100",
+    "b_large_vocabulary_20": "(b) 120 M, vocabulary of 128,256, prompt of 20",
+}
+
+
+def main() -> int:
+    """Update or check the page; exit code 1 when a check finds a difference."""
+    old = PAGE.read_text(encoding="utf-8")
+    new = put(put(put(old, "summary", summary()), "steps", steps()), "growth", growth())
+    if "--check" in sys.argv:
+        return int(old != new)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+def put(page: str, name: str, lines: Iterable[str]) -> str:
+    """Return the page with `lines` between the markers of this name."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.partition(begin)
+    return "\n".join([before + begin, *lines, end + rest.partition(end)[2]])
+
+
+def read(name: str) -> Any:
+    """What a benchmark found."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def summary() -> Iterator[str]:
+    """One row a bar."""
+    step, teachers, distil = read("prompt_tuning_step"), read("teachers_at_once"), read("distillation_step")
+    prediction, check = read("mixed_prediction"), read("check_accuracy")
+    yield "| what | bar | measured (median, range) | holds |"
+    yield "| --- | --- | --- | --- |"
+    for case, bar in (("a_embedded_20", 2.5), ("a_embedded_100", 2.5), ("b_large_vocabulary_20", 3.0)):
+        yield _row(f"prompt-tuning step, {CASES[case]}: PEFT + Trainer / ours", f"at least {bar}", step[case]["speed_ratio"], bar)
+    memory = step["b_large_vocabulary_20"]["memory_ratio"]
+    yield f"| peak memory, (b): ours / PEFT + Trainer | at most 0.6 | {memory:.2f} | {_holds(memory <= 0.6)} |"
+    yield _row("21 teachers at once / one, by the token", "at most 1.15", teachers["at_once_to_single"], 1.15, most=True)
+    yield _row("distillation / plain multitask step", "at most 1.15", distil["kept_to_plain"], 1.15, most=True)
+    equal = prediction["outputs_equal_to_ours_fp32"]
+    for way, title in (("peft_one_by_one", "one by one"), ("peft_in_batches", "in batches")):
+        same = f"{equal[way]} outputs equal in fp32"
+        yield _row(f"10 tasks mixed: PEFT {title} / ours ({same})", "at least 5", prediction["speed_ratio"][way], 5)
+    for case in check["cases"]:
+        for what, bar in (("peak_memory", 0.15), ("time", 0.3)):
+            off = case[what]["predicted"] / case[what]["measured"] - 1
+            title = f"`mpdd check`, {case['name']}: {what.replace('_', ' ')}"
+            yield f"| {title} | within {bar:.0%} | {off:+.0%} | {_holds(abs(off) <= bar)} |"
+    yield ""
+    yield _conditions("prompt_tuning_step", "teachers_at_once", "distillation_step", "mixed_prediction", "check_accuracy")
+
+
+def steps() -> Iterator[str]:
+    """What the peer's variants took."""
+    found = read("prompt_tuning_step")
+    yield "| case | tokens a row | ours, ms a step | PEFT + Trainer, its fastest variant | its other variants (one round) |"
+    yield "| --- | --- | --- | --- | --- |"
+    for case, title in CASES.items():
+        row = found[case]
+        best = row["speed_ratio"]["against"]
+        others = ", ".join(f"{name} {1e3 * s:.0f}" for name, s in row["tuning_seconds_a_step"].items() if name != best)
+        ours, peer = (_milliseconds(row["seconds_a_step"][name]) for name in ("ours", best))
+        yield f"| {title} | {row['tokens_a_row']:.0f} | {ours} | {best} {peer} | {others} |"
+
+
+def growth() -> Iterator[str]:
+    """How the cost of a step grows."""
+    found = read("step_cost")
+    products = found["product_operations_a_second"]
+    yield (
+        f"Matrix products in bf16 in the same run: {products['large'] / 1e12:.2f} TFLOP/s at 4096 x 4096 x 4096, "
+        f"{products['small'] / 1e12:.2f} at a shape of this backbone. Base: {json.dumps(found['base'])}."
+    )
+    yield ""
+    yield "| case | ms a step | microseconds a text token | of the large product | of the small one |"
+    yield "| --- | --- | --- | --- | --- |"
+    for label, row in found["cases"].items():
+        shares = f"{row['of_large_product']:.0%} | {row['of_small_product']:.0%}"
+        yield f"| {label} | {_milliseconds(row['seconds'])} | {row['microseconds_a_text_token']:.0f} | {shares} |"
+    yield ""
+    yield _conditions("step_cost")
+
+
+def _row(what: str, bar: str, found: Mapping[str, Any], limit: float, *, most: bool = False) -> str:
+    held = found["median"] <= limit if most else found["median"] >= limit
+    return f"| {what} | {bar} | {found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f}) | {_holds(held)} |"
+
+
+def _holds(held: bool) -> str:
+    return "yes" if held else "**no**"
+
+
+def _milliseconds(found: Mapping[str, Any]) -> str:
+    return f"{1e3 * found['median']:.0f} ({1e3 * found['low']:.0f} to {1e3 * found['high']:.0f})"
+
+
+def _conditions(*names: str) -> str:
+    found = [read(name) for name in names]
+    machine = found[0]["machine"]
+    commits = ", ".join(sorted({one["commit"][:7] for one in found}))
+    gpu = machine["gpu"] or "no accelerator"
+    return (
+        f"Measured on {machine['cores']} cores ({machine['processor']}), {gpu}, torch {machine['torch']}, "
+        f"{found[0]['date']}, commit {commits}."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
