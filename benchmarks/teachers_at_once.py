@@ -20,8 +20,8 @@ from mpdd.training.tune import Data
 def main() -> None:
     """Measure seconds a token (text and answer tokens, padding not counted)."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=4, help="steps a round")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2, help="steps a round")
+    parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     backbone = common.embedded()
     sources = [name for name in catalogue.names() if catalogue.get(name).role == "source"]
