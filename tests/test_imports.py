@@ -14,7 +14,7 @@ import mpdd
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
     "errors", "embedded", "files", "progress", "config", "packed", "backbone", "data", "prompts", "training", "predict", "notes",
-    "methods", "run_folder", "evaluation", "check", "pipeline", "own_task", "demo", "cli",
+    "methods", "run_folder", "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from mpdd.errors import InputError, MpddError
 from mpdd.packed import attention, narrow
 from mpdd.packed.attention import Layout
+from mpdd.packed.group import rounded
 from mpdd.packed.tree import Tree
 
 Loaded = TypeVar("Loaded")
@@ -139,9 +140,9 @@ class Backbone:
 
     def logits(self, states: States) -> Float[Tensor, "n vocabulary"]:
         """Vocabulary logits in fp32 for the kept positions."""
-        head = self.model.get_output_embeddings()
-        logits: Tensor = head(states.last).float()
-        return logits
+        count, head = len(states.last), self.model.get_output_embeddings()
+        logits: Tensor = head(torch.nn.functional.pad(states.last, (0, 0, 0, rounded(count) - count))).float()
+        return logits[:count]
 
     def log_likelihoods(self, states: States, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The log-probability of each token after its state, without all scores of the vocabulary at once."""

@@ -1,4 +1,4 @@
-"""What follows from an experiment before anything runs: sizes, shares, steps. Time and memory come with benchmarks."""
+"""What follows from an experiment before anything runs: sizes, shares, steps. Time and memory: `rehearsal`."""
 
 from __future__ import annotations
 

@@ -127,13 +127,13 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teacher
     run.reporter.stage(f"Stage 2: distilling into one {name} of {run.experiment.prompt.length} virtual tokens")
     method = "mpdd" if with_teachers else "mpdd-no-teachers"
     rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()}
-    meta = _fresh_metaprompt(run, rows if options.start == "teachers" and with_teachers else {})
+    meta = fresh_metaprompt(run, rows if options.start == "teachers" and with_teachers else {})
     weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic, options.top_k)
     cache = run.folder.path / "checkpoints" / "teachers-say"
     with run.reporter.job(name, options.steps) as tick:
         fitted = distil(
             run.backbone,
-            {task: _data(run, run.tasks[task], "all", 0) for task in run.sources},
+            {task: data_of(run, run.tasks[task], "all", 0) for task in run.sources},
             rows,
             meta,
             plan_of(options),
@@ -240,7 +240,7 @@ def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -
         name: initial_rows(run.backbone, shape.length, shape.start, seed=seed, text=part.task.card.instruction)
         for name, part in tasks.items()
     }
-    data = {name: _data(run, part, "all", 0) for name, part in tasks.items()}
+    data = {name: data_of(run, part, "all", 0) for name, part in tasks.items()}
     with run.reporter.job("teachers", options.steps) as tick:
         watch = run.folder.watch("teach", lambda: tick(1), stage="teach", method="teacher", task=_task_of)
         trials = teach(run.backbone, data, starts, plan_of(options), lrs=options.lrs, seed=seed, watch=watch)
@@ -256,7 +256,8 @@ def _task_of(job: str) -> str:
     return job.rpartition(" lr ")[0]
 
 
-def _fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
+def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
+    """A metaprompt to be trained, started from the mean of `teachers` [length, width], or as the experiment says."""
     shape, seed = run.experiment.prompt, run.experiment.seeds[0]
     listed = " ".join(run.tasks[name].task.card.instruction for name in run.sources)
     shared = initial_rows(run.backbone, shape.length, shape.start, seed=seed, text=listed)
@@ -275,7 +276,7 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: Pro
         cell = Cell(
             backbone=run.backbone,
             task=examples.task,
-            data=_data(run, examples, shots, seed) if trained else Data((), ()),
+            data=data_of(run, examples, shots, seed) if trained else Data((), ()),
             test=examples.test,
             meta=meta,
             adapt=experiment.adapt,
@@ -338,7 +339,8 @@ def _row(run: Run, examples: Examples, method: str, shots: Shots, seed: int, out
     )
 
 
-def _data(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
+def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
+    """The encoded training (`shots` of them) and validation rows of a task."""
     train = examples.train if shots == "all" else few_shot(examples.train, shots, seed)
     return Data.of(run.backbone, examples.task.card, train, examples.dev, run.experiment.prompt.length)
 

@@ -27,6 +27,7 @@ app.add_typer(data, name="data")
 app.add_typer(task, name="task")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Rehearse = Annotated[bool, typer.Option("--rehearse", help="Run a few steps of each stage to predict time and memory.")]
 Config = Annotated[Path, typer.Argument(metavar="EXPERIMENT.toml", help="The experiment file.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; default runs/NAME.")]
 
@@ -85,13 +86,20 @@ def data_get(
 
 
 @app.command()
-def check(experiment: Config, as_json: AsJson = False) -> None:
-    """Validate an experiment and print what follows from it; run nothing."""
+def check(experiment: Config, as_json: AsJson = False, rehearse: Rehearse = False) -> None:
+    """Validate an experiment and print what follows from it; run nothing, or with --rehearse a few steps."""
     from mpdd import config
     from mpdd.check import facts
     from mpdd.cli.show import print_facts
 
-    print_facts(facts(config.read(experiment)), as_json)
+    read = config.read(experiment)
+    found = facts(read)
+    if rehearse:
+        from mpdd.progress import Reporter
+        from mpdd.rehearsal import predicted
+
+        found["predicted"] = predicted(read, Reporter())
+    print_facts(found, as_json)
 
 
 @app.command()

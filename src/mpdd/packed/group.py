@@ -27,9 +27,10 @@ class Group:
         """Segments of the tokens `own`, each behind the tokens `before`."""
         length = rounded(max(map(len, own)))
         head = rounded(max(map(len, before)) + length) - length
-        first_own = np.array([tokens[0] for tokens in own])[:, None]  # padding: what goes wrong in a row stays there
+        more = rounded(len(own), 1, 4) - len(own)  # whole rows of padding
+        first_own = np.array([tokens[0] for tokens in (*own, *[own[0]] * more)])[:, None]  # what goes wrong in a row stays there
         queries, keys = first_own.repeat(length, axis=1), first_own.repeat(head + length, axis=1)
-        real, at = np.zeros((len(own), length), bool), np.full((len(own), head + length), _NEVER)
+        real, at = np.zeros(queries.shape, bool), np.full(keys.shape, _NEVER)
         for row, (first, then) in enumerate(zip(before, own, strict=True)):
             queries[row, : len(then)], real[row, : len(then)] = then, True
             keys[row, : len(first)], keys[row, head : head + len(then)] = first, then
@@ -46,9 +47,10 @@ class Group:
         return self.ago >= 0 if window is None else (self.ago >= 0) & (self.ago < window)
 
 
-def rounded(length: int) -> int:
-    """`length`, up to 31 or a sixteenth more: the first product of each shape costs as much as several, so few are better."""
-    step = max(32, 1 << max(0, length.bit_length() - 5))
+def rounded(length: int, least: int = 32, parts: int = 16) -> int:
+    """`length`, up to `least` - 1 or one of `parts` more: the first product of each shape costs as much as several, and what
+    oneDNN makes for it stays in memory, so few shapes are better."""
+    step = max(least, 1 << max(0, (length - 1).bit_length() - parts.bit_length() + 1))
     return -(-length // step) * step
 
 

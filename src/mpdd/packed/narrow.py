@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
+
+from mpdd.packed.group import rounded
 
 _wanted = threading.local()  # .at: the tokens looked at, while a packed pass runs in this thread
 
@@ -40,7 +43,7 @@ def _before(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | Non
     if at is None:
         return None
     _wanted.size = given[0].shape[1]
-    return (given[0].index_select(1, at), *given[1:])
+    return (functional.pad(given[0].index_select(1, at), (0, 0, 0, rounded(len(at)) - len(at))), *given[1:])
 
 
 def _after(_module: nn.Module, _given: tuple[Any, ...], found: Any) -> Any:
@@ -48,5 +51,5 @@ def _after(_module: nn.Module, _given: tuple[Any, ...], found: Any) -> Any:
     if at is None:
         return None
     first, *others = found if isinstance(found, tuple) else (found,)
-    whole = first.new_zeros(first.shape[0], _wanted.size, first.shape[2]).index_copy(1, at, first)
+    whole = first.new_zeros(first.shape[0], _wanted.size, first.shape[2]).index_copy(1, at, first[:, : len(at)])
     return (whole, *others) if isinstance(found, tuple) else whole

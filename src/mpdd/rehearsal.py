@@ -1,0 +1,208 @@
+"""How long an experiment will take and how much memory: a few real steps of each of its stages, multiplied.
+
+Every stage runs through the functions that the experiment itself runs, on its own examples: a few steps once to warm up (the
+first product of each shape is slow), then as many again that count. Where a stage has many rows, some jobs stand for all,
+by their tokens; enough to fill the largest chunk of rows, so that the process reaches the memory of a real run. The
+result is an upper bound where `patience` ends jobs early, and assumes that answers are as long as those of prompts that
+have not learnt anything.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mpdd.config import Experiment, Steps
+from mpdd.data.batch import Encoded
+from mpdd.methods import UNTRAINED
+from mpdd.pipeline import Run, data_of, fresh_metaprompt
+from mpdd.predict import Request, predict
+from mpdd.progress import Reporter
+from mpdd.prompts.soft import initial_rows
+from mpdd.training import baselines
+from mpdd.training.distil import Weights, distil
+from mpdd.training.loop import Fitted, Plan
+from mpdd.training.passes import TOKENS, Row
+from mpdd.training.targets import cached
+from mpdd.training.teacher import teach
+from mpdd.training.tune import Data
+
+STEPS = 3  # that count, in each stage
+_DEV = 16  # validation rows a task, at most
+_TEST = 64  # test examples a target, at most
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Seconds of a step and of a validation."""
+
+    step: float
+    validation: float
+
+    def of(self, options: Steps) -> float:
+        """Seconds of a whole run."""
+        return options.steps * self.step + (1 + ceil(options.steps / options.every)) * self.validation
+
+
+def predicted(experiment: Experiment, reporter: Reporter) -> dict[str, Any]:
+    """Return `seconds` by stage and `peak_bytes` of the whole experiment (resident; on an accelerator, of its memory).
+
+    Needs the experiment's data. Raises the errors of `Run.open`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        run = Run.open(experiment, Path(folder) / "run", reporter, "")
+        seconds = {"open": time.perf_counter() - began}
+        if run.sources and not experiment.metaprompt:
+            reporter.stage("Rehearsing the stages teach and distil")
+            seconds["teach"] = _teaching(run)
+            seconds |= _distilling(run, Path(folder))
+        reporter.stage(f"Rehearsing {len(run.targets)} targets")
+        seconds |= _comparing(run)
+    found = {name: round(value, 1) for name, value in seconds.items()}
+    return {"seconds": {**found, "all": round(sum(seconds.values()), 1)}, "peak_bytes": peak_bytes()}
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had: of the accelerator where there is one, else resident."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    status = Path("/proc/self/status")  # getrusage counts the parent's memory, too
+    if status.exists():
+        return 1024 * int(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def _teaching(run: Run) -> float:
+    options, seed = run.experiment.teach, run.experiment.seeds[0]
+    whole = {name: data_of(run, run.tasks[name], "all", 0) for name in run.sources}
+    chosen = _enough(whole, options.batch_size * len(options.lrs))
+    data = {name: replace(whole[name], dev=whole[name].dev[:_DEV]) for name in chosen}
+    starts = {name: _start(run, name) for name in chosen}
+
+    def fit(plan: Plan, turn: int) -> Sequence[Fitted]:
+        trials = teach(run.backbone, data, starts, plan, lrs=options.lrs, seed=seed + turn)
+        return [trial.fitted for tried in trials.values() for trial in tried]
+
+    return _cost(fit, options, train=_share(whole, data, "train"), dev=_share(whole, data, "dev")).of(options)
+
+
+def _distilling(run: Run, folder: Path) -> dict[str, float]:
+    experiment, options = run.experiment, run.experiment.distil
+    whole = {name: data_of(run, run.tasks[name], "all", 0) for name in run.sources}
+    data = {name: replace(part, dev=part.dev[:_DEV]) for name, part in whole.items()}
+    prompts = {name: _start(run, name) for name in run.sources}
+    weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic, options.top_k)
+    asking, began = 0.0, time.perf_counter()
+    if weights.needs_teachers and options.top_k:
+        rows = [Row(row, name) for name, part in whole.items() for row in part.train[: max(2, 256 // len(whole))]]
+        k = min(options.top_k, run.backbone.table.shape[0] - 1)
+        cached(folder / "asked", run.backbone, prompts, rows, k=k, temperature=options.temperature)
+        every = min(options.steps * options.batch_size, sum(len(part.train) for part in whole.values()))
+        asking = (time.perf_counter() - began) * every / len(rows)
+
+    def fit(plan: Plan, turn: int) -> Sequence[Fitted]:
+        meta = fresh_metaprompt(run, prompts)
+        cache = folder / f"said-{turn}"
+        return [
+            distil(
+                run.backbone,
+                data,
+                prompts,
+                meta,
+                plan,
+                lr_shared=options.lr_shared,
+                lr_factors=options.lr_factors,
+                weights=weights,
+                seed=turn,
+                cache=cache,
+            )
+        ]
+
+    said = _cost(fit, options, train=1.0, dev=_share(whole, data, "dev"), beside=asking)
+    times = 2 if "mpdd-no-teachers" in experiment.methods else 1
+    return {"ask_teachers": asking, "distil": times * said.of(options)}
+
+
+def _comparing(run: Run) -> dict[str, float]:
+    experiment, options = run.experiment, run.experiment.adapt
+    trained = [method for method in experiment.methods if method not in UNTRAINED]
+    answered = len(experiment.methods) - len(trained) + len(trained) * len(experiment.shots) * len(experiment.seeds)
+    seconds = {"adapt": 0.0, "predict": 0.0}
+    for target in run.targets:
+        whole = data_of(run, run.tasks[target], "all", 0)
+        data = replace(whole, dev=whole.dev[:_DEV])
+        start, dev = _start(run, target), len(whole.dev) / max(1, len(data.dev))
+
+        def tuned(plan: Plan, turn: int, data: Data = data, name: str = target, start: torch.Tensor = start) -> Sequence[Fitted]:
+            trials = teach(run.backbone, {name: data}, {name: start}, plan, lrs=options.prompt_tuning, seed=turn)[name]
+            return [trial.fitted for trial in trials]
+
+        def adapted(plan: Plan, turn: int, data: Data = data) -> Sequence[Fitted]:
+            with baselines.lora(run.backbone, rank=options.lora_rank, seed=turn) as tensors:
+                return [baselines.tune_lora(run.backbone, data, tensors, plan, lr=1e-4, seed=turn)]
+
+        cells = len(experiment.shots) * len(experiment.seeds)
+        prompted = len([method for method in trained if method != "lora"])
+        if prompted:
+            seconds["adapt"] += cells * prompted * _cost(tuned, options, train=1.0, dev=dev).of(options)
+        if "lora" in trained:
+            seconds["adapt"] += cells * len(options.lora) * _cost(adapted, options, train=1.0, dev=dev).of(options)
+        test, card = run.tasks[target].test, run.tasks[target].task.card
+        began = time.perf_counter()
+        predict(run.backbone, [Request(card, example, start) for example in test[:_TEST]])
+        seconds["predict"] += (time.perf_counter() - began) * answered * len(test) / min(_TEST, len(test))
+    return seconds
+
+
+def _cost(
+    fit: Callable[[Plan, int], Sequence[Fitted]], options: Steps, *, train: float, dev: float, beside: float = 0.0
+) -> _Cost:
+    """Run a stage for some steps, twice; what counts is the second. `train` and `dev` are how many times as many tokens
+    the stage has; `beside` is what it takes before its first step, in proportion to its steps."""
+    plan = Plan(STEPS, options.batch_size, every=STEPS)
+    fit(plan, 0)
+    began = time.perf_counter()
+    steps = sum(fitted.seconds for fitted in fit(plan, 1))
+    whole = time.perf_counter() - began - beside * STEPS / options.steps
+    return _Cost(steps / STEPS * train, max(0.0, whole - steps) / 2 * dev)  # validated before and after the steps
+
+
+def _enough(data: Mapping[str, Data], rows: int) -> list[str]:
+    """As many tasks, from the one with the longest rows on, as fill several chunks with `rows` of each, but at least four."""
+    mean = {name: _tokens(part.train) / len(part.train) for name, part in data.items()}
+    listed = sorted(data, key=lambda name: -mean[name])
+    filled = list(accumulate(rows * mean[name] for name in listed))
+    count = next((i + 1 for i, tokens in enumerate(filled) if tokens >= 2 * TOKENS), len(listed))
+    return listed[: max(4, count)]
+
+
+def _share(whole: Mapping[str, Data], part: Mapping[str, Data], split: str) -> float:
+    """How many times as many tokens a step (train: the mean row of each task) or a validation (all rows) of `whole` has."""
+
+    def of(data: Mapping[str, Data]) -> float:
+        rows: Sequence[Sequence[Encoded]] = [getattr(found, split) for found in data.values()]
+        return sum(_tokens(found) / (len(found) if split == "train" else 1) for found in rows)
+
+    return of(whole) / of(part)
+
+
+def _tokens(rows: Sequence[Encoded]) -> int:
+    return sum(len(row.input_ids) + len(row.answer_ids) for row in rows)
+
+
+def _start(run: Run, task: str) -> torch.Tensor:
+    shape, text = run.experiment.prompt, run.tasks[task].task.card.instruction
+    rows = initial_rows(run.backbone, shape.length, shape.start, seed=0, text=text)
+    return rows.to(run.backbone.device)
