@@ -87,7 +87,7 @@ def data_get(
 
 @app.command()
 def check(experiment: Config, as_json: AsJson = False, rehearse: Rehearse = False) -> None:
-    """Validate an experiment and print what follows from it; run nothing, or with --rehearse a few steps."""
+    """Validate an experiment and print what follows from it; run nothing. (--rehearse: a few steps, to foretell the rest.)"""
     from mpdd import config
     from mpdd.check import facts
     from mpdd.cli.show import print_facts
