@@ -15,13 +15,15 @@ def main() -> None:
     from typer import Abort
 
     from mpdd.cli.app import app
+    from mpdd.cli.interrupt import insistent
     from mpdd.errors import MpddError
 
     _silence_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):  # characters that its encoding lacks are no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        code = app(prog_name="mpdd", standalone_mode=False)
+        with insistent():
+            code = app(prog_name="mpdd", standalone_mode=False)
     except MpddError as error:
         _leave(str(error), error.exit_code)
     except (KeyboardInterrupt, Abort):
