@@ -49,7 +49,7 @@ def main() -> None:
     """Measure both cases, speed in turn and peak memory in processes of their own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, default=3, help="of each task and round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs=3, metavar=("WHO", "MODEL", "LENGTH"), help="one run, for its peak memory")
     args = parser.parse_args()
     if args.only:

@@ -39,7 +39,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny"), seed=0)
 
 
-def make_model(folder: Path, seed: int, width: int = 32, context: int = 256) -> Path:
+def make_model(folder: Path, seed: int, width: int = 32, context: int = 256, layers: int = 2) -> Path:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -51,8 +51,8 @@ def make_model(folder: Path, seed: int, width: int = 32, context: int = 256) -> 
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
-        intermediate_size=48,
-        num_hidden_layers=2,
+        intermediate_size=3 * width // 2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=context,

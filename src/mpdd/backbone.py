@@ -6,12 +6,13 @@ Any Hugging Face causal language model works. The word `embedded` names the smal
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from mpdd.errors import InputError, MpddError
-from mpdd.packed import attention, narrow
+from mpdd.packed import attention, deep, narrow
 from mpdd.packed.attention import Layout
+from mpdd.packed.deep import DeepRows, given
 from mpdd.packed.group import rounded
 from mpdd.packed.tree import Tree
 
@@ -29,7 +31,16 @@ EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
 _SCORES = 2**26  # numbers of vocabulary scores at a time, where only a few of them are wanted
-_UNSTABLE_KEYS = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
+_UNSTABLE_KEYS = {
+    "_name_or_path",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+    "architectures",
+    "use_cache",
+    "quantization_config",
+}
+Quantize = Literal["no", "int8", "nf4"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class Backbone:
     @property
     def parameters(self) -> int:
         """How many numbers the frozen model has (tied weights once)."""
-        return sum(p.numel() for p in self.model.parameters())
+        return int(self.model.num_parameters())  # knows of weights that share a byte
 
     @property
     def context(self) -> int:
@@ -83,9 +94,8 @@ class Backbone:
         return int(self.tokenizer.eos_token_id)
 
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows width"]:
-        """Token embeddings, without gradient."""
-        with torch.no_grad():
-            found: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
+        """Token embeddings."""
+        found: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
         return found
 
     def states(
@@ -121,12 +131,14 @@ class Backbone:
         at: Int[Tensor, " n"],
         *,
         all_layers: bool = False,
+        deep: DeepRows | None = None,
     ) -> States:
         """Run rows laid end to end, `layout` saying what sees what, and keep the hidden states of the tokens `at`.
 
-        Only for backbones that can be packed, see `packs`.
+        `deep` has what stands before each layer at the tokens of deep prompts. Only for backbones that can be packed, see
+        `packs`.
         """
-        with narrow.only(at):
+        with narrow.only(at), given(deep):
             out = self.decoder(
                 inputs_embeds=embeddings[None],
                 attention_mask=_NO_MASK.to(embeddings.device),
@@ -164,28 +176,50 @@ class Backbone:
         return 2 * layers * heads * size * self.table.element_size()
 
     @property
+    def depth(self) -> int:
+        """How many layers there are."""
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
+    def layers(self) -> nn.ModuleList | None:
+        """The layers, where the model keeps them in one list."""
+        found = getattr(self.decoder, "layers", None) or getattr(self.decoder, "h", None)
+        return found if isinstance(found, nn.ModuleList) else None
+
+    @property
     def decoder(self) -> nn.Module:
         """The model below its head."""
         decoder: nn.Module = self.model.get_decoder() if hasattr(self.model, "get_decoder") else self.model.base_model
         return decoder
 
 
-def load(name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str | None = None) -> Backbone:
+def load(
+    name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str | None = None, quantize: Quantize = "no"
+) -> Backbone:
     """Load and freeze a backbone.
 
     `name` is `embedded`, a local folder, or a Hugging Face id already in the local cache (or downloadable).
-    `dtype` defaults to bf16 where the hardware multiplies it fast, else fp32.
-    Raises `InputError` when the folder is no model, `MpddError` when a model cannot be fetched.
+    `dtype` defaults to bf16 where the hardware multiplies it fast, else fp32. `quantize` holds the linear layers' weights
+    in 8 bits (Dettmers et al. 2022, arXiv 2208.07339) or 4 bits (2023, arXiv 2305.14314); embeddings stay as they are.
+    Raises `InputError` when the folder is no model, `MpddError` when a model cannot be fetched or a library is missing.
     """
     folder = _folder(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model, tokenizer = _read(name, folder, dtype or fast_dtype(device))
-    model.to(device).eval().requires_grad_(False)
+    dtype = dtype or fast_dtype(device)
+    model, tokenizer = _read(name, folder, dtype, {} if quantize == "no" else _quantized(quantize, dtype, device))
+    if quantize == "no":  # quantized weights are where they are read to
+        model.to(device)
+    model.eval().requires_grad_(False)
+    for module in model.modules() if quantize == "nf4" else ():
+        if type(module).__name__ == "Linear4bit":
+            module.train()  # else bitsandbytes repacks it on a CPU at the first pass without gradient, and gradients are 0 from then on
     attention.install(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     backbone = Backbone(name, model, tokenizer, fingerprint(model))
-    narrow.install(backbone.decoder)
+    if backbone.layers is not None:
+        narrow.install(backbone.layers)
+        deep.install(backbone.layers)
     _require_plain_head(backbone)
     return replace(backbone, packs=_packs(backbone))
 
@@ -237,10 +271,24 @@ def _verify_embedded() -> None:
             raise MpddError(f"The embedded backbone's {file} is damaged; {hashes}. Install mpdd again.")
 
 
-def _read(name: str, folder: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _quantized(how: Quantize, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """What transformers wants to hear for weights of 8 or 4 bits."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MpddError(f"Weights as {how} need the library bitsandbytes; `pip install mpdd[quantize]` brings it.")
+    from transformers import BitsAndBytesConfig
+
+    options: dict[str, Any] = (
+        {"load_in_8bit": True}
+        if how == "int8"
+        else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+    )
+    return {"quantization_config": BitsAndBytesConfig(**options), "device_map": {"": device}}  # type: ignore[no-untyped-call]
+
+
+def _read(name: str, folder: str, dtype: torch.dtype, options: Mapping[str, Any]) -> tuple[Any, Any]:
     def load() -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype), tokenizer
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options), tokenizer
 
     return _pretrained(name, folder, load)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mpdd import backbone as backbones
+from mpdd import compute
 from mpdd.backbone import Backbone
 from mpdd.config import Experiment
 from mpdd.data import catalogue
@@ -15,9 +15,11 @@ from mpdd.methods import UNTRAINED
 def facts(experiment: Experiment) -> dict[str, Any]:
     """Check names and shapes and return every derived number. Raises `InputError` for names or shapes that do not fit."""
     require_tasks(experiment)
-    backbone = backbones.load(experiment.backbone)
+    backbone = compute.load(experiment.backbone, **experiment.compute.model_dump())
     require_room(experiment, backbone)
     length, rank, width = experiment.prompt.length, experiment.prompt.rank, backbone.width
+    if experiment.prompt.depth == "all":
+        width *= backbone.depth
     factors = rank * (length + width)
     trained = {
         "prompt-tuning": length * width,
@@ -36,7 +38,7 @@ def facts(experiment: Experiment) -> dict[str, Any]:
             "name": experiment.backbone,
             "fingerprint": backbone.fingerprint,
             "parameters": backbone.parameters,
-            "width": width,
+            "width": backbone.width,
             "context": backbone.context,
         },
         "trainable": {
@@ -82,6 +84,7 @@ def require_room(experiment: Experiment, backbone: Backbone) -> None:
             [f"prompt.length {shape.length} leaves no room in a context of {backbone.context}"]
             * (shape.length >= backbone.context)
         ),
+        *(["prompt.depth all needs rows laid end to end"] * (shape.depth == "all" and not (backbone.packs and backbone.layers))),
         *([f"prompt.rank {shape.rank} is above the width {backbone.width}"] * (shape.rank > backbone.width)),
     ]
     if problems:

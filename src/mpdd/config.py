@@ -49,8 +49,16 @@ Rates = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_distinc
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^\w[\w. -]*$")]
 MethodName = Literal[
-    "zero-shot", "prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers", "lora"
+    "zero-shot", "prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers", "shared-prompt", "spot", "lora",
+    "lora-matched", "lora-multitask", "ia3", "full-finetuning",
 ]  # fmt: skip
+RATES: Mapping[str, str] = {  # the list of `adapt` with the rates that a method tries
+    "prompt-tuning": "prompt_tuning", "shared-prompt": "prompt_tuning", "spot": "prompt_tuning",
+    "mpdd": "mpdd", "mpdd-factors": "mpdd", "mpdd-no-teachers": "mpdd",
+    "lora": "lora", "lora-matched": "lora", "lora-multitask": "lora",
+    "ia3": "ia3", "full-finetuning": "full_finetuning",
+}  # fmt: skip
+FROM_SOURCES = frozenset(("mpdd-no-teachers", "shared-prompt", "spot", "lora-multitask"))  # a finished metaprompt is not enough
 
 
 class _Section(BaseModel):
@@ -66,10 +74,15 @@ class Limits(_Section):
 
 
 class PromptOptions(_Section):
-    """The metaprompt's shape: virtual tokens, rank of the task factors, and what its rows start from."""
+    """The metaprompt's shape: virtual tokens, rank of the task factors, and what its rows start from.
+
+    `depth`: virtual tokens at the input alone (as in the paper), or with rows of their own before every layer (as in
+    P-tuning v2, Liu et al. 2022, arXiv 2110.07602), which are as many times as many numbers.
+    """
 
     length: Positive = 16
     rank: Positive = 1
+    depth: Literal["input", "all"] = "input"
     start: Literal["vocabulary", "text", "random"] = "vocabulary"
 
     @model_validator(mode="after")
@@ -101,6 +114,8 @@ class Distil(Steps):
     """Stage 2. `start` takes the mean of the teachers or fresh rows; weights of the loss parts; rates.
 
     `top_k`: the teachers' likeliest tokens that are kept once for all steps; 0 asks the teachers at every step.
+    `direction` of the KL: forward is KL(teacher || student). `layers`: whose hidden states are compared. `proportion`: tasks
+    are drawn in proportion to their number of training examples to this power; 0 draws all alike.
     """
 
     start: Literal["teachers", "fresh"] = "teachers"
@@ -111,27 +126,41 @@ class Distil(Steps):
     temperature: Rate = 1.0
     stochastic: bool = True
     top_k: Annotated[int, Field(ge=0)] = 32
+    direction: Literal["forward", "reverse"] = "forward"
+    layers: Literal["all", "last"] = "all"
+    proportion: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Adapt(Steps):
     """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
 
-    MPDD trains the shared prompt at the rate tried and the factors at `factor_ratio` times it.
+    MPDD trains the shared prompt at the rate tried and the factors at `factor_ratio` times it. Its target factors start from
+    the `mean` of the sources', from those of the source whose prompt fits the target's training examples best (`nearest`),
+    or from a mix weighted by how well each fits (`weighted`).
     """
 
     prompt_tuning: Rates = (0.003, 0.01, 0.03)
     mpdd: Rates = (0.003, 0.01, 0.03)
     lora: Rates = (0.0003, 0.001, 0.003)
+    ia3: Rates = (0.003, 0.01, 0.03)
+    full_finetuning: Rates = (0.00003, 0.0001, 0.0003)
     factor_ratio: Rate = 1.0
+    factor_start: Literal["mean", "nearest", "weighted"] = "mean"
     lora_rank: Positive = 8
 
-    @model_validator(mode="after")
-    def _is_fair(self) -> Adapt:
-        trials = {name: len(getattr(self, name)) for name in ("prompt_tuning", "mpdd", "lora")}
-        if len(set(trials.values())) > 1:
-            found = ", ".join(f"{count} for {name}" for name, count in trials.items())
-            raise ValueError(f"every method must try equally many rates, or the comparison is not fair, found {found}")
-        return self
+
+class Compute(_Section):
+    """How the frozen backbone is held and computed.
+
+    `dtype`: auto takes bf16 where the hardware multiplies it fast. `quantize`: weights of linear layers in 8 or 4 bits (needs
+    the library bitsandbytes). `compile`: about a sixth off a step after a slow start. `gradient_checkpointing`: less
+    memory, a third more time. Prompts and optimizers are in fp32 always.
+    """
+
+    dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    quantize: Literal["no", "int8", "nf4"] = "no"
+    compile: bool = False
+    gradient_checkpointing: bool = False
 
 
 class Experiment(_Section):
@@ -143,6 +172,7 @@ class Experiment(_Section):
 
     name: Name
     backbone: str = "embedded"
+    compute: Compute = Compute()
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1), AfterValidator(_distinct)] = (
         "zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd",
     )  # fmt: skip
@@ -164,9 +194,9 @@ class Experiment(_Section):
         methods, finished = others.data.get("methods", ("mpdd",)), others.data.get("metaprompt")
         if finished and sources:
             raise ValueError("given beside a finished metaprompt, wanted one of the two")
-        if finished and "mpdd-no-teachers" in methods:
-            raise ValueError("missing, and mpdd-no-teachers is distilled from sources")
-        if not finished and len(sources) < 2 and any(name.startswith("mpdd") for name in methods):
+        if finished and (needing := [name for name in methods if name in FROM_SOURCES]):
+            raise ValueError(f"missing, and {', '.join(needing)} {'learn' if len(needing) > 1 else 'learns'} from sources")
+        if not finished and len(sources) < 2 and any(name.startswith("mpdd") or name in FROM_SOURCES for name in methods):
             raise ValueError("should have at least 2 items" if sources else "missing")
         return sources
 
@@ -176,6 +206,16 @@ class Experiment(_Section):
         if both := [name for name in dict.fromkeys(targets) if name in others.data.get("sources", ())]:
             raise ValueError(f"{', '.join(both)} among the sources too, a target must be held out")
         return _distinct(targets)
+
+    @field_validator("adapt")
+    @classmethod
+    def _is_fair(cls, adapt: Adapt, others: ValidationInfo) -> Adapt:
+        methods = others.data.get("methods", cls.model_fields["methods"].default)  # where they are wrong, that is said elsewhere
+        trials = {RATES[name]: len(getattr(adapt, RATES[name])) for name in methods if name in RATES}
+        if len(set(trials.values())) > 1:
+            found = ", ".join(f"{count} for {name}" for name, count in trials.items())
+            raise ValueError(f"every method must try equally many rates, or the comparison is not fair, found {found}")
+        return adapt
 
 
 def read(path: Path) -> Experiment:

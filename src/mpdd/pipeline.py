@@ -8,18 +8,19 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mpdd import backbone as backbones
+from mpdd import compute
 from mpdd.backbone import Backbone
 from mpdd.check import require_room, require_tasks
-from mpdd.config import Experiment, Shots
+from mpdd.config import RATES, Distil, Experiment, Shots
 from mpdd.data import catalogue, store
 from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
@@ -33,17 +34,25 @@ from mpdd.evaluation.report import write_report
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
 from mpdd.files import write_atomically
-from mpdd.methods import METHODS, UNTRAINED, Cell, Outcome, plan_of
+from mpdd.methods import IN_THE_WEIGHTS, METHODS, ORIGIN, UNTRAINED
+from mpdd.methods.cell import Cell, Outcome, plan_of
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
 from mpdd.prompts.store import Header, PromptFile, load, save_prompt
 from mpdd.run_folder import RunFolder, provenance
+from mpdd.training import baselines
 from mpdd.training.distil import Weights, distil
 from mpdd.training.teacher import teach
-from mpdd.training.tune import Data, best
+from mpdd.training.tune import Data, Trial, best
 
 EXAMPLES_SHOWN = 3
+Metaprompt = Literal["metaprompt", "metaprompt-no-teachers", "metaprompt-shared"]
+_METHOD_OF: Mapping[str, str] = {
+    "metaprompt": "mpdd",
+    "metaprompt-no-teachers": "mpdd-no-teachers",
+    "metaprompt-shared": "shared-prompt",
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,7 @@ class Run:
         require_tasks(experiment)
         folder = RunFolder(path, experiment)
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
-        backbone = backbones.load(experiment.backbone)
+        backbone = compute.load(experiment.backbone, **experiment.compute.model_dump())
         require_room(experiment, backbone)
         held = Held.by(e for name in experiment.targets for e in catalogue.load(name).test)
         sources = {part.task.name: part for part in (draw(experiment, name, held) for name in experiment.sources)}
@@ -118,37 +127,80 @@ def teach_sources(run: Run) -> dict[str, PromptFile]:
     return {name: load(path, run.backbone) for name, path in paths.items()}
 
 
-def distil_sources(run: Run, teachers: Mapping[str, PromptFile], *, with_teachers: bool = True) -> PromptFile:
-    """Stage 2: distil the teachers into one metaprompt."""
-    options, name = run.experiment.distil, "metaprompt" if with_teachers else "metaprompt-no-teachers"
+def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metaprompt = "metaprompt") -> PromptFile:
+    """Stage 2: distil the teachers into one metaprompt; or, by `name`, without teachers, or without decomposition."""
+    options = run.experiment.distil
+    with_teachers = name != "metaprompt-no-teachers"
     path = run.folder.prompt(name)
     if path.is_file():
         return load(path, run.backbone)
     run.reporter.stage(f"Stage 2: distilling into one {name} of {run.experiment.prompt.length} virtual tokens")
-    method = "mpdd" if with_teachers else "mpdd-no-teachers"
-    rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()}
-    meta = fresh_metaprompt(run, rows if options.start == "teachers" and with_teachers else {})
-    weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic, options.top_k)
-    cache = run.folder.path / "checkpoints" / "teachers-say"
+    rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()} if with_teachers else {}
+    meta = fresh_metaprompt(run, rows if options.start == "teachers" else {})
+    weights = weights_of(options)
+    cache = run.folder.path / "checkpoints" / f"teachers-say-{name}"
     with run.reporter.job(name, options.steps) as tick:
         fitted = distil(
             run.backbone,
-            {task: data_of(run, run.tasks[task], "all", 0) for task in run.sources},
+            _all_sources(run),
             rows,
             meta,
             plan_of(options),
             lr_shared=options.lr_shared,
-            lr_factors=options.lr_factors,
+            lr_factors=None if name == "metaprompt-shared" else options.lr_factors,
             weights=weights if with_teachers else replace(weights, kl=0.0, hidden=0.0),
             seed=run.experiment.seeds[0],
             cache=cache,
-            watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method=method, task="all"),
+            watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method=_METHOD_OF[name], task="all"),
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
     shutil.rmtree(cache, ignore_errors=True)
-    made = {"teachers": {task: file.header.digest for task, file in teachers.items()}, **_how(run, "distil")}
+    made = {"teachers": {task: teachers[task].header.digest for task in rows}, **_how(run, "distil")}
     header = _header(run, kind="meta", rank=meta.rank, tasks=meta.tasks, provenance=made)
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
+
+
+def weights_of(options: Distil) -> Weights:
+    """The losses of stage 2 and how it draws, as `distil` takes them."""
+    return Weights(
+        options.kl,
+        options.hidden,
+        options.temperature,
+        options.stochastic,
+        options.top_k,
+        reverse=options.direction == "reverse",
+        last_layer=options.layers == "last",
+        proportion=options.proportion,
+    )
+
+
+def _adapter_of_sources(run: Run) -> dict[str, Tensor]:
+    """A LoRA trained on the mixed batches of stage 2, every rate tried for as many steps, chosen on the sources' dev rows."""
+    options, adapt, seed = run.experiment.distil, run.experiment.adapt, run.experiment.seeds[0]
+    path = run.folder.path / "prompts" / "lora-of-sources" / "adapter_model.safetensors"
+    if path.is_file():
+        return load_file(path)
+    run.reporter.stage(f"Training LoRA on {len(run.sources)} sources")
+    data, trials = _all_sources(run), []
+    with run.reporter.job("lora", options.steps * len(adapt.lora)) as tick:
+        for lr in adapt.lora:
+            watch = run.folder.watch(
+                f"multitask/lora/lr {lr:g}", lambda: tick(1), stage="distil", method="lora-multitask", task="all"
+            )
+            with baselines.lora(run.backbone, rank=adapt.lora_rank, seed=seed) as inside:
+                fitted = baselines.tune_on_all(
+                    run.backbone, data, inside, plan_of(options), lr=lr, seed=seed, stochastic=options.stochastic,
+                    proportion=options.proportion, watch=watch,
+                )  # fmt: skip
+                trials.append(Trial(lr, {name: t.detach().cpu().clone() for name, t in inside.tensors.items()}, fitted))
+    kept = best(trials)
+    run.reporter.say(f"  lora: dev loss {kept.fitted.best_dev:.3f} at rate {kept.lr:g}")
+    write_atomically(path, save({name: t.contiguous() for name, t in kept.made.items()}))
+    return kept.made
+
+
+def _all_sources(run: Run) -> dict[str, Data]:
+    return {task: data_of(run, run.tasks[task], "all", 0) for task in run.sources}
 
 
 def _finished_metaprompt(run: Run) -> PromptFile:
@@ -162,11 +214,12 @@ def _finished_metaprompt(run: Run) -> PromptFile:
             found=", ".join(shared),
             wanted="targets that it has not seen",
         )
-    if (given.header.length, given.header.rank) != (shape.length, shape.rank):
+    wanted = (shape.length, shape.rank, _header(run, kind="meta").width)
+    if (given.header.length, given.header.rank, given.header.width) != wanted:
         raise InputError(
             f"The metaprompt {path.name} has another shape than the experiment",
-            found=f"length {given.header.length}, rank {given.header.rank}",
-            wanted=f"prompt.length {shape.length}, prompt.rank {shape.rank}",
+            found=f"length {given.header.length}, rank {given.header.rank}, width {given.header.width}",
+            wanted=f"prompt.length {shape.length}, prompt.rank {shape.rank}, width {wanted[2]} (prompt.depth {shape.depth})",
         )
     if not copy.is_file():
         write_atomically(copy, path.read_bytes())
@@ -195,14 +248,11 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str]
         for seed in (run.experiment.seeds if method not in UNTRAINED else run.experiment.seeds[:1])
     ]
     run.reporter.stage(f"Stage 3: {len(cells)} cells: {len(run.targets)} targets, {len(methods)} methods")
-    no_teachers = None
-    if "mpdd-no-teachers" in methods:
-        no_teachers = distil_sources(run, {}, with_teachers=False)
+    origins = {method: _origin(run, method, metaprompt) for method in methods}
     found = []
     for method, target, shots, seed in cells:
-        meta = no_teachers if method == "mpdd-no-teachers" else metaprompt
         name = f"{target}/{method}/{shots}/s{seed}"
-        found.append(run.folder.unit(name, partial(_cell, run, method, target, shots, seed, meta)))
+        found.append(run.folder.unit(name, partial(_cell, run, method, target, shots, seed, origins[method])))
     rows = [Row.from_dict(cell["row"]) for cell in found]
     if only is not None:
         return rows
@@ -210,6 +260,24 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str]
     run.folder.write_json("examples.json", _worked_examples(run, found))
     run.folder.write_json("metrics.json", [_all_metrics(cell) for cell in found])
     return rows
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a method has from the sources."""
+
+    meta: PromptFile | None = None
+    teachers: Mapping[str, PromptFile] = field(default_factory=dict)
+    adapter: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def _origin(run: Run, method: str, metaprompt: PromptFile | None) -> Origin:
+    """What `method` starts from, made now unless it is there."""
+    if method == "lora-multitask":
+        return Origin(metaprompt, adapter=_adapter_of_sources(run))
+    if method in ORIGIN:
+        return Origin(distil_sources(run, teach_sources(run), ORIGIN[method]))
+    return Origin(metaprompt, teach_sources(run) if method == "spot" else {})
 
 
 def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
@@ -237,7 +305,7 @@ def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -
     """All teachers in one process: mixed batches over one backbone, every rate tried for each task."""
     options, shape, seed = run.experiment.teach, run.experiment.prompt, run.experiment.seeds[0]
     starts = {
-        name: initial_rows(run.backbone, shape.length, shape.start, seed=seed, text=part.task.card.instruction)
+        name: initial_rows(run.backbone, shape.length, shape.start, depth=shape.depth, seed=seed, text=part.task.card.instruction)
         for name, part in tasks.items()
     }
     data = {name: data_of(run, part, "all", 0) for name, part in tasks.items()}
@@ -260,17 +328,17 @@ def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
     """A metaprompt to be trained, started from the mean of `teachers` [length, width], or as the experiment says."""
     shape, seed = run.experiment.prompt, run.experiment.seeds[0]
     listed = " ".join(run.tasks[name].task.card.instruction for name in run.sources)
-    shared = initial_rows(run.backbone, shape.length, shape.start, seed=seed, text=listed)
+    shared = initial_rows(run.backbone, shape.length, shape.start, depth=shape.depth, seed=seed, text=listed)
     if teachers:
         shared = torch.stack(list(teachers.values())).mean(0)
     return MetaPrompt(shared, run.sources, shape.rank, seed=seed).to(run.backbone.device)
 
 
-def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: PromptFile | None) -> dict[str, Any]:
+def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, origin: Origin) -> dict[str, Any]:
     examples, experiment = run.tasks[target], run.experiment
     name = f"{target}/{method}/{shots}/s{seed}"
     trained = method not in UNTRAINED
-    passes = len(experiment.adapt.lora) if method == "lora" else 1  # the other methods try all rates at once
+    passes = len(getattr(experiment.adapt, RATES[method])) if method in IN_THE_WEIGHTS else 1  # prompts try all rates at once
     steps = experiment.adapt.steps * passes if trained else 0
     with run.reporter.job(f"{target} {method}", steps + len(examples.test)) as tick:
         cell = Cell(
@@ -278,10 +346,11 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, meta: Pro
             task=examples.task,
             data=data_of(run, examples, shots, seed) if trained else Data((), ()),
             test=examples.test,
-            meta=meta,
+            meta=origin.meta,
+            teachers=origin.teachers,
+            adapter=origin.adapter,
             adapt=experiment.adapt,
-            length=experiment.prompt.length,
-            start=experiment.prompt.start,
+            shape=experiment.prompt,
             seed=seed,
             save_to=run.folder.prompt(name.replace("/", "-")),
             watch_one=lambda trial: run.folder.watch(
@@ -389,7 +458,7 @@ def _header(run: Run, **values: Any) -> Header:
         backbone=run.backbone.name,
         fingerprint=run.backbone.fingerprint,
         length=run.experiment.prompt.length,
-        width=run.backbone.width,
+        width=run.backbone.width * (run.backbone.depth if run.experiment.prompt.depth == "all" else 1),
         **values,
     )
 

@@ -115,7 +115,7 @@ def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
     packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked])
     memory = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
     last = torch.tensor(packed.ends, device=backbone.device) - 1
-    states = backbone.packed(packed.embeddings, packed.positions, memory, last)
+    states = backbone.packed(packed.embeddings, packed.positions, memory, last, deep=packed.deep)
     over = [False] * len(asked)
     while True:
         following = backbone.logits(states).argmax(-1)
@@ -155,7 +155,8 @@ def _likelihoods(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Tensor, "
         for first, last in ways
         for position in (end - 1, *range(first, last))
     ]
-    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, torch.tensor(at, device=backbone.device))
+    places = torch.tensor(at, device=backbone.device)
+    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, places, deep=packed.deep)
     tokens = torch.tensor([token for one in asked for way in one.ways for token in way], device=backbone.device)
     return backbone.log_likelihoods(states, tokens)
 

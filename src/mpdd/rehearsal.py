@@ -22,10 +22,11 @@ from typing import Any
 
 import torch
 
-from mpdd.config import Experiment, Steps
+from mpdd.config import RATES, Experiment, Steps
 from mpdd.data.batch import Encoded
-from mpdd.methods import UNTRAINED
-from mpdd.pipeline import Run, data_of, fresh_metaprompt
+from mpdd.data.mixture import mixed
+from mpdd.methods import IN_THE_WEIGHTS, UNTRAINED
+from mpdd.pipeline import Run, data_of, fresh_metaprompt, weights_of
 from mpdd.predict import Request, predict
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import initial_rows
@@ -99,40 +100,58 @@ def _teaching(run: Run) -> float:
 
 
 def _distilling(run: Run, folder: Path) -> dict[str, float]:
+    """Stage 2, once for each kind of metaprompt, and LoRA on all sources where it takes part."""
     experiment, options = run.experiment, run.experiment.distil
     whole = {name: data_of(run, run.tasks[name], "all", 0) for name in run.sources}
     data = {name: replace(part, dev=part.dev[:_DEV]) for name, part in whole.items()}
     prompts = {name: _start(run, name) for name in run.sources}
-    weights = Weights(options.kl, options.hidden, options.temperature, options.stochastic, options.top_k)
-    asking, began = 0.0, time.perf_counter()
-    if weights.needs_teachers and options.top_k:
-        rows = [Row(row, name) for name, part in whole.items() for row in part.train[: max(2, 256 // len(whole))]]
-        k = min(options.top_k, run.backbone.table.shape[0] - 1)
-        cached(folder / "asked", run.backbone, prompts, rows, k=k, temperature=options.temperature)
-        every = min(options.steps * options.batch_size, sum(len(part.train) for part in whole.values()))
-        asking = (time.perf_counter() - began) * every / len(rows)
+    kept = weights_of(options)
+    caches = kept.needs_teachers and options.top_k > 0
+    a_row = _asking(run, data, prompts, folder) if caches else 0.0
+    dev = _share(whole, data, "dev")
 
-    def fit(plan: Plan, turn: int) -> Sequence[Fitted]:
-        meta = fresh_metaprompt(run, prompts)
-        cache = folder / f"said-{turn}"
-        return [
-            distil(
-                run.backbone,
-                data,
-                prompts,
-                meta,
-                plan,
-                lr_shared=options.lr_shared,
-                lr_factors=options.lr_factors,
-                weights=weights,
-                seed=turn,
-                cache=cache,
-            )
-        ]
+    def distilled(weights: Weights, asked: float) -> float:
+        def fit(plan: Plan, turn: int) -> Sequence[Fitted]:
+            meta, cache = fresh_metaprompt(run, prompts), folder / f"said-{turn}"
+            fitted = distil(
+                run.backbone, data, prompts, meta, plan, lr_shared=options.lr_shared, lr_factors=options.lr_factors,
+                weights=weights, seed=turn, cache=cache,
+            )  # fmt: skip
+            return [fitted]
 
-    said = _cost(fit, options, train=1.0, dev=_share(whole, data, "dev"), beside=asking)
-    times = 2 if "mpdd-no-teachers" in experiment.methods else 1
-    return {"ask_teachers": asking, "distil": times * said.of(options)}
+        return _cost(fit, options, train=1.0, dev=dev, beside=asked).of(options)
+
+    def adapter(plan: Plan, turn: int) -> Sequence[Fitted]:
+        with baselines.lora(run.backbone, rank=experiment.adapt.lora_rank, seed=turn) as inside:
+            return [baselines.tune_on_all(run.backbone, data, inside, plan, lr=1e-4, seed=turn)]
+
+    times = 1 + ("shared-prompt" in experiment.methods)
+    found = {"ask_teachers": times * a_row * _drawn(run, whole, options.steps, experiment.seeds[0])}
+    found["distil"] = times * distilled(kept, a_row * _drawn(run, data, STEPS, 1))
+    if "mpdd-no-teachers" in experiment.methods:
+        found["distil"] += distilled(replace(kept, kl=0.0, hidden=0.0), 0.0)
+    if "lora-multitask" in experiment.methods:
+        once = _cost(adapter, options, train=1.0, dev=dev).of(options)
+        found["lora_of_sources"] = len(experiment.adapt.lora) * once
+    return found
+
+
+def _asking(run: Run, data: Mapping[str, Data], prompts: Mapping[str, torch.Tensor], folder: Path) -> float:
+    """Seconds that asking a teacher about a row takes."""
+    options = run.experiment.distil
+    rows = [Row(row, name) for name, part in data.items() for row in part.train[: max(2, 256 // len(data))]]
+    k = min(options.top_k, run.backbone.table.shape[0] - 1)
+    began = time.perf_counter()
+    cached(folder / "asked", run.backbone, prompts, rows, k=k, temperature=options.temperature)
+    return (time.perf_counter() - began) / len(rows)
+
+
+def _drawn(run: Run, data: Mapping[str, Data], steps: int, seed: int) -> int:
+    """How many different rows so many steps of stage 2 draw."""
+    options, pools = run.experiment.distil, {name: part.train for name, part in data.items()}
+    size, stochastic, proportion = options.batch_size, options.stochastic, options.proportion
+    drawn = (mixed(pools, size=size, step=step, seed=seed, stochastic=stochastic, proportion=proportion) for step in range(steps))
+    return len({id(row) for batch in drawn for row in batch})
 
 
 def _comparing(run: Run) -> dict[str, float]:
@@ -150,15 +169,17 @@ def _comparing(run: Run) -> dict[str, float]:
             return [trial.fitted for trial in trials]
 
         def adapted(plan: Plan, turn: int, data: Data = data) -> Sequence[Fitted]:
-            with baselines.lora(run.backbone, rank=options.lora_rank, seed=turn) as tensors:
-                return [baselines.tune_lora(run.backbone, data, tensors, plan, lr=1e-4, seed=turn)]
+            with baselines.lora(run.backbone, rank=options.lora_rank, seed=turn) as inside:
+                return [baselines.tune_weights(run.backbone, data, inside, plan, lr=1e-4, seed=turn)]
 
         cells = len(experiment.shots) * len(experiment.seeds)
-        prompted = len([method for method in trained if method != "lora"])
+        inside_weights = [method for method in trained if method in IN_THE_WEIGHTS]
+        prompted = len(trained) - len(inside_weights)
         if prompted:
             seconds["adapt"] += cells * prompted * _cost(tuned, options, train=1.0, dev=dev).of(options)
-        if "lora" in trained:
-            seconds["adapt"] += cells * len(options.lora) * _cost(adapted, options, train=1.0, dev=dev).of(options)
+        if inside_weights:  # all at the cost of LoRA
+            tries = sum(len(getattr(options, RATES[method])) for method in inside_weights)
+            seconds["adapt"] += cells * tries * _cost(adapted, options, train=1.0, dev=dev).of(options)
         test, card = run.tasks[target].test, run.tasks[target].task.card
         began = time.perf_counter()
         predict(run.backbone, [Request(card, example, start) for example in test[:_TEST]])
@@ -170,12 +191,12 @@ def _cost(
     fit: Callable[[Plan, int], Sequence[Fitted]], options: Steps, *, train: float, dev: float, beside: float = 0.0
 ) -> _Cost:
     """Run a stage for some steps, twice; what counts is the second. `train` and `dev` are how many times as many tokens
-    the stage has; `beside` is what it takes before its first step, in proportion to its steps."""
+    the stage has; `beside` is what these few steps take before the first one."""
     plan = Plan(STEPS, options.batch_size, every=STEPS)
     fit(plan, 0)
     began = time.perf_counter()
     steps = sum(fitted.seconds for fitted in fit(plan, 1))
-    whole = time.perf_counter() - began - beside * STEPS / options.steps
+    whole = time.perf_counter() - began - beside
     return _Cost(steps / STEPS * train, max(0.0, whole - steps) / 2 * dev)  # validated before and after the steps
 
 
@@ -204,5 +225,5 @@ def _tokens(rows: Sequence[Encoded]) -> int:
 
 def _start(run: Run, task: str) -> torch.Tensor:
     shape, text = run.experiment.prompt, run.tasks[task].task.card.instruction
-    rows = initial_rows(run.backbone, shape.length, shape.start, seed=0, text=text)
+    rows = initial_rows(run.backbone, shape.length, shape.start, depth=shape.depth, seed=0, text=text)
     return rows.to(run.backbone.device)

@@ -138,6 +138,7 @@ def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, s
             "fingerprint": backbone.fingerprint,
             "parameters": backbone.parameters,
             "dtype": str(backbone.model.dtype).removeprefix("torch."),
+            "quantize": experiment.compute.quantize,
         },
         "data_sha256": dict(files),
         "machine": {

@@ -10,7 +10,6 @@ import torch
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import from_vocabulary
-from mpdd.training import baselines
 from mpdd.training.adapt import adapt
 from mpdd.training.distil import Weights, distil, step_losses
 from mpdd.training.loop import Plan
@@ -85,15 +84,6 @@ def test_adaptation_trains_what_its_mode_says(tiny, data, unchanged, mode):
     assert not torch.equal(trial.made.u, torch.ones_like(trial.made.u))
 
 
-def test_lora_trains_in_place_and_goes_away(tiny, data, unchanged):
-    before = dev_loss(tiny, data["drugs"], None)
-    with baselines.lora(tiny, rank=2, seed=0) as tensors:
-        assert dev_loss(tiny, data["drugs"], None) == pytest.approx(before, abs=1e-5)
-        fitted = baselines.tune_lora(tiny, data["drugs"], tensors, PLAN, lr=0.01, seed=0)
-        assert fitted.best_dev < before
-    assert dev_loss(tiny, data["drugs"], None) == pytest.approx(before, abs=1e-5)
-
-
 def test_distillation_parts_vanish_at_the_teacher_and_are_logged_apart(tiny, data):
     rows = from_vocabulary(tiny, 4, 0)
     meta = MetaPrompt(rows, ["drugs", "says"])
@@ -134,3 +124,33 @@ def test_distilling_approaches_the_teachers(tiny, data, unchanged):
     )  # fmt: skip
     assert step_losses(tiny, rows, LiveTeachers(tiny, teachers), meta, Weights())["kl"] < before
     assert {"loss", "task_loss", "kl", "hidden", "dev_loss"} <= set(lines[-1])
+
+
+def test_without_a_rate_for_the_factors_they_stay(tiny, data, unchanged):
+    meta = MetaPrompt(from_vocabulary(tiny, 4, 0), list(data))
+    distil(
+        tiny, data, {}, meta, Plan(4, 4, 2), lr_shared=0.02, lr_factors=None, weights=Weights(kl=0.0, hidden=0.0), seed=0
+    )  # fmt: skip
+    assert torch.equal(meta.u, torch.ones_like(meta.u)) and torch.equal(meta.v, torch.ones_like(meta.v))
+    assert not torch.equal(meta.shared, from_vocabulary(tiny, 4, 0))
+
+
+def test_only_the_last_layer_is_compared_where_so_wanted(tiny, data):
+    rows = from_vocabulary(tiny, 4, 0)
+    meta, other = MetaPrompt(rows, ["drugs"]), {"drugs": torch.randn_like(rows)}
+    batch = [data["drugs"].train[0]]
+    found = [
+        step_losses(tiny, batch, LiveTeachers(tiny, other), meta, Weights(last_layer=last))["hidden"] for last in (False, True)
+    ]
+    assert found[0] != pytest.approx(found[1])
+
+
+def test_the_target_starts_from_the_mix_of_factors_that_it_is_given(tiny):
+    meta = MetaPrompt(from_vocabulary(tiny, 4, 0), ["a", "b", "c"], 2)
+    with torch.no_grad():
+        meta.u.normal_()
+        meta.v.normal_()
+    target = meta.for_target("t", torch.tensor([0.0, 1.0, 0.0]))
+    assert torch.equal(target.u[0], meta.u[1]) and torch.equal(target.v[0], meta.v[1])
+    even = meta.for_target("t", torch.full((3,), 1 / 3))
+    torch.testing.assert_close(even.u, meta.for_target("t").u)

@@ -19,15 +19,21 @@ def single(items: Sequence[Item], *, size: int, step: int, seed: int) -> list[It
     return found
 
 
-def mixed(pools: Mapping[str, Sequence[Item]], *, size: int, step: int, seed: int, stochastic: bool = True) -> list[Item]:
-    """A mixed-task batch: draw K' ~ U{2..K} tasks, then examples uniformly over those tasks (MPT, section 3.2).
+def mixed(
+    pools: Mapping[str, Sequence[Item]], *, size: int, step: int, seed: int, stochastic: bool = True, proportion: float = 0.0
+) -> list[Item]:
+    """A mixed-task batch: draw K' ~ U{2..K} tasks, then examples over those tasks (MPT, section 3.2).
 
-    With `stochastic` off every task takes part in every draw.
+    With `stochastic` off every task takes part in every draw. A task is drawn in proportion to its size to the power of
+    `proportion`: 0 draws all alike, 1 every example alike.
     """
     rng = random.Random(f"{seed}/{step}")
     names = sorted(pools)
     if stochastic and len(names) > 2:
         names = rng.sample(names, rng.randint(2, len(names)))
+    if proportion:
+        weights = [len(pools[name]) ** proportion for name in names]
+        return [rng.choice(pools[name]) for name in rng.choices(names, weights, k=size)]
     return [rng.choice(pools[rng.choice(names)]) for _ in range(size)]
 
 

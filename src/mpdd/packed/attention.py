@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -70,10 +71,14 @@ def _forward(stock: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         if layout is None:
             found: tuple[Tensor, Tensor | None] = _stock(stock, module)(module, query, key, value, mask, *args, **options)
             return found
-        out = layout.attend(module.layer_idx, query[0], key[0], value[0], _wanted(query, options))
-        return out[None], None
+        return _attend(layout, module.layer_idx, query, key, value, _wanted(query, options)), None
 
     return attention
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # what sees what is told by data, not by shapes
+def _attend(layout: Layout, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
+    return layout.attend(layer, query[0], key[0], value[0], wanted)[None]
 
 
 def _stock(name: str, module: Any) -> Callable[..., Any]:

@@ -19,10 +19,9 @@ from mpdd.packed.group import rounded
 _wanted = threading.local()  # .at: the tokens looked at, while a packed pass runs in this thread
 
 
-def install(decoder: nn.Module) -> None:
-    """Put the hooks on the last layer, where there is an `mlp` that has one; they rest until `only` is on."""
-    layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
-    mlp = getattr(layers[-1], "mlp", None) if layers is not None else None
+def install(layers: nn.ModuleList) -> None:
+    """Put the hooks on the last layer, where there is an `mlp`; they rest until `only` is on."""
+    mlp = getattr(layers[-1], "mlp", None)
     if isinstance(mlp, nn.Module):
         mlp.register_forward_pre_hook(_before)
         mlp.register_forward_hook(_after)

@@ -46,12 +46,16 @@ class MetaPrompt(nn.Module):
         rows: Tensor = self.shared * (self.u[k].T @ self.v[k])
         return rows
 
-    def for_target(self, task: str) -> MetaPrompt:
-        """A one-task metaprompt: the same P*, its factors the mean of the sources' (MPT, section 3.3)."""
+    def for_target(self, task: str, weights: Float[Tensor, " tasks"] | None = None) -> MetaPrompt:
+        """A one-task metaprompt: the same P*, its factors the mean of the sources' (MPT, section 3.3).
+
+        With `weights`, which sum to 1, it is their weighted mean.
+        """
         target = MetaPrompt(self.shared, [task], self.rank)
         with torch.no_grad():
-            target.u.copy_(self.u.mean(0, keepdim=True))
-            target.v.copy_(self.v.mean(0, keepdim=True))
+            for mixed, factors in ((target.u, self.u), (target.v, self.v)):
+                mean = factors.mean(0) if weights is None else torch.einsum("k,krn->rn", weights.to(factors), factors)
+                mixed.copy_(mean[None])
         return target
 
     def zero_shot(self) -> Float[Tensor, "length width"]:

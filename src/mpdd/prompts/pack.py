@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mpdd.backbone import Backbone
+from mpdd.packed.deep import DeepRows
 from mpdd.packed.group import rounded
 from mpdd.packed.tree import Tree
 
@@ -25,7 +26,8 @@ from mpdd.packed.tree import Tree
 class Text:
     """Token ids behind a prompt [length, width] (None: behind none), and what may follow them, each way by itself.
 
-    The last `own` tokens are never shared with other texts.
+    A deep prompt is [length, layers * width]: what stands before the first layer, the second, and so on. The last `own`
+    tokens are never shared with other texts.
     """
 
     ids: Sequence[int]
@@ -37,7 +39,7 @@ class Text:
 @dataclass(frozen=True)
 class Packed:
     """Texts laid end to end. `segments` has each text's segment in `layout`, `ends` where it ends in the packed sequence,
-    and `ways` where each way on begins and ends there."""
+    `ways` where each way on begins and ends there, and `deep` what deep prompts put before the layers."""
 
     embeddings: Float[Tensor, "tokens width"]
     positions: Int[Tensor, " tokens"]
@@ -45,6 +47,7 @@ class Packed:
     segments: Sequence[int]
     ends: Sequence[int]
     ways: Sequence[Sequence[tuple[int, int]]]
+    deep: DeepRows | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def pack(backbone: Backbone, texts: Sequence[Text]) -> Packed:
         [of_text[i] for i in range(len(texts))],
         [ends[of_text[i]] for i in range(len(texts))],
         [[(ends[n] - segments[n].length, ends[n]) for n in of_way[i]] for i in range(len(texts))],
+        _deep(backbone, segments, ends),
     )
 
 
@@ -108,5 +112,17 @@ def _embeddings(backbone: Backbone, segments: Sequence[_Segment]) -> Float[Tenso
     tokens = backbone.embed(torch.tensor([token for segment in segments for token in segment.tokens], dtype=torch.long))
     parts: list[Tensor] = []
     for segment, own in zip(segments, torch.split(tokens, [len(segment.tokens) for segment in segments]), strict=True):
-        parts += [own] if segment.prompt is None else [segment.prompt.to(tokens), own]
+        parts += [own] if segment.prompt is None else [segment.prompt[:, : backbone.width].to(tokens), own]
     return torch.cat(parts)
+
+
+def _deep(backbone: Backbone, segments: Sequence[_Segment], ends: Sequence[int]) -> DeepRows | None:
+    """What deep prompts among the segments put before the layers; a prompt at the input alone goes its own way."""
+    places: list[Tensor] = []
+    rows: list[Tensor] = []
+    for segment, end in zip(segments, ends, strict=True):
+        if segment.prompt is not None and segment.prompt.shape[1] > backbone.width:
+            begin = end - segment.length
+            places.append(torch.arange(begin, begin + len(segment.prompt)))
+            rows.append(segment.prompt[:, backbone.width :].view(len(segment.prompt), -1, backbone.width))
+    return DeepRows(torch.cat(places).to(backbone.device), torch.cat(rows)) if rows else None

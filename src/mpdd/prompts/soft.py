@@ -50,8 +50,14 @@ def from_text(backbone: Backbone, length: int, text: str) -> Float[Tensor, "leng
     return _table(backbone)[torch.tensor(repeated)].clone()
 
 
-def initial_rows(backbone: Backbone, length: int, how: str, *, seed: int, text: str = "") -> Float[Tensor, "length width"]:
-    """Start rows by name: `vocabulary`, `text` or `random`. Raises `InputError` on another name or a bad length."""
+def initial_rows(
+    backbone: Backbone, length: int, how: str, *, depth: str = "input", seed: int, text: str = ""
+) -> Float[Tensor, "length width"]:
+    """Start rows by name: `vocabulary`, `text` or `random`. Raises `InputError` on another name or a bad length.
+
+    With `depth` all they are deep, [length, layers * width]: before each layer stands what the prompt at the input would
+    come to there, so that both start as the same prompt.
+    """
     starts: dict[str, Callable[[], Tensor]] = {
         "vocabulary": lambda: from_vocabulary(backbone, length, seed),
         "random": lambda: from_random(backbone, length, seed),
@@ -61,7 +67,19 @@ def initial_rows(backbone: Backbone, length: int, how: str, *, seed: int, text: 
         raise InputError("Unknown prompt initialisation", found=repr(how), wanted=f"one of {', '.join(starts)}")
     if not 0 < length < backbone.context:
         raise InputError("The prompt length does not fit", found=length, wanted=f"1 to {backbone.context - 1}")
-    return starts[how]()
+    rows = starts[how]()
+    return deepened(backbone, rows) if depth == "all" else rows
+
+
+@torch.no_grad()
+def deepened(backbone: Backbone, rows: Float[Tensor, "length width"]) -> Float[Tensor, "length deep_width"]:
+    """The deep prompt that does what `rows` at the input do."""
+    embeddings = rows[None].to(backbone.table)
+    every = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
+    positions = torch.arange(len(rows), device=embeddings.device)[None]
+    layers = backbone.states(embeddings, every, positions, every, all_layers=True).layers
+    assert layers is not None
+    return torch.cat([rows, *layers[:-1].float().cpu()], dim=1)
 
 
 def _table(backbone: Backbone) -> Float[Tensor, "vocabulary width"]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from jaxtyping import Float
+from torch import Tensor
+
 from mpdd.backbone import Backbone
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.loop import Group, Plan
@@ -23,15 +26,17 @@ def adapt(
     mode: Mode,
     lrs: Sequence[float],
     factor_ratio: float = 1.0,
+    weights: Float[Tensor, " sources"] | None = None,
     seed: int,
     watch: Watch | None = None,
 ) -> list[Trial[MetaPrompt]]:
-    """Return a one-task metaprompt tuned to `task` for each rate, started from `meta` and the mean of its factors.
+    """Return a one-task metaprompt tuned to `task` for each rate, started from `meta` and the mean of its factors
+    (the mean by `weights`, where given).
 
     `factors` trains u and v alone (rank * (length + width) numbers); `all` trains P* too, as MPT does. P* learns at the
     rate tried, the factors at `factor_ratio` times it.
     """
-    targets = {lr: meta.for_target(task).to(backbone.device) for lr in lrs}
+    targets = {lr: meta.for_target(task, weights).to(backbone.device) for lr in lrs}
     jobs = {f"{task} lr {lr:g}": _job(data, target, task, mode, lr, factor_ratio) for lr, target in targets.items()}
     fitted = tune(backbone, jobs, plan, seed=seed, watch=watch)
     return [Trial(lr, target, fitted[f"{task} lr {lr:g}"]) for lr, target in targets.items()]

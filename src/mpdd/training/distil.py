@@ -27,10 +27,10 @@ METAPROMPT = "metaprompt"
 
 @dataclass(frozen=True)
 class Weights:
-    """Loss weights and the KL temperature. Zero for both parts trains without teachers.
+    """Loss weights, the KL's temperature and direction, whose hidden states are compared, and how tasks are drawn.
 
-    With `top_k` the teachers are asked once about every row that will be drawn, and their k likeliest tokens are kept;
-    with 0 they are asked at every step, and the KL is over the whole vocabulary.
+    Zero for both weights trains without teachers. With `top_k` the teachers are asked once about every row that will be
+    drawn, and their k likeliest tokens are kept; with 0 they are asked at every step, and the KL is over the whole vocabulary.
     """
 
     kl: float = 0.9
@@ -38,6 +38,9 @@ class Weights:
     temperature: float = 1.0
     stochastic: bool = True
     top_k: int = 0
+    reverse: bool = False
+    last_layer: bool = False
+    proportion: float = 0.0
 
     @property
     def needs_teachers(self) -> bool:
@@ -53,7 +56,7 @@ def distil(
     plan: Plan,
     *,
     lr_shared: float,
-    lr_factors: float,
+    lr_factors: float | None,
     weights: Weights,
     seed: int,
     cache: Path = Path("teachers-cache"),
@@ -61,20 +64,26 @@ def distil(
 ) -> Fitted:
     """Train `meta` in place on all tasks of `data` at once; `teachers` maps each task to its rows [length, width].
 
-    `cache` is the folder for what the teachers say, with `weights.top_k`.
+    Without `lr_factors` the factors stay as they are: one prompt for all tasks, without decomposition. `cache` is the folder
+    for what the teachers say, with `weights.top_k`.
     """
     watch = watch or Watch()
     pools = {name: part.train for name, part in data.items()}
 
     def draw(step: int) -> list[Encoded]:
-        return mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=weights.stochastic)
+        kind, power = weights.stochastic, weights.proportion
+        return mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=kind, proportion=power)
 
     asked: Teachers = LiveTeachers(backbone, teachers)
     if weights.needs_teachers and weights.top_k:
         rows = [Row(encoded, encoded.task) for step in range(plan.steps) for encoded in draw(step)]
         k = min(weights.top_k, backbone.table.shape[0] - 1)
         asked = cached(cache, backbone, teachers, rows, k=k, temperature=weights.temperature)
-    groups = [Group({"shared": meta.shared}, lr_shared), Group({"u": meta.u, "v": meta.v}, lr_factors)]
+    groups = [Group({"shared": meta.shared}, lr_shared)]
+    if lr_factors is None:
+        meta.u.requires_grad_(False), meta.v.requires_grad_(False)
+    else:
+        groups.append(Group({"u": meta.u, "v": meta.v}, lr_factors))
 
     def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
         return {name: step_losses(backbone, draw(step), asked, meta, weights) for name in names}
@@ -98,8 +107,9 @@ def step_losses(backbone: Backbone, drawn: Sequence[Encoded], teachers: Teachers
             return {"loss": task_loss, "task_loss": task_loss}
         said = teachers(batch, rows)
         assert student.layers is not None
-        divergence = said.divergence(student.logits, batch.rows, weights.temperature)
-        distance = hidden(said.layers, student.layers, batch.rows)
+        divergence = said.divergence(student.logits, batch.rows, weights.temperature, reverse=weights.reverse)
+        first = -1 if weights.last_layer else 0
+        distance = hidden(said.layers[first:], student.layers[first:], batch.rows)
         loss = task_loss + weights.kl * divergence + weights.hidden * distance
         return {"loss": loss, "task_loss": task_loss, "kl": divergence, "hidden": distance}
 

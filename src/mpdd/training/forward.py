@@ -37,7 +37,8 @@ def forward(
     of_row: Sequence[Tensor | None] = prompts or [None] * len(ids)
     packed = pack(backbone, [Text(*given) for given in zip(ids, of_row, answers, strict=True)])
     at = torch.cat([torch.arange(end - count, end) for end, count in zip(packed.ends, answers, strict=True)])
-    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, at.to(backbone.device), all_layers=all_layers)
+    at = at.to(backbone.device)
+    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, at, all_layers=all_layers, deep=packed.deep)
     return Outputs(backbone.logits(states), states.layers)
 
 

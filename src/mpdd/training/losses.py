@@ -24,10 +24,20 @@ def kl(
     student: Float[Tensor, "n vocabulary"],
     rows: Int[Tensor, " n"],
     temperature: float = 1.0,
+    *,
+    reverse: bool = False,
 ) -> Float[Tensor, " examples"]:
-    """KL(teacher || student) in nats, times temperature squared (Hinton et al. 2015, arXiv 1503.02531); 0 iff equal."""
+    """KL(teacher || student) in nats, times temperature squared (Hinton et al. 2015, arXiv 1503.02531); 0 iff equal.
+
+    With `reverse` it is KL(student || teacher), which forgives what the student leaves out.
+    """
     p, q = (functional.log_softmax(x / temperature, dim=-1) for x in (teacher, student))
-    return by_example((p.exp() * (p - q)).sum(-1), rows) * temperature**2
+    return by_example(divergence(p, q, reverse).sum(-1), rows) * temperature**2
+
+
+def divergence(log_p: Float[Tensor, "*n"], log_q: Float[Tensor, "*n"], reverse: bool) -> Float[Tensor, "*n"]:
+    """The terms of KL(p || q), of events with these log-probabilities; with `reverse` those of KL(q || p)."""
+    return log_q.exp() * (log_q - log_p) if reverse else log_p.exp() * (log_p - log_q)
 
 
 def hidden(

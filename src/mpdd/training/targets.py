@@ -22,7 +22,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import Batch, Encoded
 from mpdd.errors import InputError
 from mpdd.training.forward import forward
-from mpdd.training.losses import by_example, kl
+from mpdd.training.losses import by_example, divergence, kl
 from mpdd.training.passes import Row, chunks, encoded_batch
 
 FORMAT = 1
@@ -36,9 +36,11 @@ class Whole:
     logits: Float[Tensor, "n vocabulary"]
     layers: Float[Tensor, "layers n width"]
 
-    def divergence(self, student: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], temperature: float) -> Tensor:
-        """KL(teacher || student) of each example, in nats times temperature squared."""
-        return kl(self.logits, student, rows, temperature)
+    def divergence(
+        self, student: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], temperature: float, *, reverse: bool = False
+    ) -> Tensor:
+        """KL(teacher || student) of each example, or the reverse, in nats times temperature squared."""
+        return kl(self.logits, student, rows, temperature, reverse=reverse)
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ class TopK:
         log_p, ids = torch.log_softmax(said.logits / temperature, dim=-1).topk(k)
         return cls(ids, log_p, _log_rest(log_p), said.layers)
 
-    def divergence(self, student: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], temperature: float) -> Tensor:
+    def divergence(
+        self, student: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], temperature: float, *, reverse: bool = False
+    ) -> Tensor:
         """KL over the k tokens and the event of any other token; see `Whole.divergence`."""
         scaled = student / temperature
         log_q = scaled.gather(1, self.ids) - scaled.logsumexp(1, keepdim=True)
-        tokens = (self.log_p.exp() * (self.log_p - log_q)).sum(1)
-        others = self.log_rest.exp() * (self.log_rest - _log_rest(log_q))
-        return by_example(tokens + others, rows) * temperature**2
+        others = divergence(self.log_rest, _log_rest(log_q), reverse)
+        return by_example(divergence(self.log_p, log_q, reverse).sum(1) + others, rows) * temperature**2
 
 
 # Whoever can say what the teachers of rows say on them, in the batch's order of answer tokens.

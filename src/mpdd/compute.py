@@ -1,0 +1,73 @@
+"""How a frozen backbone is held and computed: its element type, quantized weights (`mpdd.backbone`), and two bargains:
+compiled layers (time for a slow start) and layers that are computed again in the backward pass (memory for time).
+Neither of these two changes what comes out but by rounding.
+
+The last layer stays as it is: its feed-forward part sees answer tokens only (`packed/narrow.py`), and computing it again
+would save nothing, as the backward pass begins with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from mpdd import backbone as backbones
+from mpdd.backbone import Backbone, Quantize
+from mpdd.errors import InputError
+
+DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def load(
+    name: str, *, dtype: str = "auto", quantize: Quantize = "no", compile: bool = False, gradient_checkpointing: bool = False
+) -> Backbone:
+    """Load a backbone as an experiment's `compute` wants it. Raises what `mpdd.backbone.load` raises."""
+    backbone = backbones.load(name, dtype=DTYPES[dtype], quantize=quantize)
+    if gradient_checkpointing:
+        recompute_layers(backbone)
+    if compile:
+        compile_layers(backbone)
+    return backbone
+
+
+def compile_layers(backbone: Backbone) -> None:
+    """Compile each layer but the last for any lengths, in place; the first steps take as long as the compiler needs.
+
+    Attention stays outside of what is compiled. Raises `InputError` for a backbone without a plain list of layers.
+    """
+    for layer in _layers(backbone):
+        layer.forward = torch.compile(layer.forward, dynamic=True)
+
+
+def recompute_layers(backbone: Backbone) -> None:
+    """Keep only each layer's input for the backward pass, in place (gradient checkpointing, Chen et al. 2016, arXiv 1604.06174).
+
+    Raises `InputError` for a backbone without a plain list of layers.
+    """
+    for layer in _layers(backbone):
+        layer.forward = _recomputed(layer.forward)
+
+
+def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def again(*args: Any, **options: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **options)
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **options)
+
+    return again
+
+
+def _layers(backbone: Backbone) -> list[nn.Module]:
+    """All layers but the last."""
+    if backbone.layers is None:
+        raise InputError(
+            f"The layers of the backbone {backbone.name} cannot be compiled or computed again",
+            found=type(backbone.decoder).__name__,
+            wanted="a model with a list of layers",
+            next_step="Leave compute.compile and compute.gradient_checkpointing out.",
+        )
+    return list(backbone.layers)[:-1]

@@ -1,0 +1,90 @@
+"""What a method of the comparison is given, and what it gives back: its answers on the test examples, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mpdd.backbone import Backbone
+from mpdd.config import Adapt, PromptOptions, Steps
+from mpdd.data.task import Example, Task
+from mpdd.predict import Prediction, Request, predict
+from mpdd.prompts.store import PromptFile
+from mpdd.training.loop import Plan
+from mpdd.training.tune import Data, Trial, Watch, best
+
+
+def plan_of(options: Steps) -> Plan:
+    """The length of a training run as the loop takes it."""
+    return Plan(options.steps, options.batch_size, options.every, options.patience)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One target at one number of shots and one seed, with all that a method may use.
+
+    From the sources it has the metaprompt to start from (`meta`), the teachers' prompts by task, and the tensors of a LoRA
+    that was trained on them (`adapter`), where the method asks for them.
+    """
+
+    backbone: Backbone
+    task: Task
+    data: Data
+    test: Sequence[Example]
+    adapt: Adapt
+    shape: PromptOptions
+    seed: int
+    save_to: Path
+    watch_one: Callable[[str], Watch]
+    tick: Callable[[int], object]
+    provenance: Mapping[str, Any]
+    meta: PromptFile | None = None
+    teachers: Mapping[str, PromptFile] = field(default_factory=dict)
+    adapter: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def watch(self) -> Watch:
+        """The watch over all trials of a method that runs them at once."""
+        return self.watch_one("trials")
+
+    @property
+    def plan(self) -> Plan:
+        """The training budget that every method gets for each rate it tries."""
+        return plan_of(self.adapt)
+
+    def answer(self, prompt: Tensor | None) -> list[Prediction]:
+        """Answer the test examples under `prompt`."""
+        return predict(self.backbone, [Request(self.task.card, e, prompt) for e in self.test], tick=self.tick)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Test answers, and cost: numbers trained, bytes stored for this task, training over all trials."""
+
+    predictions: list[Prediction]
+    trainable: int = 0
+    stored_bytes: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    trials: int = 0
+    lr: float | None = None
+    best_step: int | None = None
+
+    @classmethod
+    def of(cls, predictions: list[Prediction], trainable: int, stored: int, trials: Sequence[Trial[Any]]) -> Outcome:
+        """The outcome of the best of `trials`, at the cost of all."""
+        chosen = best(trials)
+        return cls(
+            predictions,
+            trainable,
+            stored,
+            sum(trial.fitted.examples for trial in trials),
+            sum(trial.fitted.seconds for trial in trials),
+            len(trials),
+            chosen.lr,
+            chosen.fitted.best_step,
+        )

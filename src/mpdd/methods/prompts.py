@@ -1,0 +1,129 @@
+"""The methods that train a prompt, or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpdd.data.batch import Encoded
+from mpdd.errors import InputError
+from mpdd.methods.cell import Cell, Outcome
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.soft import initial_rows
+from mpdd.prompts.store import Header, save_prompt
+from mpdd.training import adapt as stage3
+from mpdd.training import teacher
+from mpdd.training.passes import Row, mean_by_prompt, row_losses
+from mpdd.training.tune import best
+
+FIT_ROWS = 64  # training examples, at most, by which a source's prompt is judged for a target
+_SHARPNESS = 10.0  # of the weights of a mix of factors: nats of loss are multiplied by this
+
+
+def zero_shot(cell: Cell) -> Outcome:
+    """The bare backbone with the task's instruction."""
+    return Outcome(cell.answer(None))
+
+
+def mpdd_zero_shot(cell: Cell) -> Outcome:
+    """The metaprompt with the sources' mean factors; no example of the target is used."""
+    return Outcome(cell.answer(_meta(cell).zero_shot()))
+
+
+def prompt_tuning(cell: Cell) -> Outcome:
+    """A fresh soft prompt for this task alone (Lester et al. 2021, arXiv 2104.08691)."""
+    text = cell.task.card.instruction
+    shape = cell.shape
+    start = initial_rows(cell.backbone, shape.length, shape.start, depth=shape.depth, seed=cell.seed, text=text)
+    return _tuned(cell, start)
+
+
+def shared_prompt(cell: Cell) -> Outcome:
+    """One prompt learned from all sources without decomposition, tuned further on this task."""
+    return _tuned(cell, _meta(cell).zero_shot())
+
+
+def spot(cell: Cell) -> Outcome:
+    """The source's prompt that fits this task best, tuned further (SPoT, Vu et al. 2022, arXiv 2110.07904).
+
+    The best is the one with the lowest loss on the training examples, as similarity of prompts is in SPoT's retrieval.
+    """
+    prompts = {name: file.rows().to(cell.backbone.device) for name, file in cell.teachers.items()}
+    losses = fit_to(cell, prompts)
+    return _tuned(cell, prompts[min(losses, key=losses.__getitem__)])
+
+
+def mpdd(cell: Cell) -> Outcome:
+    """The metaprompt adapted to this task: shared prompt and factors."""
+    return _adapted(cell, "all")
+
+
+def mpdd_factors(cell: Cell) -> Outcome:
+    """The metaprompt adapted by its factors alone."""
+    return _adapted(cell, "factors")
+
+
+def fit_to(cell: Cell, prompts: dict[str, Tensor]) -> dict[str, float]:
+    """Mean loss of each prompt on the target's first training examples, in nats a token."""
+    few: list[Encoded] = list(cell.data.train[:FIT_ROWS])
+    rows = [Row(encoded, name) for name in prompts for encoded in few]
+    return mean_by_prompt(row_losses(cell.backbone, rows, prompts), rows)
+
+
+def source_weights(cell: Cell, meta: MetaPrompt) -> Tensor | None:
+    """How much of each source's factors the target's start from [sources]; None for their plain mean."""
+    if cell.adapt.factor_start == "mean":
+        return None
+    with torch.no_grad():
+        prompts = {task: meta(task).to(cell.backbone.device) for task in meta.tasks}
+    found = fit_to(cell, prompts)
+    losses = torch.tensor([found[task] for task in meta.tasks])
+    if cell.adapt.factor_start == "nearest":
+        return torch.nn.functional.one_hot(losses.argmin(), len(losses)).float()
+    return torch.softmax(-_SHARPNESS * losses, 0)
+
+
+def _tuned(cell: Cell, start: Tensor) -> Outcome:
+    trials = teacher.teach(
+        cell.backbone, {cell.task.name: cell.data}, {cell.task.name: start}, cell.plan, lrs=cell.adapt.prompt_tuning,
+        seed=cell.seed, watch=cell.watch,
+    )[cell.task.name]  # fmt: skip
+    rows = best(trials).made.rows.detach()
+    saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft", rows.shape[1]))
+    return Outcome.of(cell.answer(rows), rows.numel(), saved.stored_bytes, trials)
+
+
+def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
+    meta = _meta(cell)
+    trials = stage3.adapt(
+        cell.backbone, cell.data, meta, cell.task.name, cell.plan, mode=mode, lrs=cell.adapt.mpdd,
+        factor_ratio=cell.adapt.factor_ratio, weights=source_weights(cell, meta), seed=cell.seed, watch=cell.watch,
+    )  # fmt: skip
+    target = best(trials).made
+    tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
+    saved = save_prompt(cell.save_to, tensors, _header(cell, "task", target.shared.shape[1]))
+    return Outcome.of(cell.answer(saved.rows()), sum(t.numel() for t in tensors.values()), saved.stored_bytes, trials)
+
+
+def _meta(cell: Cell) -> MetaPrompt:
+    if cell.meta is None:
+        raise InputError("This method needs a metaprompt", wanted="the stages teach and distil before it")
+    return cell.meta.metaprompt()
+
+
+def _header(cell: Cell, kind: Any, width: int) -> Header:
+    meta = cell.meta.header if cell.meta and kind == "task" else None
+    return Header(
+        kind=kind,
+        backbone=cell.backbone.name,
+        fingerprint=cell.backbone.fingerprint,
+        length=cell.shape.length,
+        width=width,
+        rank=meta.rank if meta else 0,
+        tasks=(cell.task.name,),
+        card=cell.task.card,
+        metaprompt=meta.digest if meta else "",
+        provenance=cell.provenance,
+    )

@@ -1,0 +1,77 @@
+"""The methods that train weights of the backbone, or an adapter in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from safetensors.torch import save
+from torch import Tensor
+
+from mpdd.errors import InputError
+from mpdd.files import write_atomically
+from mpdd.methods.cell import Cell, Outcome
+from mpdd.training import baselines
+from mpdd.training.tune import Trial, best
+
+
+def lora(cell: Cell) -> Outcome:
+    """LoRA on every linear layer at its usual rank."""
+    return _tuned(cell, lambda: baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed), cell.adapt.lora)
+
+
+def lora_matched(cell: Cell) -> Outcome:
+    """LoRA with at most as many trainable numbers as our own method has."""
+    if cell.meta is None:
+        budget = cell.shape.length * cell.backbone.width
+    else:
+        header = cell.meta.header
+        budget = header.length * header.width + header.rank * (header.length + header.width)
+    return _tuned(cell, lambda: baselines.lora_within(cell.backbone, budget=budget, seed=cell.seed), cell.adapt.lora)
+
+
+def lora_multitask(cell: Cell) -> Outcome:
+    """LoRA at its usual rank, trained on all sources first."""
+    if not cell.adapter:
+        raise InputError("This method needs a LoRA trained on sources", wanted="an experiment with sources")
+    return _tuned(
+        cell, lambda: baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed), cell.adapt.lora, cell.adapter
+    )
+
+
+def ia3(cell: Cell) -> Outcome:
+    """IA3: keys, values and the feed-forward part rescaled."""
+    return _tuned(cell, lambda: baselines.ia3(cell.backbone, seed=cell.seed), cell.adapt.ia3)
+
+
+def full_finetuning(cell: Cell) -> Outcome:
+    """All weights trained. What would be stored is counted, but not kept: it is a whole model for each cell."""
+    size = cell.backbone.table.element_size()
+    return _tuned(
+        cell, lambda: baselines.whole(cell.backbone), cell.adapt.full_finetuning, stored=size * cell.backbone.parameters
+    )
+
+
+def _tuned(
+    cell: Cell,
+    put: Callable[[], baselines.Placed],
+    rates: Sequence[float],
+    start: Mapping[str, Tensor] | None = None,
+    stored: int = 0,
+) -> Outcome:
+    """Put the adapter in for each rate, train it from `start` (or as it comes), and answer with the best."""
+    trials: list[Trial[dict[str, Tensor]]] = []
+    for lr in rates:
+        with put() as inside:
+            inside.set(start or {})
+            watch = cell.watch_one(f"lr {lr:g}")
+            fitted = baselines.tune_weights(cell.backbone, cell.data, inside, cell.plan, lr=lr, seed=cell.seed, watch=watch)
+            trials.append(Trial(lr, {name: t.detach().clone() for name, t in inside.tensors.items()}, fitted))
+    kept = best(trials).made
+    with put() as inside:
+        inside.set(kept)
+        predictions = cell.answer(None)
+    if not stored:
+        data = save({name: t.cpu().contiguous() for name, t in kept.items()})
+        write_atomically(cell.save_to.with_suffix("") / "adapter_model.safetensors", data)
+        stored = len(data)
+    return Outcome.of(predictions, sum(t.numel() for t in kept.values()), stored, trials)

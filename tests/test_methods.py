@@ -1,0 +1,78 @@
+"""Every method and every lever of the method goes through a whole run on a tiny backbone."""
+
+from __future__ import annotations
+
+import pytest
+import tomli_w
+
+from mpdd import config, pipeline
+from mpdd.data import catalogue
+from mpdd.errors import InputError
+from mpdd.methods import METHODS, UNTRAINED
+from mpdd.progress import Silent
+from mpdd.prompts.store import load
+from tests.data.cards.conftest import CARDS, lines, record
+
+
+@pytest.fixture
+def made(tiny_folder, tmp_path):
+    """An experiment over three own tasks."""
+    for name, first in (("one", 0), ("two", 100), ("three", 200)):
+        (tmp_path / f"{name}.jsonl").write_text(lines([record("nli", n) for n in range(first, first + 20)]))
+        card = {"name": name, "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": f"{name}.jsonl"}}
+        (tmp_path / f"{name}.toml").write_text(tomli_w.dumps(card))
+    catalogue._load.cache_clear()
+    short = {"steps": 2, "every": 1, "batch_size": 2}
+
+    def of(methods, **values):
+        least = {
+            "name": "own", "backbone": str(tiny_folder), "sources": [str(tmp_path / "one.toml"), str(tmp_path / "two.toml")],
+            "targets": [str(tmp_path / "three.toml")], "methods": methods, "prompt": {"length": 6}, "teach": short,
+            "distil": short, "adapt": short,
+        }  # fmt: skip
+        return config.build(least | {name: least.get(name, {}) | given for name, given in values.items()}, "test")
+
+    return of
+
+
+def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
+    rows = {row.method: row for row in pipeline.run(made(list(METHODS)), tmp_path / "run", Silent())}
+    assert rows.keys() == METHODS.keys()
+    assert {row.tuning_trials for name, row in rows.items() if name not in UNTRAINED} == {3}
+    assert {row.train_examples_seen for name, row in rows.items() if name not in UNTRAINED} == {3 * 2 * 2}
+    assert rows["full-finetuning"].trainable_parameters == tiny.parameters
+    assert 0 < rows["lora-matched"].trainable_parameters <= rows["mpdd"].trainable_parameters < rows["lora"].trainable_parameters
+    assert rows["spot"].trainable_parameters == rows["shared-prompt"].trainable_parameters == 6 * tiny.width
+    again = {row.method: row for row in pipeline.run(made(list(METHODS)), tmp_path / "run", Silent())}
+    assert again == rows
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"prompt": {"depth": "all"}},
+        {"prompt": {"rank": 2}, "adapt": {"factor_start": "weighted"}},
+        {"adapt": {"factor_start": "nearest"}},
+        {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
+        {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
+    ],
+    ids=str,
+)
+def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
+    methods = ["mpdd", "mpdd-factors", "mpdd-zero-shot", "prompt-tuning", "spot", "shared-prompt"]
+    rows = {row.method: row for row in pipeline.run(made(methods, **values), tmp_path / "run", Silent())}
+    deep = tiny.depth if values.get("prompt", {}).get("depth") == "all" else 1
+    rank = values.get("prompt", {}).get("rank", 1)
+    width = deep * tiny.width
+    assert rows["mpdd"].trainable_parameters == 6 * width + rank * (6 + width)
+    assert rows["prompt-tuning"].trainable_parameters == 6 * width
+    kept = load(tmp_path / "run" / "prompts" / "three-mpdd-all-s0.safetensors", tiny)
+    assert kept.rows().shape == (6, width)
+
+
+@pytest.mark.parametrize("method", ["shared-prompt", "spot", "lora-multitask", "mpdd-no-teachers"])
+def test_methods_that_learn_from_sources_need_them(made, method):
+    with pytest.raises(InputError, match="sources: "):
+        config.build({"name": "x", "targets": ["rqe"], "methods": [method]}, "test")
+    with pytest.raises(InputError, match=f"sources: missing, and {method} learns from sources"):
+        config.build({"name": "x", "targets": ["rqe"], "methods": [method], "metaprompt": "m.safetensors"}, "test")
