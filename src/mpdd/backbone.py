@@ -212,7 +212,7 @@ def load(
     model.eval().requires_grad_(False)
     for module in model.modules() if quantize == "nf4" else ():
         if type(module).__name__ == "Linear4bit":
-            module.train()  # else bitsandbytes repacks it on a CPU at the first pass without gradient, and gradients are 0 from then on
+            module.train()  # else bitsandbytes repacks it on a CPU at the first pass without gradient, and later ones are 0
     attention.install(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
