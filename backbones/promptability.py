@@ -1,7 +1,7 @@
 """Measures whether backbones are worth prompting: `python -m backbones.promptability --text DIR --out DIR NAME=MODEL ...`.
 
 For each backbone: does it copy a marked span of 1 to 8 words (held-out texts, no prompt), and what does a soft prompt
-tuned for one task reach on one task of each type (experiments/promptability.toml, a run folder for each). `NAME=random:MODEL`
+tuned for one task reach on source tasks of each type (experiments/promptability.toml, a run folder for each). `NAME=random:MODEL`
 stands for the architecture of MODEL with random weights. Resumable like any run.
 """
 

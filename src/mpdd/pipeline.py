@@ -28,6 +28,7 @@ from mpdd.data.task import Example, Task
 from mpdd.data.types import render_input, render_target
 from mpdd.errors import InputError
 from mpdd.evaluation.compare import bootstrap_interval
+from mpdd.evaluation.joint import comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import Scored, chance, metrics_for, score
 from mpdd.evaluation.other import other_values
 from mpdd.evaluation.report import write_report
@@ -253,10 +254,12 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str]
     for method, target, shots, seed in cells:
         name = f"{target}/{method}/{shots}/s{seed}"
         found.append(run.folder.unit(name, partial(_cell, run, method, target, shots, seed, origins[method])))
-    rows = [Row.from_dict(cell["row"]) for cell in found]
+    values = {target: metrics_for(run.tasks[target].task.card)[0].value for target in run.targets}
+    rows = [*(Row.from_dict(cell["row"]) for cell in found), *rows_over_seeds(found, values)]
     if only is not None:
         return rows
     write_results(run.folder.path / "results.json", rows)
+    run.folder.write_json("comparisons.json", comparisons(found, values))
     run.folder.write_json("examples.json", _worked_examples(run, found))
     run.folder.write_json("metrics.json", [_all_metrics(cell) for cell in found])
     return rows

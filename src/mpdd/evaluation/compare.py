@@ -78,14 +78,30 @@ def paired_difference(
     randomisation (Noreen 1989): both systems' outputs are swapped for random documents, in all seeds at once. So it
     speaks of these trained prompts on other documents; only the interval speaks of other seeds, too.
     """
-    a, b = _paired(_document_totals(counts_a, documents), _document_totals(counts_b, documents))
-    documents_rng, seeds_rng, swaps_rng = np.random.default_rng(seed).spawn(3)
-    both = np.concatenate([a, b])
-    values = _resampled_values(both, value, _resamples(resamples), documents_rng)
-    gaps = values[:, : len(a)] - values[:, len(a) :]
-    low, high = _percentiles(_over_seeds(gaps, seeds_rng), level)
-    observed = _mean_value(a, value) - _mean_value(b, value)
-    return Difference(observed, low, high, _randomisation_p(a, b, value, resamples, swaps_rng))
+    observed, gaps, swapped = _draws_of_difference(counts_a, counts_b, documents, value, resamples, seed)
+    return _difference(observed, gaps, swapped, level)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems on the documents of one target: what `paired_difference` takes."""
+
+    a: Counts | Sequence[Counts]
+    b: Counts | Sequence[Counts]
+    documents: Sequence[Hashable]
+    value: Value
+
+
+def mean_difference(pairs: Sequence[Pair], *, resamples: int = 2000, level: float = 0.95, seed: int = 0) -> Difference:
+    """Compare two systems by their mean over targets, whose documents and seeds are resampled independently.
+
+    The targets themselves are taken as they are: the interval says nothing about other targets.
+    """
+    if not pairs:
+        raise InputError("No target to compare on", wanted="one or more")
+    drawn = [_draws_of_difference(p.a, p.b, p.documents, p.value, resamples, seed + i) for i, p in enumerate(pairs)]
+    observed, gaps, swapped = (sum(parts) / len(pairs) for parts in zip(*drawn, strict=True))
+    return _difference(float(observed), np.asarray(gaps), np.asarray(swapped), level)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -179,14 +195,33 @@ def _percentiles(statistics: Counts, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _randomisation_p(a: Counts, b: Counts, value: Value, resamples: int, rng: np.random.Generator) -> float:
-    """The share of random swaps that differ at least as much, the observed one counted in."""
-    observed = abs(_mean_value(a, value) - _mean_value(b, value))
+def _draws_of_difference(
+    counts_a: Counts | Sequence[Counts], counts_b: Counts | Sequence[Counts], documents: Sequence[Hashable], value: Value,
+    resamples: int, seed: int,
+) -> tuple[float, Counts, Counts]:  # fmt: skip
+    """A minus B as observed, of each resample, and of each random swap."""
+    a, b = _paired(_document_totals(counts_a, documents), _document_totals(counts_b, documents))
+    documents_rng, seeds_rng, swaps_rng = np.random.default_rng(seed).spawn(3)
+    both = np.concatenate([a, b])
+    values = _resampled_values(both, value, _resamples(resamples), documents_rng)
+    gaps = _over_seeds(values[:, : len(a)] - values[:, len(a) :], seeds_rng)
+    return _mean_value(a, value) - _mean_value(b, value), gaps, _swapped(a, b, value, resamples, swaps_rng)
+
+
+def _difference(observed: float, gaps: Counts, swapped: Counts, level: float) -> Difference:
+    """The p value is the share of random swaps that differ at least as much, the observed one counted in."""
+    low, high = _percentiles(gaps, level)
+    as_large = np.abs(swapped) >= abs(observed) - 1e-9
+    return Difference(observed, low, high, float((1 + as_large.sum()) / (1 + len(swapped))))
+
+
+def _swapped(a: Counts, b: Counts, value: Value, resamples: int, rng: np.random.Generator) -> Counts:
+    """A minus B after swapping their outputs for random documents: [resamples]."""
     documents = a.shape[1]
     moved = [
         _weighted(rng.integers(2, size=(chunk, documents)).astype(np.float64), b - a) for chunk in _chunks(resamples, documents)
     ]
     moves = np.concatenate(moved)
     gaps = np.apply_along_axis(value, -1, a.sum(axis=1) + moves) - np.apply_along_axis(value, -1, b.sum(axis=1) - moves)
-    as_large = np.abs(gaps.mean(axis=1)) >= observed - 1e-9
-    return float((1 + as_large.sum()) / (1 + resamples))
+    means: Counts = gaps.mean(axis=1)
+    return means

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import Panel, panels_by_part, panels_by_task, read_metrics
+from mpdd.evaluation.differences import difference_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
 
 _EXAMPLES = 20  # shown for each target
@@ -35,6 +36,7 @@ def write_report(run: Path) -> Path:
             **_curves(run / "metrics.jsonl"),
             "synthetic": bool(provenance) and provenance.get("data") == "synthetic",
             "provenance": list(_flat(provenance)),
+            "differences": difference_tables(run / "comparisons.json"),
             "metric_tables": _metric_tables(run / "metrics.json"),
             "examples": _examples(_mapping(run / "examples.json")),
             "shown_examples": _EXAMPLES,

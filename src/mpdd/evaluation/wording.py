@@ -58,6 +58,18 @@ def score(value: float) -> str:
     return f"{value:.1f}"
 
 
+def signed(value: float) -> str:
+    """Write a difference of scores, with its sign."""
+    rounded = round(value, 1)
+    sign = "\u2212" if rounded < 0 else "+" if rounded > 0 else ""
+    return f"{sign}{abs(rounded):.1f}"
+
+
+def p_value(p: float) -> str:
+    """Write a p value."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
 def interval(low: float, high: float) -> str:
     """Write the ends of an interval; a line does not break inside it."""
     return f"{score(low)}\u2060\u2013\u2060{score(high)}"
