@@ -14,7 +14,8 @@ import mpdd
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
     "errors", "embedded", "files", "progress", "config", "packed", "backbone", "compute", "data", "prompts", "training",
-    "predict", "notes", "methods", "run_folder", "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
+    "predict", "notes", "serving", "methods", "run_folder", "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo",
+    "cli",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import reprlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
 from pydantic import (
@@ -275,7 +275,7 @@ _SAID = {"missing": "missing", "tuple_type": "should be an array", "model_type":
 
 def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
     """The errors without those that only follow from others: an array is not too short when its items are unfit."""
-    inside = {error["loc"][:-1] for error in errors}
+    inside = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
     return [error for error in errors if error["type"] != "too_short" or error["loc"] not in inside]
 
 
@@ -294,6 +294,9 @@ def _near(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
     """The known keys like the last one of `place`."""
     section: Any = model
     for name in place[:-1]:
-        section = section.model_fields[name].annotation
+        if isinstance(name, str):
+            section = section.model_fields[name].annotation
+        else:  # an item of an array
+            section = next(inner for inner in get_args(section) if hasattr(inner, "model_fields"))
     near = difflib.get_close_matches(str(place[-1]), section.model_fields, n=2)
     return f", perhaps {' or '.join(near)}" if near else ""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mpdd.backbone import Backbone
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types.extract import locate
@@ -35,6 +37,15 @@ class Note:
     text: str
     fields: Mapping[str, str]
     choices: tuple[str, ...] = ()
+
+    @property
+    def is_unicode(self) -> bool:
+        """Whether all of it can be written as UTF-8: half a surrogate pair cannot."""
+        try:
+            "".join((self.id, self.text, *self.choices, *self.fields, *self.fields.values())).encode()
+        except UnicodeEncodeError:
+            return False
+        return True
 
 
 def read_notes(path: Path) -> list[Note]:
@@ -64,13 +75,24 @@ def answer_notes(
     backbone: Backbone, prompts: Sequence[PromptFile], notes: Sequence[Note], *, tick: Callable[[int], object] = lambda _: None
 ) -> Iterator[Result]:
     """Answer every note for every prompt's task in mixed batches; one result for each note and task, in order."""
-    jobs = [(note, prompt, card(prompt)) for note in notes for prompt in prompts]
-    parts = [_examples(note, task) for note, _, task in jobs]
     rows = {id(prompt): prompt.rows() for prompt in prompts}
-    requests = [Request(task, e, rows[id(p)]) for (_, p, task), part in zip(jobs, parts, strict=True) for e in part]
-    answers = iter(predict(backbone, requests, tick=tick))
-    for (note, _, task), part in zip(jobs, parts, strict=True):
-        yield _result(note, task, part, [next(answers) for _ in part])
+    jobs = [(note, p, requests_for(note, card(p), rows[id(p)])) for note in notes for p in prompts]
+    answers = iter(predict(backbone, [request for _, _, asked in jobs for request in asked], tick=tick))
+    for note, prompt, asked in jobs:
+        yield result_of(note, card(prompt), asked, [next(answers) for _ in asked])
+
+
+def requests_for(note: Note, task: TaskCard, rows: Tensor) -> list[Request]:
+    """What to ask about a note for one task under the prompt `rows` [length, width]: one request for each window.
+
+    Raises `InputError` where the note lacks an input that the task asks about.
+    """
+    return [Request(task, example, rows) for example in _examples(note, task)]
+
+
+def result_of(note: Note, task: TaskCard, asked: Sequence[Request], answers: Sequence[Prediction]) -> Result:
+    """The answers to all requests of a note for one task, put together at their places in the note."""
+    return _result(note, task, [request.example for request in asked], answers)
 
 
 def card(prompt: PromptFile) -> TaskCard:
@@ -83,21 +105,21 @@ def card(prompt: PromptFile) -> TaskCard:
 
 def _examples(note: Note, task: TaskCard) -> list[Example]:
     spans = windows(note.text) if task.type == "ner" else [(0, len(note.text))]
-    fields, choices = _fields(note, task), note.choices if _takes_choices(task) else ()
+    fields, choices = _fields(note, task), note.choices if takes_choices(task) else ()
     return [
         Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
         for start, end in spans
     ]
 
 
-def _takes_choices(task: TaskCard) -> bool:
+def takes_choices(task: TaskCard) -> bool:
     """Whether each note brings its own options; a task with fixed answers must not see those of another task."""
     return task.form == "choice" and not task.labels
 
 
 def _fields(note: Note, task: TaskCard) -> tuple[tuple[str, str], ...]:
     missing = [name for name in task.fields if not note.fields.get(name)]
-    missing += ["choices"] * (_takes_choices(task) and not note.choices)
+    missing += ["choices"] * (takes_choices(task) and not note.choices)
     if missing:
         raise InputError(
             f"Note {note.id} lacks what the task {task.name} asks about",
@@ -113,10 +135,17 @@ def _result(note: Note, task: TaskCard, parts: Sequence[Example], predictions: S
         "id": note.id,
         "task": task.name,
         **_body(note, task, parts, predictions),
+        "confidence": _confidence(predictions),
         "unparseable": any(p.parsed.unparseable for p in predictions),
         "ungrounded": sum(p.parsed.ungrounded for p in predictions),
         "cut_characters": sum(p.cut for p in predictions),
     }
+
+
+def _confidence(predictions: Sequence[Prediction]) -> float | None:
+    """How sure the backbone is of the window that it is least sure of (see `Prediction`); not calibrated."""
+    found = [p.confidence for p in predictions if p.confidence is not None]
+    return round(min(found), 4) if found else None
 
 
 def _body(note: Note, task: TaskCard, parts: Sequence[Example], predictions: Sequence[Prediction]) -> Result:
@@ -175,17 +204,9 @@ def _note(path: Path, row: int, values: Mapping[str, Any]) -> Note:
         raise InputError(f"{where}: choices cannot be read", found=type(choices).__name__, wanted="a list, or a|b|c")
     fields = {name: str(value) for name, value in given.items() if name not in ("id", "text", "choices")}
     note = Note(str(given.get("id", row)), given["text"], fields, tuple(map(str, choices)))
-    if not _is_unicode(note.id, note.text, *note.choices, *note.fields.values()):
+    if not note.is_unicode:
         raise InputError(f"{where}: not Unicode", found="half a surrogate pair", wanted="valid Unicode text")
     return note
-
-
-def _is_unicode(*texts: str) -> bool:
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _text(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import exp
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,7 @@ from mpdd.prompts.pack import Text, pack
 BATCH = 256  # rows at a time, memory permitting
 _KEPT = 2**30  # bytes of keys and values at a time
 _READ = 2**14  # tokens read at a time
+Written = tuple[str, float | None]  # an output and how sure the backbone is of it
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The raw output, the answer read from it, and how many characters of the text did not fit the context."""
+    """The raw output, the answer read from it, how many characters of the text did not fit the context, and how sure the
+    backbone is: the probability of the chosen option among all, or the geometric mean of the written tokens' (not
+    calibrated; None where the backbone cannot be packed and writes freely)."""
 
     output: str
     parsed: Parsed
     cut: int
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,9 @@ def predict(
             outputs = _choose(chosen, _likelihoods(backbone, chosen) if backbone.packs else _likelihoods_alone(backbone, chosen))
         else:
             outputs = _generate(backbone, chosen) if backbone.packs else _generate_alone(backbone, chosen)
-        for i, output in zip(batch, outputs, strict=True):
-            found[i] = Prediction(output, parse(requests[i].card, requests[i].example, output), asked[i].cut)
+        for i, (output, confidence) in zip(batch, outputs, strict=True):
+            parsed = parse(requests[i].card, requests[i].example, output)
+            found[i] = Prediction(output, parsed, asked[i].cut, confidence)
         tick(len(batch))
     return [found[i] for i in range(len(requests))]
 
@@ -108,9 +114,10 @@ def _batches(backbone: Backbone, asked: Sequence[_Asked], size: int) -> Iterator
             yield batch
 
 
-def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
+def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
     written: list[list[int]] = [[] for _ in asked]
+    sureness = [0.0] * len(asked)
     active = torch.arange(len(asked))
     packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked])
     memory = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
@@ -118,14 +125,19 @@ def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
     states = backbone.packed(packed.embeddings, packed.positions, memory, last, deep=packed.deep)
     over = [False] * len(asked)
     while True:
-        following = backbone.logits(states).argmax(-1)
-        for row, token in zip(active.tolist(), following.tolist(), strict=True):
+        logits = backbone.logits(states)
+        likeliest, following = logits.max(-1)
+        for row, token, log_p in zip(
+            active.tolist(), following.tolist(), (likeliest - logits.logsumexp(-1)).tolist(), strict=True
+        ):
             if not over[row]:
                 written[row].append(token)
+                sureness[row] += log_p
                 over[row] = token == backbone.end or len(written[row]) == asked[row].most
         going = [k for k, row in enumerate(active.tolist()) if not over[row]]
         if not going:
-            return [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
+            texts = [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
+            return [(text, exp(log_p / len(ids))) for text, log_p, ids in zip(texts, sureness, written, strict=True)]
         if len(going) <= 0.75 * len(active):  # dropping rows copies the others
             kept = torch.tensor(going)
             active, following = active[kept], following[kept.to(following.device)]
@@ -135,14 +147,16 @@ def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
         memory.advance()
 
 
-def _choose(asked: Sequence[_Asked], likelihoods: Float[Tensor, " tokens"]) -> list[str]:
+def _choose(asked: Sequence[_Asked], likelihoods: Float[Tensor, " tokens"]) -> list[Written]:
     """Pick each row's likeliest option, end token included: the whole answer's log-likelihood for fixed labels, the
     mean of a token for options written out, whose lengths differ for reasons of their own.
     """
-    found, scores = [], iter(likelihoods.tolist())
+    found: list[Written] = []
+    scores = iter(likelihoods.tolist())
     for one in asked:
         of_option = [sum(next(scores) for _ in way) / (len(way) if one.by_token else 1) for way in one.ways]
-        found.append(one.options[max(range(len(of_option)), key=of_option.__getitem__)])
+        best = max(range(len(of_option)), key=of_option.__getitem__)
+        found.append((one.options[best], 1 / sum(exp(score - of_option[best]) for score in of_option)))
     return found
 
 
@@ -161,9 +175,9 @@ def _likelihoods(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Tensor, "
     return backbone.log_likelihoods(states, tokens)
 
 
-def _generate_alone(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
+def _generate_alone(backbone: Backbone, asked: Sequence[_Asked]) -> list[Written]:
     """For backbones that cannot be packed: transformers' own greedy decoding, row by row, without padding."""
-    texts = []
+    texts: list[Written] = []
     for one in asked:
         embeddings = _embedded(backbone, one, ())
         ids = backbone.model.generate(
@@ -174,7 +188,7 @@ def _generate_alone(backbone: Backbone, asked: Sequence[_Asked]) -> list[str]:
             pad_token_id=backbone.end,
             eos_token_id=backbone.end,
         )
-        texts.append(str(backbone.tokenizer.decode(ids[0], skip_special_tokens=True)).strip())
+        texts.append((str(backbone.tokenizer.decode(ids[0], skip_special_tokens=True)).strip(), None))
     return texts
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
 from mpdd.errors import InputError
 
@@ -25,6 +26,8 @@ app = typer.Typer(
 data = typer.Typer(help="The data store.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(task, name="task")
+app.command()(serve)
+app.command()(token)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="Run a few steps of each stage to predict time and memory.")]

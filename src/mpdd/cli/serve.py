@@ -1,0 +1,95 @@
+"""`mpdd serve` and `mpdd token`: the HTTP gateway, and access tokens for it."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mpdd.serving.access import Tokens
+
+from mpdd.errors import InputError, MpddError
+
+
+def serve(
+    prompts: Annotated[Path, typer.Option("--prompts", help="The folder of prompt files; it may change while serving.")],
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", help="Who may use what (`mpdd token`); without it, one for now.")
+    ] = None,
+    backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is.")] = "embedded",
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8000,
+    audit: Annotated[Path | None, typer.Option("--audit", help="The audit log; continued if it exists.")] = None,
+    abstain_below: Annotated[
+        float, typer.Option("--abstain-below", min=0, max=1, help="Mark answers less sure than this.")
+    ] = 0.0,
+    per_minute: Annotated[float, typer.Option("--per-minute", min=1, help="Requests a minute for each token.")] = 600.0,
+) -> None:
+    """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished."""
+    try:
+        import uvicorn
+
+        from mpdd.serving.app import create_app
+    except ImportError as error:
+        raise MpddError("Serving needs more libraries; `pip install mpdd[serve]` brings them.") from error
+    from mpdd import backbone as backbones
+    from mpdd.serving.access import Tokens
+    from mpdd.serving.audit import AuditLog
+    from mpdd.serving.folder import PromptFolder
+    from mpdd.serving.service import Limits, Service
+
+    if not prompts.is_dir():
+        raise InputError(
+            "There is no such folder of prompt files", found=str(prompts), wanted="a folder, for example runs/demo/prompts"
+        )
+    if tokens is None and not _is_loopback(host):
+        raise InputError(
+            "Without a file of tokens only this machine is served", found=f"--host {host}", wanted="--tokens FILE",
+            next_step="`mpdd token NAME --tasks '*'` makes an entry for it.",
+        )  # fmt: skip
+    allowed = Tokens.read(tokens) if tokens else _one_for_now()
+    log = AuditLog(audit) if audit else None
+    model = backbones.load(backbone)
+    service = Service(model, PromptFolder(prompts, model), allowed, log, Limits(per_minute=per_minute), abstain_below)
+    found = service.folder.look()
+    for problem in found.problems.values():
+        typer.echo(f"mpdd: {problem}", err=True)
+    typer.echo(f"{len(found.tasks)} tasks at http://{host}:{port}/", err=True)
+    uvicorn.run(
+        create_app(service), host=host, port=port, log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=30, h11_max_incomplete_event_size=2**16,
+    )  # fmt: skip
+
+
+def token(
+    name: Annotated[str, typer.Argument(help="Whose token it is; it stands in the audit log.")],
+    tasks: Annotated[str, typer.Option("--tasks", help="The tasks it may use, with commas; * for all.")] = "*",
+) -> None:
+    """Make an access token: the entry for the file of tokens on standard output, the token itself on standard error."""
+    import tomli_w
+
+    from mpdd.serving.access import new_token
+
+    made, digest = new_token()
+    entry = {"name": name, "sha256": digest, "tasks": [part.strip() for part in tasks.split(",") if part.strip()]}
+    typer.echo(tomli_w.dumps({"token": [entry]}))
+    typer.echo(f"Token, shown only here: {made}", err=True)
+
+
+def _one_for_now() -> Tokens:
+    from mpdd.serving.access import Caller, Tokens, new_token
+
+    made, digest = new_token()
+    print(f"Token for this run: {made}", file=sys.stderr)
+    return Tokens({digest: Caller("this-run", ("*",))})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
