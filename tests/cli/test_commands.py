@@ -33,6 +33,8 @@ COMMANDS = {
     "predict": "Answer notes (txt, jsonl, csv, parquet) with one or more prompt files",
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",
+    "serve": "Serve all tasks of a folder over HTTP, with a web page",
+    "token": "Make an access token",
 }
 GROUPS = ["data", "task"]
 SPY = """

@@ -1,5 +1,7 @@
 """Tokens are known by their hashes, bound to their tasks, and odd ones are just wrong."""
 
+import hmac
+
 import pytest
 
 from mpdd.errors import InputError
@@ -62,3 +64,30 @@ def test_a_file_that_others_may_read_is_refused(write):
 def test_tokens_are_long_and_never_the_same():
     made = {new_token()[0] for _ in range(100)}
     assert len(made) == 100 and min(map(len, made)) >= 43
+
+
+@pytest.mark.parametrize("place", ['[[token]]\nname = "a"\nsha256 = "{}"\ntasks = ["*"]\n', 'token = "{}"\n', 'token = ["{}"]\n'])
+def test_a_token_in_the_wrong_place_does_not_come_back_in_the_error(write, place):
+    token = new_token()[0]
+    with pytest.raises(InputError, match="tokens.toml has 1 problem: .*not shown") as refused:
+        Tokens.read(write(place.format(token)))
+    assert token[:6] not in str(refused.value) and token[-6:] not in str(refused.value)
+
+
+def test_bytes_and_the_token_with_anything_added_are_nobodys(write):
+    token, digest = new_token()
+    tokens = Tokens.read(write(entry("a", digest)))
+    assert tokens.caller(token).name == "a"
+    assert [tokens.caller(odd) for odd in (token.encode(), b"\xff", token + " ", token[:-1], token.upper(), token + "\x00")] == [
+        None
+    ] * 6
+
+
+def test_every_hash_is_compared_whichever_fits(write, monkeypatch):
+    made, compared, compare = [new_token() for _ in range(4)], [], hmac.compare_digest
+    tokens = Tokens.read(write("".join(entry(str(number), digest) for number, (_, digest) in enumerate(made))))
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(a) or compare(a, b))
+    for presented in (made[0][0], made[3][0], "wrong"):
+        compared.clear()
+        tokens.caller(presented)
+        assert len(compared) == 4

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mpdd.errors import InputError
 from mpdd.notes import Note, answer_notes
 from mpdd.prompts.store import load
 from mpdd.serving import page
@@ -143,6 +144,22 @@ def test_the_audit_log_has_a_line_for_each_request_that_sends_something(make):
     assert [(line["caller"], line["outcome"]) for line in lines] == [("all", 200), ("all", 404), ("all", 422), ("", 401)]
     assert (lines[0]["tasks"], lines[0]["characters"], lines[0]["route"]) == (["drugs", "sums"], len(NOTE), "/v1/annotate")
     assert lines[0]["prompts"][0] == client.service.folder.look().tasks["drugs"].digest
+
+
+def test_nothing_is_answered_while_the_audit_log_cannot_be_written(client, monkeypatch):
+    body = {"text": NOTE, "tasks": ["drugs"]}
+
+    def full(_entry):
+        raise InputError("The audit log cannot be written", found="No space left on device")
+
+    append = client.service.audit.append
+    monkeypatch.setattr(client.service.audit, "append", full)
+    assert client.post("/v1/annotate", json=body).status_code == 200  # found out only now
+    error(client.post("/v1/annotate", json=body), 503)
+    assert client.get("/v1/tasks").status_code == 200
+    monkeypatch.setattr(client.service.audit, "append", append)
+    error(client.post("/v1/annotate", json=body), 503)  # its line could be written
+    assert client.post("/v1/annotate", json=body).status_code == 200
 
 
 def test_openai_clients_get_the_raw_output(client, tiny, prompts):

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpdd.serving.limits import Full, RateLimit, Slots
@@ -120,5 +120,37 @@ def test_draining_admits_nobody_and_waits_for_the_rest():
         release.set()
         await asyncio.wait_for(done, 5)
         await asyncio.gather(first, second)
+
+    asyncio.run(go())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), st.integers(0, 3), st.lists(st.tuples(st.sampled_from("acsse"), st.integers(0, 9)), max_size=60))
+def test_bounds_hold_and_draining_ends_whatever_is_cancelled_when(most_running, most_waiting, actions):
+    async def work(slots, gate):
+        async with slots.admitted():
+            await gate.wait()
+
+    async def go():
+        slots, gates, jobs, inside = Slots(most_running, most_waiting), [], [], (0, 0)
+        for action, number in actions:
+            if action == "a":
+                gates.append(asyncio.Event())
+                jobs.append(asyncio.create_task(work(slots, gates[-1])))
+            elif action == "c" and jobs:
+                jobs[number % len(jobs)].cancel()
+            elif action == "e" and jobs:
+                gates[number % len(gates)].set()
+            elif action == "s":
+                await asyncio.sleep(0)
+            inside = (slots.running, slots.waiting)
+            assert 0 <= inside[0] <= most_running and 0 <= inside[1] <= most_waiting
+        slots.drain()
+        for gate in gates:
+            gate.set()
+        await asyncio.wait_for(slots.drained(), 5)
+        said = await asyncio.gather(*jobs, return_exceptions=True)
+        assert all(one is None or isinstance(one, Full | asyncio.CancelledError) for one in said)
+        assert (slots.running, slots.waiting) == (0, 0)
 
     asyncio.run(go())

@@ -30,6 +30,9 @@ TASKS: list[dict[str, Any]] = [
     {"name": "effects", "type": "re", "labels": ["Adverse effect"], "fields": [], "takes_choices": False},
     {"name": "ask", "type": "qa", "labels": [], "fields": ["Question"], "takes_choices": False, "instruction": "Answer."},
     {"name": "pick", "type": "qa", "labels": [], "fields": ["Question"], "takes_choices": True, "instruction": "Pick."},
+    {"name": "free", "type": "qa", "labels": [], "fields": [], "takes_choices": False, "instruction": "Answer."},
+    {"name": "infer", "type": "nli", "labels": ["yes", "no"], "fields": [], "takes_choices": False, "instruction": "Infer."},
+    {"name": "sort", "type": "classification", "labels": ["a"], "fields": [], "takes_choices": False, "instruction": "Sort."},
     {"name": "sum", "type": "summarization", "labels": [], "fields": [], "takes_choices": False, "instruction": "Shorten."},
 ]
 
@@ -55,7 +58,10 @@ RESULTS: dict[str, dict[str, Any]] = {
     },
     "effects": {"type": "re", "relations": [{"label": "Adverse effect", "head": span("aspirin", 1), "tail": span("Headache")}]},
     "ask": {"type": "qa", "confidence": 0.5, "cut_characters": 12, "answer": span("acute")},
+    "free": {"type": "qa", "answer": {"start": None, "end": None, "text": "elsewhere"}},
     "pick": {"type": "qa", "abstained": True, "answer": None},
+    "infer": {"type": "nli", "answer": "yes"},
+    "sort": {"type": "classification", "labels": []},
     "sum": {"type": "summarization", "unparseable": True, "summary": ""},
 }
 
@@ -349,7 +355,7 @@ def test_copying_over_plain_http(tab: Tab) -> None:
 def test_further_inputs_and_how_sure_an_answer_is(tab: Tab, stub: Stub) -> None:
     tab.sign_in()
     tab.type("note", NOTE)
-    tab.choose("ask", "pick", "sum")
+    tab.choose("ask", "free", "pick", "infer", "sort", "sum")
     assert tab.run("all('.fields label').map((label) => label.textContent)") == ["Question", "Options, one a line"]
     tab.press("Enter", modifiers=2)
     assert tab.status() == "Fill in “Question”."
@@ -358,12 +364,15 @@ def test_further_inputs_and_how_sure_an_answer_is(tab: Tab, stub: Stub) -> None:
     tab.ask("Input.insertText", text="one\n\n two ")
     tab.press("Enter", modifiers=2)
     tab.wait("!$('results').hidden")
-    assert stub.asked == [
-        {"text": NOTE, "tasks": ["ask", "pick", "sum"], "fields": {"Question": "Which?"}, "choices": ["one", "two"]}
-    ]
-    assert tab.run("all('.card').map((card) => [...card.children].map((part) => part.innerText.trim()))") == [
+    (asked,) = stub.asked
+    assert sorted(asked.pop("tasks")) == ["ask", "free", "infer", "pick", "sort", "sum"]
+    assert asked == {"text": NOTE, "fields": {"Question": "Which?"}, "choices": ["one", "two"]}
+    assert sorted(tab.run("all('.card').map((card) => [...card.children].map((part) => part.innerText.trim()))")) == [
         ["ask", "Questions · 50\u202f% confidence", "12 characters cut", "acute"],
+        ["free", "Questions", "elsewhere"],
+        ["infer", "Inference", "yes"],
         ["pick", "Questions", "abstained"],
+        ["sort", "Classification", "No labels."],
         ["sum", "Summaries", "could not be read"],
     ]
     assert tab.run("all('mark').map((mark) => [mark.textContent, mark.dataset.label])") == [["acute", "Answer"]]
@@ -373,7 +382,7 @@ def test_further_inputs_and_how_sure_an_answer_is(tab: Tab, stub: Stub) -> None:
 
 
 @needs_chromium
-def test_a_wrong_token_is_asked_for_again(tab: Tab) -> None:
+def test_a_wrong_token_is_asked_for_again(tab: Tab, stub: Stub) -> None:
     tab.sign_in("wrong")
     assert tab.status() == "The access token is not known: enter the access token again."
     assert tab.run("document.activeElement.id") == "token"
@@ -381,6 +390,12 @@ def test_a_wrong_token_is_asked_for_again(tab: Tab) -> None:
     tab.run("$('token').value = ''")
     tab.sign_in()
     assert tab.run("all('#tasks input').length") == len(TASKS)
+    tab.type("note", NOTE)
+    tab.choose("drugs")
+    stub.refusal = 401, "The access token has expired.", {}
+    tab.run("$('go').click()")
+    tab.wait("$('status').textContent === 'The access token has expired: enter the access token again.'")
+    assert tab.run("[$('asking').hidden, $('token').value, document.activeElement.id]") == [False, "", "token"]
 
 
 @needs_chromium

@@ -26,8 +26,6 @@ app = typer.Typer(
 data = typer.Typer(help="The data store.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(task, name="task")
-app.command()(serve)
-app.command()(token)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="Run a few steps of each stage to predict time and memory.")]
@@ -209,6 +207,10 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
     from mpdd.evaluation.report import write_report
 
     typer.echo(f"Report: {write_report(run_folder)}")
+
+
+app.command()(serve)
+app.command()(token)
 
 
 def _version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
 from mpdd.config import read_toml, validated
 from mpdd.errors import InputError
@@ -31,16 +32,25 @@ class Caller:
         return EVERY in self.tasks or task in self.tasks
 
 
+def _hash_or_hidden(value: object) -> object:
+    """A token put where its hash belongs must not come back in an error."""
+    return value if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else "(not shown)"
+
+
+def _tables_or_hidden(value: object) -> object:
+    return [item if isinstance(item, dict) else "(not shown)" for item in value] if isinstance(value, list) else "(not shown)"
+
+
 class _Token(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Annotated[str, StringConstraints(pattern=r"^[\w.@-]{1,100}$")]
-    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), BeforeValidator(_hash_or_hidden)]
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    token: Annotated[tuple[_Token, ...], Field(min_length=1)]
+    token: Annotated[tuple[_Token, ...], Field(min_length=1), BeforeValidator(_tables_or_hidden)]
 
     @field_validator("token")
     @classmethod
@@ -73,12 +83,13 @@ class Tokens:
 
     def caller(self, presented: str | None) -> Caller | None:
         """Whose token this is; compared with every entry in the same time, whichever fits."""
-        digest = hashlib.sha256((presented or "").encode("utf-8", "surrogatepass")).hexdigest().encode()
+        text = presented if isinstance(presented, str) else ""  # anything else is nobody's
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest().encode()
         found = None
         for known, caller in self._callers:
             if hmac.compare_digest(known, digest):
                 found = caller
-        return found if presented else None
+        return found if text else None
 
 
 def new_token() -> tuple[str, str]:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import Any
 
 from fastapi import Depends, FastAPI, Response
@@ -189,7 +190,7 @@ def _known(place: tuple[Any, ...]) -> str:
 
 def error_response(error: RefusedError) -> JSONResponse:
     """The one form of errors."""
-    headers = {"Retry-After": str(max(1, round(error.retry_after)))} if error.retry_after is not None else {}
+    headers = {"Retry-After": str(max(1, ceil(error.retry_after)))} if error.retry_after is not None else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse({"error": {"type": error.kind, "message": error.message}}, error.status, headers)

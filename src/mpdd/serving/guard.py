@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mpdd.errors import InputError
 from mpdd.serving.audit import Entry
 from mpdd.serving.service import Account, Service
 
@@ -40,7 +41,7 @@ class Guard:
     """Middleware over all routes."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._service = app, service
+        self._app, self._service, self._unrecorded = app, service, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -67,6 +68,9 @@ class Guard:
             await send(message)
 
         try:
+            if self._unrecorded and scope["method"] == "POST":
+                await _say(503, "no_audit", "The audit log cannot be written; nothing is answered.")(scope, receive, guarded)
+                return
             if _announced(scope) > left:
                 raise _TooLargeError
             await self._app(scope, counted, guarded)
@@ -92,7 +96,12 @@ class Guard:
             tasks=account.tasks, prompts=account.prompts, backbone=self._service.backbone.fingerprint,
             characters=account.characters, outcome=status, seconds=round(seconds, 3), request_id=secrets.token_hex(8),
         )  # fmt: skip
-        await run_in_threadpool(self._service.audit.append, entry)
+        try:
+            await run_in_threadpool(self._service.audit.append, entry)
+            self._unrecorded = False
+        except InputError as error:  # from now on nothing is answered, until a line can be written again
+            self._unrecorded = True
+            log.error("%s", error)
 
 
 def _announced(scope: Scope) -> int:

@@ -1,0 +1,34 @@
+"""Tokens that the server takes, and refusals before anything is served."""
+
+import re
+import tomllib
+
+import pytest
+
+from mpdd.serving.access import Tokens
+
+
+def test_a_made_token_is_one_that_the_server_knows(mpdd, tmp_path):
+    ran = mpdd("token", "ward-3", "--tasks", "drugs, doses")
+    assert ran.code == 0
+    (entry,) = tomllib.loads(ran.out)["token"]
+    assert (entry["name"], entry["tasks"]) == ("ward-3", ["drugs", "doses"])
+    path = tmp_path / "tokens.toml"
+    path.write_text(ran.out)
+    path.chmod(0o600)
+    made = re.search(r"shown only here: (\S+)", ran.err).group(1)
+    assert Tokens.read(path).caller(made).may_use("doses") and made not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prompts", "nowhere"), "There is no such folder of prompt files; found nowhere"),
+        (("--prompts", ".", "--host", "0.0.0.0"), "Without a file of tokens only this machine is served; found --host 0.0.0.0"),
+        (("--prompts", ".", "--tokens", "none.toml"), "There is no such file of tokens"),
+    ],
+)
+def test_what_cannot_be_served_is_one_sentence(mpdd, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    ran = mpdd("serve", *arguments)
+    assert ran.code == 2 and said in ran.err and "Traceback" not in ran.err and len(ran.err.splitlines()) == 1

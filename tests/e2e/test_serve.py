@@ -1,0 +1,126 @@
+"""The real server in a process of its own: malformed requests, a folder that changes, and the end of its work."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from mpdd import backbone as backbones
+from mpdd.serving.audit import verify
+from tests.serving.test_folder import write
+
+pytestmark = pytest.mark.e2e
+SECRET = "Zacharias Quimby"
+NUMBER = "MRN-90210-77"
+
+
+@pytest.fixture
+def server(world):
+    """A server on the tiny backbone with one task; `server.stop()` ends it and gives its exit code and all that it said."""
+    folder = world.folder / "served"
+    folder.mkdir(exist_ok=True)
+    backbone = backbones.load(str(world.backbone))
+    write(folder, backbone, "drugs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    audit = world.folder / "audit.jsonl"
+    audit.unlink(missing_ok=True)
+    arguments = ("--prompts", folder, "--backbone", world.backbone, "--port", port, "--audit", audit, "--per-minute", 10**6)
+    process = world.start("serve", *arguments)
+    token = re.search(r"Token for this run: (\S+)", process.stderr.readline()).group(1)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    until = time.monotonic() + 120
+    while True:
+        assert process.poll() is None and time.monotonic() < until
+        try:
+            if client.get("/health/ready").status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+
+    class Server:
+        pass
+
+    made = Server()
+    made.client, made.folder, made.backbone, made.audit, made.process = client, folder, backbone, audit, process
+
+    def stop(how=signal.SIGTERM):
+        process.send_signal(how)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out + err
+
+    made.stop = stop
+    yield made
+    process.kill()
+
+
+def body(rng):
+    """A request that is right, or wrong in one of many ways; each has the secret somewhere."""
+    text = f"{SECRET} ({NUMBER}) was given aspirin {rng.randrange(99)} mg."
+    good = {"text": text, "tasks": ["drugs"]}
+    return rng.choice(
+        [
+            {"json": good},
+            {"json": good},
+            {"json": good | {"tasks": [SECRET]}},
+            {"json": good | {NUMBER: SECRET}},
+            {"json": {"text": [text]}},
+            {"json": good, "headers": {"Authorization": f"Bearer {SECRET}"}},
+            {"content": text.encode()},
+            {"content": text.encode("utf-16")},
+            {"json": good | {"text": text * 5000}},
+            {"json": good | {"text": text + "\ud83d"[:0] + "\x00\U0001f48a"}},
+        ]
+    )
+
+
+def test_a_thousand_requests_leave_no_trace_of_patients(server):
+    rng = random.Random(0)
+    bodies = [body(rng) for _ in range(1000)]
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda one: server.client.post("/v1/annotate", **one).status_code, bodies))
+    assert set(statuses) <= {200, 400, 401, 404, 413, 422}, sorted(set(statuses))
+    assert statuses.count(200) > 150
+    server.client.get(f"/{SECRET}?{NUMBER}")
+    metrics = server.client.get("/metrics").text
+    code, said = server.stop()
+    assert code == -signal.SIGTERM  # uvicorn ends its work, then lets the signal end the process
+    assert verify(server.audit) == 1000
+    for part in (said, metrics, server.audit.read_text()):
+        assert not [word for word in (SECRET, NUMBER, "Quimby", "90210", "Zacharias") if word in part]
+
+
+def test_tasks_come_and_go_while_requests_run(server):
+    asked = {"text": "aspirin was given", "tasks": ["drugs"]}
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(server.client.post, "/v1/annotate", json=asked) for _ in range(60)]
+        write(server.folder, server.backbone, "doses")
+        names = [task["name"] for task in server.client.get("/v1/tasks").json()["tasks"]]
+        both = server.client.post("/v1/annotate", json=asked | {"tasks": ["doses", "drugs"]})
+        (server.folder / "doses.safetensors").unlink()
+        gone = server.client.post("/v1/annotate", json=asked | {"tasks": ["doses"]})
+        answers = [one.result() for one in running]
+    assert names == ["doses", "drugs"] and both.status_code == 200 and gone.status_code == 404
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({str(answer.json()["results"][0].get("entities")) for answer in answers}) == 1
+
+
+def test_what_was_accepted_is_finished_when_it_is_stopped(server):
+    long = {"text": "aspirin was given. " * 10_000, "tasks": ["drugs"]}
+    with ThreadPoolExecutor(1) as pool:
+        accepted = pool.submit(server.client.post, "/v1/annotate", json=long)
+        until = time.monotonic() + 20
+        while "mpdd_batch_rows_count 1.0" not in server.client.get("/metrics").text and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not accepted.done()
+        code, said = server.stop()
+        assert accepted.result().status_code == 200
+    assert code == -signal.SIGTERM and "Traceback" not in said
