@@ -10,6 +10,7 @@ from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.methods import UNTRAINED
+from mpdd.prompts.soft import row_width
 
 
 def facts(experiment: Experiment) -> dict[str, Any]:
@@ -17,9 +18,7 @@ def facts(experiment: Experiment) -> dict[str, Any]:
     require_tasks(experiment)
     backbone = compute.load(experiment.backbone, **experiment.compute.model_dump())
     require_room(experiment, backbone)
-    length, rank, width = experiment.prompt.length, experiment.prompt.rank, backbone.width
-    if experiment.prompt.depth == "all":
-        width *= backbone.depth
+    length, rank, width = experiment.prompt.length, experiment.prompt.rank, row_width(backbone, experiment.prompt.depth)
     factors = rank * (length + width)
     trained = {
         "prompt-tuning": length * width,

@@ -39,7 +39,7 @@ from mpdd.methods import IN_THE_WEIGHTS, METHODS, ORIGIN, UNTRAINED
 from mpdd.methods.cell import Cell, Outcome, plan_of
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.soft import initial_rows
+from mpdd.prompts.soft import initial_rows, row_width
 from mpdd.prompts.store import Header, PromptFile, load, save_prompt
 from mpdd.run_folder import RunFolder, provenance
 from mpdd.training import baselines
@@ -249,7 +249,8 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str]
         for seed in (run.experiment.seeds if method not in UNTRAINED else run.experiment.seeds[:1])
     ]
     run.reporter.stage(f"Stage 3: {len(cells)} cells: {len(run.targets)} targets, {len(methods)} methods")
-    origins = {method: _origin(run, method, metaprompt) for method in methods}
+    teachers = teach_sources(run) if {"shared-prompt", "spot"} & set(methods) else {}
+    origins = {method: _origin(run, method, metaprompt, teachers) for method in methods}
     found = []
     for method, target, shots, seed in cells:
         name = f"{target}/{method}/{shots}/s{seed}"
@@ -274,13 +275,13 @@ class Origin:
     adapter: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def _origin(run: Run, method: str, metaprompt: PromptFile | None) -> Origin:
+def _origin(run: Run, method: str, metaprompt: PromptFile | None, teachers: Mapping[str, PromptFile]) -> Origin:
     """What `method` starts from, made now unless it is there."""
     if method == "lora-multitask":
         return Origin(metaprompt, adapter=_adapter_of_sources(run))
     if method in ORIGIN:
-        return Origin(distil_sources(run, teach_sources(run), ORIGIN[method]))
-    return Origin(metaprompt, teach_sources(run) if method == "spot" else {})
+        return Origin(distil_sources(run, teachers, ORIGIN[method]))
+    return Origin(metaprompt, teachers)
 
 
 def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
@@ -461,7 +462,7 @@ def _header(run: Run, **values: Any) -> Header:
         backbone=run.backbone.name,
         fingerprint=run.backbone.fingerprint,
         length=run.experiment.prompt.length,
-        width=run.backbone.width * (run.backbone.depth if run.experiment.prompt.depth == "all" else 1),
+        width=row_width(run.backbone, run.experiment.prompt.depth),
         **values,
     )
 

@@ -10,7 +10,7 @@ from mpdd.training import baselines
 from mpdd.training.loop import Plan
 from mpdd.training.passes import Row, add_gradients
 from mpdd.training.tune import Data, mean_losses
-from tests.training.test_stages import DRUGS, PLAN, SAYS, dev_loss, digest, drugs, says
+from tests.training.test_stages import DRUGS, PLAN, SAYS, dev_loss, drugs, says
 
 PLACED = {
     "lora": lambda b: baselines.lora(b, rank=2, seed=0),
@@ -27,14 +27,6 @@ def data(tiny):
         name: Data.of(tiny, card, [make(k) for k in range(8)], [make(k) for k in range(90, 94)], 0)
         for name, (card, make) in makers.items()
     }
-
-
-@pytest.fixture
-def unchanged(tiny):
-    before = digest(tiny)
-    yield
-    assert digest(tiny) == before
-    assert not any(p.requires_grad or p.grad is not None for p in tiny.model.parameters())
 
 
 @pytest.mark.parametrize("name", PLACED)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpdd.errors import InputError, MpddError
+
 if TYPE_CHECKING:
     from mpdd.serving.access import Tokens
-
-from mpdd.errors import InputError, MpddError
 
 
 def serve(

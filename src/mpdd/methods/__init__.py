@@ -25,9 +25,8 @@ METHODS: Mapping[str, Callable[[Cell], Outcome]] = {
 }
 UNTRAINED = frozenset(("zero-shot", "mpdd-zero-shot"))
 IN_THE_WEIGHTS = frozenset(("lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning"))  # one rate at a time
-ORIGIN: Mapping[
-    str, Literal["metaprompt-no-teachers", "metaprompt-shared"]
-] = {  # the prompt file that a method starts from; it is `metaprompt` where nothing is said
+# The prompt file that a method starts from, where it is not `metaprompt`.
+ORIGIN: Mapping[str, Literal["metaprompt-no-teachers", "metaprompt-shared"]] = {
     "mpdd-no-teachers": "metaprompt-no-teachers",
     "shared-prompt": "metaprompt-shared",
 }

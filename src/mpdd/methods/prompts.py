@@ -48,7 +48,7 @@ def shared_prompt(cell: Cell) -> Outcome:
 def spot(cell: Cell) -> Outcome:
     """The source's prompt that fits this task best, tuned further (SPoT, Vu et al. 2022, arXiv 2110.07904).
 
-    The best is the one with the lowest loss on the training examples, as similarity of prompts is in SPoT's retrieval.
+    The best is the one with the lowest loss on the target's training examples; SPoT itself compares tuned prompts.
     """
     prompts = {name: file.rows().to(cell.backbone.device) for name, file in cell.teachers.items()}
     losses = fit_to(cell, prompts)

@@ -71,6 +71,11 @@ def initial_rows(
     return deepened(backbone, rows) if depth == "all" else rows
 
 
+def row_width(backbone: Backbone, depth: str) -> int:
+    """Numbers of one virtual token: the backbone's width, times its layers with `depth` all."""
+    return backbone.width * (backbone.depth if depth == "all" else 1)
+
+
 @torch.no_grad()
 def deepened(backbone: Backbone, rows: Float[Tensor, "length width"]) -> Float[Tensor, "length deep_width"]:
     """The deep prompt that does what `rows` at the input do."""

@@ -24,16 +24,21 @@ class Annotate(_Body):
     choices: Annotated[list[_Line], Field(max_length=50)] = []
 
 
-class Completion(_Body):
-    """OpenAI's legacy completion, with a task as the model and a note as the prompt. Decoding is greedy, whatever is asked."""
+class _OpenAi(_Body):
+    """What both kinds of completion may ask for. Decoding is greedy, whatever is asked."""
 
     model: Name
-    prompt: Text
     max_tokens: Annotated[int, Field(gt=0)] | None = None
     temperature: float | None = None
     n: Literal[1] = 1
     stream: Literal[False] = False
     user: str | None = None
+
+
+class Completion(_OpenAi):
+    """OpenAI's legacy completion, with a task as the model and a note as the prompt."""
+
+    prompt: Text
 
 
 class Message(_Body):
@@ -43,17 +48,11 @@ class Message(_Body):
     content: Text
 
 
-class Chat(_Body):
+class Chat(_OpenAi):
     """OpenAI's chat completion, with a task as the model; the last message, a user's, is the note."""
 
-    model: Name
     messages: Annotated[list[Message], Field(min_length=1, max_length=100)]
-    max_tokens: Annotated[int, Field(gt=0)] | None = None
     max_completion_tokens: Annotated[int, Field(gt=0)] | None = None
-    temperature: float | None = None
-    n: Literal[1] = 1
-    stream: Literal[False] = False
-    user: str | None = None
 
 
 class Annotations(BaseModel):
