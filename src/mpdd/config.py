@@ -153,8 +153,8 @@ class Compute(_Section):
     """How the frozen backbone is held and computed.
 
     `dtype`: auto takes bf16 where the hardware multiplies it fast. `quantize`: weights of linear layers in 8 or 4 bits (needs
-    the library bitsandbytes). `compile`: about a sixth off a step after a slow start. `gradient_checkpointing`: less
-    memory, a third more time. Prompts and optimizers are in fp32 always.
+    the library bitsandbytes). `compile`: faster steps after a slow start. `gradient_checkpointing`: less memory, more
+    time. Prompts and optimizers are in fp32 always.
     """
 
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
