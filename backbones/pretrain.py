@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from backbones import corpus as text_corpus
 from backbones import tokenizer as bpe
-from backbones.stream import ANSWER_WEIGHT, Corpus, batch, tokenize
+from backbones.stream import ANSWER_WEIGHT, Corpus, Skills, batch, tokenize
 
 EVERY = 100
 HELD_OUT = 50  # every 50th document of a corpus is never trained on
@@ -69,7 +69,8 @@ def prepare(config: Mapping[str, Any], text: Path, data: Path, work: Path) -> tu
         tokenizer = bpe.train(
             (d.text for i, d in enumerate(kept) if d.source != "trials" or i % 3 == 0), config["vocabulary"], folder
         )
-    return tokenize(kept, tokenizer), tokenize(documents[::HELD_OUT], tokenizer), tokenizer
+    skills = Skills(**config.get("skills", {}))
+    return tokenize(kept, tokenizer, skills), tokenize(documents[::HELD_OUT], tokenizer), tokenizer
 
 
 def pretrain(config: Mapping[str, Any], train: Corpus, held_out: Corpus, tokenizer: Any, work: Path) -> None:
@@ -79,28 +80,31 @@ def pretrain(config: Mapping[str, Any], train: Corpus, held_out: Corpus, tokeniz
         vocab_size=config["vocabulary"], tie_word_embeddings=True, bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **config["model"],
     ))  # fmt: skip
-    master = [p.detach().clone() for p in model.parameters()]
+    vocabulary = model.get_input_embeddings().weight.detach()
+    drawn = torch.randint(len(vocabulary), (train.skills.count * train.skills.length,))
+    parameters = [*model.parameters(), torch.nn.Parameter(vocabulary[drawn].clone().to(torch.bfloat16))]
+    master = [p.detach().clone().float() for p in parameters]
     model.to(torch.bfloat16)
     optimizers = _optimizers(master, config["optimizer"])
     total = sum(phase["steps"] for phase in config["phase"])
     first = _resume(work, master, optimizers)
-    loss_of = torch.compile(_loss(model), dynamic=False)
+    loss_of = torch.compile(_loss(model, parameters[-1]), dynamic=False)
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(_batch_at, config, train, first)
         for step in range(first, total):
             began = time.perf_counter()
             inputs, targets, weights = coming.result()
             coming = ahead.submit(_batch_at, config, train, min(step + 1, total - 1))
-            _to_model(model, master)
+            _to_model(parameters, master)
             loss = loss_of(inputs, targets, weights)
             loss.backward()  # type: ignore[no-untyped-call]
-            _update(model, master, optimizers, _rate(step, total, config["optimizer"]))
+            _update(parameters, master, optimizers, _rate(step, total, config["optimizer"]))
             if step % 10 == 0:
                 seconds = time.perf_counter() - began
                 _log(work, step=step, loss=loss.item(), tokens_per_second=round(inputs.numel() / seconds))
             if (step + 1) % EVERY == 0 or step + 1 == total:
                 _save(work, step + 1, master, optimizers)
-                _to_model(model, master)
+                _to_model(parameters, master)
                 _log(work, step=step, **evaluate(model, held_out, config))
                 _export(model, tokenizer, work / "model")
 
@@ -121,9 +125,15 @@ def evaluate(model: Any, held_out: Corpus, config: Mapping[str, Any]) -> dict[st
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _loss(model: Any) -> Callable[..., torch.Tensor]:
+def _loss(model: Any, skills: torch.Tensor | None = None) -> Callable[..., torch.Tensor]:
+    """The weighted loss; `skills` [tokens, width] are the embeddings of ids from the end of the vocabulary on."""
+    words = model.get_input_embeddings().weight
+    table = [words] if skills is None else [words, skills]
+
     def weighted(inputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        hidden = model.model(input_ids=inputs).last_hidden_state.flatten(0, 1)
+        embedded = functional.embedding(inputs, torch.cat(table))
+        targets = torch.where(targets < len(words), targets, 0)  # of weight 0: a soft token is never foretold
+        hidden = model.model(inputs_embeds=embedded).last_hidden_state.flatten(0, 1)
         losses = functional.cross_entropy(model.lm_head(hidden).float(), targets.flatten(), reduction="none")
         return (losses * weights.flatten()).sum() / weights.sum()
 
@@ -142,10 +152,10 @@ def _batch_at(config: Mapping[str, Any], train: Corpus, step: int) -> tuple[torc
 
 
 def _optimizers(master: list[torch.Tensor], options: Mapping[str, Any]) -> list[torch.optim.Optimizer]:
-    embedding, rest = master[0], master[1:]
+    embedding, rest, skills = master[0], master[1:-1], master[-1]
     matrices = [p for p in rest if p.ndim == 2]
     muon = torch.optim.Muon(matrices, lr=options["muon_lr"], momentum=0.95, weight_decay=0.05, ns_steps=options["newton_schulz"])
-    other = [embedding, *(p for p in rest if p.ndim == 1)]
+    other = [embedding, skills, *(p for p in rest if p.ndim == 1)]
     return [muon, torch.optim.AdamW(other, lr=options["adam_lr"], betas=(0.9, 0.95), weight_decay=0.0)]
 
 
@@ -155,9 +165,11 @@ def _rate(step: int, total: int, options: Mapping[str, Any]) -> float:
     return float(min(1.0, (step + 1) / options["warmup"], (total - step) / decay))
 
 
-def _update(model: Any, master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer], scale: float) -> None:
-    for slow, fast in zip(master, model.parameters(), strict=True):
-        slow.grad, fast.grad = fast.grad.float(), None
+def _update(
+    parameters: Sequence[torch.Tensor], master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer], scale: float
+) -> None:
+    for slow, fast in zip(master, parameters, strict=True):
+        slow.grad, fast.grad = torch.zeros_like(slow) if fast.grad is None else fast.grad.float(), None
     torch.nn.utils.clip_grad_norm_(master, 1.0)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -166,8 +178,8 @@ def _update(model: Any, master: list[torch.Tensor], optimizers: list[torch.optim
 
 
 @torch.no_grad()
-def _to_model(model: Any, master: list[torch.Tensor]) -> None:
-    for slow, fast in zip(master, model.parameters(), strict=True):
+def _to_model(parameters: Sequence[torch.Tensor], master: list[torch.Tensor]) -> None:
+    for slow, fast in zip(master, parameters, strict=True):
         fast.copy_(slow)
 
 
@@ -176,7 +188,7 @@ def _resume(work: Path, master: list[torch.Tensor], optimizers: list[torch.optim
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
-    for slow, saved in zip(master, state["master"], strict=True):
+    for slow, saved in zip(master, state["master"], strict=bool(state["optimizers"])):
         slow.copy_(saved)
     for optimizer, saved in zip(optimizers, state["optimizers"] or (), strict=bool(state["optimizers"])):
         optimizer.load_state_dict(saved)

@@ -13,8 +13,24 @@ import torch
 from backbones.corpus import SOURCES, Document
 from backbones.text_to_text import Makers, Pair
 
-TRIES = 12  # draws in a row that are no task, or too long for the row's rest
+Asked = tuple[Sequence[int], str, str]  # ids of a soft prompt, input, target
+TRIES = 20  # draws in a row that are no task, or too long for the row's rest
 ANSWER_WEIGHT, BODY_WEIGHT = 3.0, 0.2  # loss weights of a text-to-text answer and of its input, against 1 for running text
+
+
+@dataclass(frozen=True)
+class Skills:
+    """Tasks of their own with a run of soft tokens each, numbered from the end of the vocabulary on; not shipped.
+
+    Rows of kind `prompted` put them before the input, so that the backbone learns to take its task from a soft prompt.
+    """
+
+    count: int = 0
+    length: int = 0
+
+    def ids(self, skill: int, vocabulary: int) -> list[int]:
+        """The input ids of one skill's soft tokens."""
+        return list(range(vocabulary + skill * self.length, vocabulary + (skill + 1) * self.length))
 
 
 @dataclass(frozen=True)
@@ -25,13 +41,14 @@ class Corpus:
     documents: Mapping[str, Sequence[Document]]
     makers: Makers
     tokenizer: Any
+    skills: Skills = Skills()
 
 
-def tokenize(documents: Sequence[Document], tokenizer: Any) -> Corpus:
+def tokenize(documents: Sequence[Document], tokenizer: Any, skills: Skills = Skills()) -> Corpus:
     """Encode every document once."""
     by_source = {s: [d for d in documents if d.source == s] for s in SOURCES}
     streams = {s: _stream([_as_text(d) for d in found], tokenizer) for s, found in by_source.items()}
-    return Corpus(streams, by_source, Makers.over(documents), tokenizer)
+    return Corpus(streams, by_source, Makers.over(documents), tokenizer, skills)
 
 
 def batch(
@@ -39,11 +56,11 @@ def batch(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs, targets and loss weights, each [rows, length].
 
-    `mix` gives the share of rows by kind (lm, copy, task, shots); `weights` the share of each source.
+    `mix` gives the share of rows by kind (lm, copy, task, shots, prompted); `weights` the share of each source.
     """
     rng = random.Random(f"{seed}/{step}")
     kinds = rng.choices(list(mix), list(mix.values()), k=rows)
-    makers = {"lm": _language, "copy": _copies, "task": _tasks, "shots": _shots}
+    makers = {"lm": _language, "copy": _copies, "task": _tasks, "shots": _shots, "prompted": _prompted}
     filled = [makers[kind](corpus, rng, length + 1, weights) for kind in kinds]
     ids = torch.tensor(np.array([row for row, _ in filled]))
     loss = torch.tensor(np.array([weight for _, weight in filled]), dtype=torch.float32)
@@ -76,8 +93,8 @@ def _copies(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str,
 def _tasks(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
     """Different tasks one after another, each with its instruction."""
 
-    def draw() -> Pair | None:
-        return corpus.makers.maker(rng)(rng, rng, rng.choice(corpus.documents[_source(rng, weights)]))
+    def draw() -> Asked | None:
+        return _asked(corpus.makers.maker(rng)(rng, rng, rng.choice(corpus.documents[_source(rng, weights)])))
 
     return _fill(corpus, rng, size, weights, draw)
 
@@ -86,15 +103,32 @@ def _shots(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, 
     """One task, again and again; in half of the rows without its instruction, so that only the examples tell it."""
     maker, style, silent = corpus.makers.maker(rng), rng.random(), rng.random() < 0.5
 
-    def draw() -> Pair | None:
-        pair = maker(rng, random.Random(style), rng.choice(corpus.documents[_source(rng, weights)]))
-        return (pair[0].split("\n", 1)[1], pair[1]) if pair and silent else pair
+    def draw() -> Asked | None:
+        return _asked(maker(rng, random.Random(style), rng.choice(corpus.documents[_source(rng, weights)])), silent)
 
     return _fill(corpus, rng, size, weights, draw)
 
 
+def _prompted(corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    """Different skills one after another, each behind its soft tokens; half of the time they alone tell the task."""
+
+    def draw() -> Asked | None:
+        skill = rng.randrange(corpus.skills.count)
+        own = random.Random(f"skill/{skill}")
+        maker, style = corpus.makers.maker(own), own.random()
+        pair = maker(rng, random.Random(style), rng.choice(corpus.documents[_source(rng, weights)]))
+        return _asked(pair, rng.random() < 0.5, corpus.skills.ids(skill, corpus.tokenizer.vocab_size))
+
+    return _fill(corpus, rng, size, weights, draw)
+
+
+def _asked(pair: Pair | None, silent: bool = False, prompt: Sequence[int] = ()) -> Asked | None:
+    """A pair behind a soft prompt; without its instruction where `silent`."""
+    return (prompt, pair[0].split("\n", 1)[1] if silent else pair[0], pair[1]) if pair else None
+
+
 def _fill(
-    corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float], draw: Callable[[], Pair | None]
+    corpus: Corpus, rng: random.Random, size: int, weights: Mapping[str, float], draw: Callable[[], Asked | None]
 ) -> tuple[list[int], list[float]]:
     """A row of pairs, each ended by the end token; what no pair of `TRIES` draws fits is filled with running text."""
     ids: list[int] = []
@@ -102,16 +136,21 @@ def _fill(
     end = corpus.tokenizer.eos_token_id
     unfit = 0
     while unfit < TRIES:
-        pair = draw()
-        asked, answer = (corpus.tokenizer(text)["input_ids"] for text in (pair[0], " " + pair[1])) if pair else ([], [])
-        if pair is None or len(ids) + len(asked) + len(answer) + 1 > size:
+        drawn = draw()
+        prompt, asked, answer = _encoded(corpus.tokenizer, drawn) if drawn else ([], [], [])
+        if drawn is None or len(ids) + len(prompt) + len(asked) + len(answer) + 1 > size:
             unfit += 1
             continue
         unfit = 0
-        ids += [*asked, *answer, end]
-        loss += [BODY_WEIGHT] * len(asked) + [ANSWER_WEIGHT] * (len(answer) + 1)
+        ids += [*prompt, *asked, *answer, end]
+        loss += [0.0] * len(prompt) + [BODY_WEIGHT] * len(asked) + [ANSWER_WEIGHT] * (len(answer) + 1)
     rest, weight = _language(corpus, rng, size - len(ids), weights)
     return ids + rest, loss + weight
+
+
+def _encoded(tokenizer: Any, asked: Asked) -> tuple[list[int], list[int], list[int]]:
+    prompt, question, answer = asked
+    return list(prompt), tokenizer(question)["input_ids"], tokenizer(" " + answer)["input_ids"]
 
 
 def _source(rng: random.Random, weights: Mapping[str, float]) -> str:

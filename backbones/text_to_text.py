@@ -13,42 +13,55 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backbones.corpus import Document
+from backbones.terms import NAMES, Terms, topic
 
 Pair = tuple[str, str]
 Maker = Callable[[random.Random, random.Random, Document], Pair | None]
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])|\n+")
-_QUESTION_TOPIC = re.compile(
-    r"(?:What is \(are\)|symptoms of|treatments for|at risk for|outlook for|causes|inherited)\s+(.+?)\s*\?"
-)
-_CHEMICAL = re.compile(
-    r"\b[A-Za-z]{3,}(?:mab|pril|sartan|olol|statin|azole|cillin|mycin|oxacin|idine|amine|prazole|dipine|zepam|barbital"
-    r"|cycline|caine|tinib|avir|sone|olone|phylline|parin|platin|taxel|formin|glucose|cholesterol|insulin)\b"
-)
-_ANATOMY = re.compile(
-    r"\b(?:heart|lungs?|liver|kidneys?|brain|skin|bone marrow|bones?|spleen|stomach|colon|pancreas|bladder|prostate|breasts?"
-    r"|uterus|ovar(?:y|ies)|eyes?|ears?|nose|throat|abdomen|chest|neck|knees?|hips?|shoulders?|spine|muscles?|arter(?:y|ies)"
-    r"|veins?|nerves?|lymph nodes?|thyroid|tongue|teeth|legs?|arms?|hands?|feet|foot)\b",
-    re.IGNORECASE,
-)
-_DISEASE_WORD = re.compile(
-    r"[a-z]{3,}(?:itis|emia|oma|omas|osis|pathy|algia|uria|rrhea|plegia|trophy|sclerosis|megaly)|cancers?|tumou?rs?|infections?"
-    r"|hypertension|hypotension|diabetes|asthma|seizures?|epilepsy|stroke|fever|nausea|vomiting|pain|headaches?|cough|edema"
-    r"|rash|allerg(?:y|ies)|syndrome|failure|toxicity|bleeding|hemorrhage|fatigue|dyspnea|obesity|depression|anxiety|dementia"
-)
-_NOT_A_DISEASE = frozenset(("symptom", "symptoms", "diagnosis", "prognosis", "dose", "anesthesia", "memory", "aging", "genetic"))
-_DOSE = re.compile(r"\b\d[\d.,]*\s?(?:mg/kg|mg|mcg|g|ml|mL|units|mmHg|mmol/L|cm|mm)\b")
-_PERCENT = re.compile(r"\b\d[\d.]*\s?%")
-_DURATION = re.compile(r"\b(?:\d+|one|two|three|four|six)[ -](?:years?|months?|weeks?|days?|hours?|minutes?)\b")
 _ABBREVIATION = re.compile(r"((?:[A-Za-z]+[ -]){1,6})\(([A-Z]{2,6})\)")
-_KINDS = {
-    "disease": ("Disease", "Disorder", "Condition", "Problem"),
-    "chemical": ("Chemical", "Drug", "Treatment", "Medication"),
-    "anatomy": ("Anatomy", "Body part", "Site"),
-    "dose": ("Dose", "Measurement", "Quantity"),
-    "percent": ("Percentage", "Rate"),
-    "duration": ("Duration", "Time"),
-}
+WINDOWS = 5  # places of a document that are looked at for a relation
 _YES_NO = (("yes", "no"), ("entailment", "not entailment"), ("true", "false"), ("support", "refute"))
+_THREE = (
+    ("entailment", "contradiction", "neutral"), ("support", "refute", "not enough information"), ("yes", "no", "maybe"),
+    ("true", "false", "not said"),
+)  # fmt: skip
+_PAIRED = (  # kinds of terms that stand in a relation when they stand in one sentence, and what it may be called
+    ("chemical", "disease", ("treats", "occurs with", "affects", "drug of")),
+    ("disease", "chemical", ("treated with", "caused by", "related to")),
+    ("chemical", "dose", ("has dose", "given at", "has value")),
+    ("chemical", "frequency", ("has schedule", "given", "has temporal")),
+    ("disease", "anatomy", ("located in", "has site", "affects")),
+    ("procedure", "anatomy", ("done on", "has site")),
+    ("procedure", "disease", ("done for", "treats")),
+    ("gene", "disease", ("associated with", "marker of")),
+    ("chemical", "gene", ("acts on", "regulates", "inhibits")),
+    ("test", "number", ("has value", "measured as")),
+    ("test", "dose", ("has value", "measured as")),
+    ("disease", "duration", ("lasts", "has time", "has temporal")),
+    ("person", "duration", ("aged", "followed for")),
+    ("outcome", "percent", ("has rate", "has value")),
+    ("disease", "percent", ("has rate", "has value")),
+    ("disease", "negation", ("has negation", "negated by")),
+    ("chemical", "chemical", ("taken with", "interacts with", "compared with")),
+    ("gene", "gene", ("binds", "associated with")),
+)
+_TRIGGERS = {  # words that say what happens between two terms
+    "up": re.compile(r"\b(?:increas|higher|elevat|rais|greater|improv|enhanc)\w*"),
+    "down": re.compile(r"\b(?:decreas|lower|reduc|less|inhibit|declin|suppress|block)\w*"),
+    "cause": re.compile(r"\b(?:caus|induc|lead|result|associat|due to|risk)\w*"),
+    "treat": re.compile(r"\b(?:treat|therap|prescri|given|receiv|administ|used for)\w*"),
+    "advice": re.compile(r"\b(?:should|must|avoid|recommend|caution|need)\w*"),
+}
+_TRIGGER_NAMES = {
+    "up": ("increases", "raises", "activator", "positive"), "down": ("decreases", "lowers", "inhibitor", "negative"),
+    "cause": ("causes", "induces", "effect"), "treat": ("treats", "used for", "mechanism"), "advice": ("advise", "recommended"),
+}  # fmt: skip
+_OPPOSITES = {
+    "increased": "decreased", "decreased": "increased", "higher": "lower", "lower": "higher", "more": "less", "less": "more",
+    "is": "is not", "are": "are not", "was": "was not", "were": "were not", "can": "cannot", "may": "may not",
+    "with": "without", "significant": "no", "reduced": "increased", "before": "after", "after": "before",
+}  # fmt: skip
+_ENDING = re.compile(r"\b(?:CONCLUSIONS?|Conclusions?|IMPRESSION|ASSESSMENT)\b[\s:.]*(?=[A-Z0-9])")
 
 
 def layout(instruction: str, *fields: tuple[str, str], options: Sequence[str] = ()) -> str:
@@ -61,27 +74,24 @@ def layout(instruction: str, *fields: tuple[str, str], options: Sequence[str] = 
 
 @dataclass(frozen=True)
 class Makers:
-    """The task makers over one corpus; `lexicon` holds disease names taken from MedQuAD questions."""
+    """The task makers over one corpus."""
 
     documents: Sequence[Document]
     questions: Sequence[str]
-    lexicon: frozenset[str]
+    terms: Terms
 
     @classmethod
     def over(cls, documents: Sequence[Document]) -> Makers:
-        """Collect the lexicon from the questions of `documents`."""
-        topics = (m.group(1).lower() for d in documents for m in [_QUESTION_TOPIC.search(d.question)] if m)
-        plain = (re.sub(r"\s*\(.*?\)", "", topic).strip(" ?,") for topic in topics)
+        """Collect the questions of `documents` and the names of diseases in them."""
         questions = [d.question for d in documents if d.question]
-        return cls(
-            documents, questions, frozenset(t for t in plain if 4 <= len(t) <= 60 and len(t.split()) <= 5) - _NOT_A_DISEASE
-        )
+        return cls(documents, questions, Terms.over(questions))
 
     def maker(self, rng: random.Random) -> Maker:
         """A kind of task, drawn by weight."""
         makers: tuple[tuple[int, Maker], ...] = (
-            (3, self.repeat), (6, self.list_terms), (2, self.abbreviations), (3, self.together), (2, self.cloze),
-            (3, self.said_in_text), (1, self.same_topic), (3, self.title), (1, self.first_sentence), (1, self.follows),
+            (2, self.repeat), (6, self.list_terms), (2, self.abbreviations), (4, self.together), (3, self.triggered),
+            (2, self.cloze), (4, self.answer_span), (2, self.said_in_text), (3, self.follows_from), (1, self.same_topic),
+            (2, self.title), (2, self.conclusion), (1, self.which_topic), (1, self.first_sentence), (1, self.follows),
         )  # fmt: skip
         return rng.choices([m for _, m in makers], [w for w, _ in makers])[0]
 
@@ -99,13 +109,13 @@ class Makers:
         return layout(ask, ("Text", text)), span
 
     def list_terms(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
-        """List the mentions of one to three kinds of terms, one line a kind."""
-        kinds = style.sample(list(_KINDS), style.choice((1, 1, 2, 2, 3)))
+        """List the mentions of one to five kinds of terms, one line a kind."""
+        kinds = style.sample(list(NAMES), style.choice((1, 1, 2, 2, 3, 5)))
         if style.random() < 0.6 and not {"disease", "chemical"} & set(kinds):
             kinds[0] = style.choice(("disease", "chemical"))
-        names = {kind: style.choice(_KINDS[kind]) for kind in kinds}
+        names = {kind: style.choice(NAMES[kind]) for kind in kinds}
         text = _window(rng, document.text, 1, 8)
-        found = {kind: self._mentions(kind, text) for kind in kinds}
+        found = {kind: self.terms.of(kind, text) for kind in kinds}
         if not any(found.values()) and rng.random() > 0.15:
             return None
         lines = [f"{names[kind]}: {'; '.join(found[kind])}" for kind in kinds if found[kind]]
@@ -125,22 +135,77 @@ class Makers:
         return layout(ask, ("Text", text)), "abbreviated as: " + "; ".join(f"{a} -> {b}" for a, b in pairs)
 
     def together(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
-        """Pair the terms of two kinds that stand in one sentence."""
-        text = _window(rng, document.text, 1, 4)
-        first, second = style.choice(
-            (("chemical", "disease"), ("chemical", "dose"), ("disease", "anatomy"), ("disease", "chemical"))
-        )
-        pairs: list[str] = []
-        for sentence in _SENTENCE.split(text):
-            heads, tails = self._mentions(first, sentence), self._mentions(second, sentence)
-            pairs += [f"{h} -> {t}" for h in heads for t in tails if h != t]
-        pairs = list(dict.fromkeys(pairs))[:8]
-        if not pairs and rng.random() > 0.1:
+        """Pair terms of two kinds that stand in one sentence, for one to three relations, one line a relation."""
+        chosen = style.sample(_PAIRED, style.choice((1, 1, 2, 3)))
+        labels = [style.choice(names) for _, _, names in chosen]
+        nearest = style.random() < 0.6
+        lines: dict[str, list[str]] = {}
+        for _ in range(WINDOWS):
+            text = _window(rng, document.text, 1, 5)
+            for (head, tail, _), label in zip(chosen, labels, strict=True):
+                if pairs := self._pairs(head, tail, text, nearest):
+                    lines[label] = lines.get(label, []) + pairs
+            if lines:
+                break
+        if not lines and rng.random() > 0.05:
             return None
-        label = style.choice(("occurs with", "related to", "linked to", "mentioned with"))
-        a, b = style.choice(_KINDS[first]).lower(), style.choice(_KINDS[second]).lower()
-        ask = style.choice((f"Pair each {a} with the {b} in the same sentence.", f"Which {a} is linked to which {b}?"))
-        return layout(ask, ("Text", text)), f"{label}: " + "; ".join(pairs) if pairs else "none"
+        first, second = (style.choice(NAMES[kind]).lower() for kind in chosen[0][:2])
+        ask = style.choice((
+            f"Pair each {first} with the {second} in the same sentence.", f"Which {first} is linked to which {second}?",
+            f"List the relations of the text: {', '.join(dict.fromkeys(labels))}.", "Which terms are related, and how?",
+        ))  # fmt: skip
+        return layout(ask, ("Text", text)), "\n".join(f"{k}: {'; '.join(v[:8])}" for k, v in lines.items()) or "none"
+
+    def _pairs(self, head: str, tail: str, text: str, nearest: bool) -> list[str]:
+        pairs = []
+        for sentence in _SENTENCE.split(text):
+            heads, tails = self.terms.spans(head, sentence), self.terms.spans(tail, sentence)
+            for at in heads:
+                others = [t for t in tails if sentence[slice(*t)] != sentence[slice(*at)] and (head != tail or t > at)]
+                others = sorted(others, key=lambda t, at=at: abs(t[0] - at[0]))[:1] if nearest else others  # type: ignore[misc]
+                pairs += [f"{sentence[slice(*at)]} -> {sentence[slice(*t)]}" for t in others]
+        return list(dict.fromkeys(pairs))[:8]
+
+    def triggered(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
+        """Pair neighbouring terms of a sentence under the label that a word of the sentence gives, if one does."""
+        first, second = style.choice((
+            ("chemical", "disease"), ("chemical", "chemical"), ("chemical", "gene"), ("procedure", "disease"),
+            ("disease", "disease"), ("chemical", "outcome"), ("procedure", "outcome"),
+        ))  # fmt: skip
+        kinds = style.sample(list(_TRIGGERS), style.choice((1, 2, 3)))
+        names = {kind: style.choice(_TRIGGER_NAMES[kind]) for kind in kinds}
+        lines: dict[str, list[str]] = {}
+        for _ in range(WINDOWS):
+            text = _window(rng, document.text, 1, 3)
+            for sentence in _SENTENCE.split(text):
+                said = next((kind for kind in kinds if _TRIGGERS[kind].search(sentence)), None)
+                if said and (pairs := self._pairs(first, second, sentence, nearest=True)):
+                    lines[names[said]] = lines.get(names[said], []) + pairs
+            if lines:
+                break
+        if not lines and rng.random() > 0.07:
+            return None
+        a, b = (style.choice(NAMES[kind]).lower() for kind in (first, second))
+        ask = style.choice((f"How does a {a} act on a {b}: {', '.join(names.values())}?", f"List the {a} and {b} relations."))
+        shown = [f"{name}: {'; '.join(lines[name])}" for name in dict.fromkeys(names.values()) if name in lines]
+        return layout(ask, ("Text", text)), "\n".join(shown) or "none"
+
+    def answer_span(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
+        """Answer with the words of the text that a question of its words leaves out."""
+        sentences = [s for s in _SENTENCE.split(_window(rng, document.text, 3, 12)) if 6 <= len(s.split()) <= 40]
+        if len(sentences) < 2:
+            return None
+        words = rng.choice(sentences).rstrip(".").split()
+        size = rng.randint(1, 6)
+        at = rng.randrange(len(words) - min(size, len(words) - 3))
+        answer = " ".join(words[at : at + size]).strip(",;:()")
+        near = [*words[max(0, at - 8) : at], style.choice(("what", "which", "____")), *words[at + size : at + size + 8]]
+        kept = [w for w in near if rng.random() > 0.15 or not w.islower()]
+        if not answer:
+            return None
+        ask = style.choice(("Answer the question with words of the text.", "Copy the shortest span that answers.", "Answer."))
+        fields = [("Text", " ".join(sentences)), ("Question", " ".join(kept) + "?")]
+        return layout(ask, *(fields if style.random() < 0.8 else fields[::-1])), answer
 
     def cloze(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Choose or name the word that was taken out of a sentence."""
@@ -180,6 +245,59 @@ class Makers:
             claim = " ".join(claim.split()[: rng.randint(6, 12)])
         answer = words[0] if kind == "own" else words[1]
         return layout(ask, (first, " ".join(premise)), (second, claim)), answer
+
+    def follows_from(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
+        """Say whether a claim follows from a text, is against it, or neither: its own, a turned or another sentence."""
+        words = style.choice(_THREE)
+        two = style.random() < 0.3
+        first, second = style.choice((("Premise", "Hypothesis"), ("Text", "Claim"), ("Evidence", "Claim"), ("Text", "Question")))
+        listed = f"{words[0]} or {words[1]}" if two else f"{words[0]}, {words[1]} or {words[2]}"
+        ask = style.choice((f"Does the {second.lower()} follow: {listed}?", f"Compare the two: {listed}.", f"Answer {listed}."))
+        sentences = [s for s in _SENTENCE.split(document.text[:20000]) if 5 <= len(s.split()) <= 40]
+        if len(sentences) < 8:
+            return None
+        at = rng.randrange(len(sentences) - 4)
+        premise = sentences[at : at + rng.randint(1, 4)]
+        kind = rng.choice((0, 1) if two else (0, 1, 2))
+        tokens = rng.choice(premise).split()
+        if kind == 2:
+            tokens = rng.choice([s for s in sentences if s not in premise] or sentences[:1]).split()
+        elif kind == 1:
+            turns = [i for i, w in enumerate(tokens) if w.lower() in _OPPOSITES or re.fullmatch(r"\d+", w)]
+            if not turns:
+                return None
+            i = rng.choice(turns)
+            tokens[i] = _OPPOSITES.get(tokens[i].lower()) or str(int(tokens[i]) + rng.randint(1, 20))
+        if kind != 1 and len(tokens) > 12 and rng.random() < 0.4:
+            tokens = tokens[: rng.randint(7, 12)]
+        return layout(ask, (first, " ".join(premise)), (second, " ".join(tokens))), words[kind]
+
+    def conclusion(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
+        """Write the conclusion or impression that ended a text or an abstract."""
+        found = _ENDING.search(document.text, 200)
+        if not found or found.end() > 12000:
+            return None
+        before = document.text[max(0, found.start() - rng.randint(500, 1400)) : found.start()].partition(" ")[2].strip()
+        after = " ".join(s for s in _SENTENCE.split(document.text[found.end() : found.end() + 700]) if s)[:400]
+        after = after.rpartition(". ")[0] + "." if ". " in after else after
+        if len(after.split()) < 4 or len(before.split()) < 20:
+            return None
+        ask = style.choice(
+            ("Write the impression.", "Summarize the text.", "What is concluded?", "Write the conclusion briefly.")
+        )
+        return layout(ask, ("Text", before)), after
+
+    def which_topic(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
+        """Choose the disease that an answer to a consumer's question is about."""
+        name = topic(document.question)
+        others = [t for t in (topic(q) for q in rng.sample(self.questions, min(12, len(self.questions)))) if t and t != name][:3]
+        if not name or len(others) < 3:
+            return None
+        text = re.sub(re.escape(name), "it", _window(rng, document.text, 1, 4, start=0), flags=re.IGNORECASE)
+        options = [name, *others]
+        rng.shuffle(options)
+        ask = style.choice(("Choose the right answer.", "Which disease is it?", "Answer the question."))
+        return layout(ask, ("Question", f"{text} Which of these is it?"), options=options), name
 
     def same_topic(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Say whether a question is answered by a text."""
@@ -221,24 +339,6 @@ class Makers:
         options = [sentences[at + 1], *rng.sample([s for s in sentences if s != sentences[at + 1]], 3)]
         rng.shuffle(options)
         return layout("Choose the sentence that comes next.", ("Text", sentences[at]), options=options), sentences[at + 1]
-
-    def _mentions(self, kind: str, text: str) -> list[str]:
-        if kind == "disease":
-            return self._diseases(text)
-        pattern = {"chemical": _CHEMICAL, "anatomy": _ANATOMY, "dose": _DOSE, "percent": _PERCENT, "duration": _DURATION}[kind]
-        return [m.group() for m in pattern.finditer(text)]
-
-    def _diseases(self, text: str) -> list[str]:
-        tokens, found, i = list(re.finditer(r"[A-Za-z0-9'-]+", text)), [], 0
-        while i < len(tokens):
-            for size in range(min(5, len(tokens) - i), 0, -1):
-                span = text[tokens[i].start() : tokens[i + size - 1].end()]
-                if span.lower() in self.lexicon or (size == 1 and _DISEASE_WORD.fullmatch(span.lower())):
-                    found.append(span)
-                    i += size - 1
-                    break
-            i += 1
-        return found
 
 
 def _window(rng: random.Random, text: str, least: int, most: int, start: int | None = None) -> str:
