@@ -20,7 +20,8 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mpdd import backbone as backbones
-from mpdd.backbone import EMBEDDED_FOLDER, Backbone
+from mpdd.backbone import Backbone
+from mpdd.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import few_shot

@@ -25,7 +25,8 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks import common
 from mpdd import backbone as backbones
-from mpdd.backbone import EMBEDDED, EMBEDDED_FOLDER, Backbone
+from mpdd.backbone import Backbone
+from mpdd.vocabulary import EMBEDDED, EMBEDDED_FOLDER
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import single
 from mpdd.prompts.soft import from_vocabulary

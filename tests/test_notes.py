@@ -14,11 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpdd import notes
 from mpdd.data.task import Answer, Entity, TaskCard
 from mpdd.data.types import parse, target_of
 from mpdd.data.types.spans import escape
 from mpdd.data.windows import windows
+from mpdd.engines import local
+from mpdd.engines.local import Local
 from mpdd.errors import InputError
 from mpdd.notes import Note, answer_notes, read_notes
 from mpdd.predict import Prediction
@@ -70,7 +71,7 @@ def saying(output):
         return [Prediction(text, parse(r.card, r.example, text), 0) for r, text in zip(requests, written, strict=True)]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(notes, "predict", predict)
+        patch.setattr(local, "predict", predict)
         yield
 
 
@@ -81,7 +82,7 @@ def of_card(card):
 
 def answered(prompt, note, output):
     with saying(output):
-        (found,) = answer_notes(None, [prompt], [note])
+        (found,) = answer_notes(Local(None), [prompt], [note])
     return found
 
 
@@ -213,7 +214,7 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_the_model_answers_odd_notes_and_every_span_is_in_its_note(tiny, prompts, text):
     note = Note("odd", text, {"Question": "Which?", "Hypothesis": "fever"}, ("one", "two 💊"))
-    found = {result["task"]: result for result in answer_notes(tiny, list(prompts.values()), [note])}
+    found = {result["task"]: result for result in answer_notes(Local(tiny), list(prompts.values()), [note])}
     spans = [*found["drugs"]["entities"], *(r[end] for r in found["causes"]["relations"] for end in ("head", "tail"))]
     assert all(span["text"] == text[span["start"] : span["end"]] for span in spans)
     assert found["choose"]["answer"] in ("one", "two 💊")
@@ -227,17 +228,17 @@ def test_many_prompts_at_once_answer_as_each_alone_in_the_order_of_notes_then_pr
     texts = [" ".join(["aspirin", "fever", "none ->"][: k % 3 + 1] * k) for k in range(1, 5)]
     given_notes = [Note(str(k), text, fields, ("a", "b", "a b")) for k, text in enumerate(texts)]
     files = [prompts[name] for name in ("short", "says", "drugs", "choose", "causes", "maybe")]
-    together = list(answer_notes(tiny, files, given_notes))
+    together = list(answer_notes(Local(tiny), files, given_notes))
     assert [(r["id"], r["task"]) for r in together] == [(n.id, p.header.card.name) for n in given_notes for p in files]
-    assert together == [result for n in given_notes for p in files for result in answer_notes(tiny, [p], [n])]
+    assert together == [result for n in given_notes for p in files for result in answer_notes(Local(tiny), [p], [n])]
     assert len({r["summary"] for r in together if "summary" in r}) > 1
 
 
 def test_what_does_not_fit_the_context_is_cut_and_counted(tiny, prompts):
     text = "fever and cough " * 100
-    (long,) = answer_notes(tiny, [prompts["short"]], [Note("n", text, {})])
-    (short,) = answer_notes(tiny, [prompts["short"]], [Note("n", text[:60], {})])
-    (kept,) = answer_notes(tiny, [prompts["short"]], [Note("n", text[: -long["cut_characters"]], {})])
+    (long,) = answer_notes(Local(tiny), [prompts["short"]], [Note("n", text, {})])
+    (short,) = answer_notes(Local(tiny), [prompts["short"]], [Note("n", text[:60], {})])
+    (kept,) = answer_notes(Local(tiny), [prompts["short"]], [Note("n", text[: -long["cut_characters"]], {})])
     assert 0 < long["cut_characters"] < len(text)
     assert short["cut_characters"] == kept["cut_characters"] == 0
     assert kept["summary"] == long["summary"]
@@ -246,8 +247,8 @@ def test_what_does_not_fit_the_context_is_cut_and_counted(tiny, prompts):
 def test_cuts_in_several_windows_add_up(tiny, prompts):
     """The tiny model's context is shorter than a window of 400 characters."""
     text = "Zyxwv qponm lkjih. " * 60
-    (found,) = answer_notes(tiny, [prompts["drugs"]], [Note("n", text, {})])
-    (first,) = answer_notes(tiny, [prompts["drugs"]], [Note("n", text[: windows(text)[0][1]], {})])
+    (found,) = answer_notes(Local(tiny), [prompts["drugs"]], [Note("n", text, {})])
+    (first,) = answer_notes(Local(tiny), [prompts["drugs"]], [Note("n", text[: windows(text)[0][1]], {})])
     assert len(windows(text)) > 2
     assert found["cut_characters"] > 2 * first["cut_characters"] > 0
 
@@ -255,7 +256,7 @@ def test_cuts_in_several_windows_add_up(tiny, prompts):
 def test_ticks_count_every_request(tiny, prompts):
     seen = []
     text = "Zyxwv qponm lkjih. " * 60
-    list(answer_notes(tiny, [prompts["drugs"], prompts["short"]], [Note("n", text, {})], tick=seen.append))
+    list(answer_notes(Local(tiny), [prompts["drugs"], prompts["short"]], [Note("n", text, {})], tick=seen.append))
     assert sum(seen) == len(windows(text)) + 1
 
 
@@ -265,10 +266,10 @@ def test_ticks_count_every_request(tiny, prompts):
 def test_missing_fields_are_named_with_note_and_task_and_nothing_is_quoted(prompts):
     note = Note("n7", SECRET, {"Note": SECRET, "Hypothesis": ""})
     with pytest.raises(InputError, match="Note n7 lacks what the task says asks about.*wanted columns Hypothesis") as caught:
-        list(answer_notes(None, [prompts["says"]], [note]))
+        list(answer_notes(Local(None), [prompts["says"]], [note]))
     assert SECRET not in str(caught.value)
     with pytest.raises(InputError, match="task choose.*wanted columns Question, choices"):
-        list(answer_notes(None, [prompts["choose"]], [note]))
+        list(answer_notes(Local(None), [prompts["choose"]], [note]))
 
 
 def test_options_belong_to_tasks_without_answers_of_their_own(prompts):
@@ -304,7 +305,7 @@ def test_what_the_text_lacks_is_counted_and_left_out(prompts):
 
 def test_a_blank_note_among_others_has_no_entities(prompts):
     with saying(lambda _: "Drug: aspirin"):
-        found = list(answer_notes(None, [prompts["drugs"]], [Note("blank", " \r\n\t", {}), Note("full", " aspirin", {})]))
+        found = list(answer_notes(Local(None), [prompts["drugs"]], [Note("blank", " \r\n\t", {}), Note("full", " aspirin", {})]))
     assert [[e["text"] for e in r["entities"]] for r in found] == [[], ["aspirin"]]
     assert found[1]["entities"][0] == {"label": "Drug", "start": 1, "end": 8, "text": "aspirin"}
 

@@ -68,6 +68,18 @@ def test_steps_that_are_logged_again_after_a_kill_stand_there_once(tmp_path):
     ]
 
 
+def test_half_a_line_that_a_kill_left_is_dropped(tmp_path):
+    def log(step):
+        RunFolder(tmp_path, FIRST).watch("teach", lambda: None).log("rqe", {"step": step})
+
+    log(1)
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"run": "teach/r')
+    log(2)
+    log(3)
+    assert path.read_text() == "".join(f'{{"run": "teach/rqe", "step": {step}}}\n' for step in (1, 2, 3))
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": 1'])
 def test_a_damaged_unit_is_named_with_the_way_out(tmp_path, content):
     folder = RunFolder(tmp_path, FIRST)

@@ -5,41 +5,26 @@ Any Hugging Face causal language model works. The word `embedded` names the smal
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from mpdd.errors import InputError, MpddError
+from mpdd.errors import MpddError
 from mpdd.packed import attention, deep, narrow
 from mpdd.packed.attention import Layout
 from mpdd.packed.deep import DeepRows, given
 from mpdd.packed.group import rounded
 from mpdd.packed.tree import Tree
+from mpdd.vocabulary import EMBEDDED, Vocabulary, context_of, fingerprint_of, folder_of, pretrained
 
-Loaded = TypeVar("Loaded")
-EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
 _SCORES = 2**26  # numbers of vocabulary scores at a time, where only a few of them are wanted
-_UNSTABLE_KEYS = {
-    "_name_or_path",
-    "transformers_version",
-    "dtype",
-    "torch_dtype",
-    "architectures",
-    "use_cache",
-    "quantization_config",
-}
 Quantize = Literal["no", "int8", "nf4"]
 
 
@@ -69,6 +54,11 @@ class Backbone:
         return weight
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """What reading and asking need of it."""
+        return Vocabulary(self.name, self.tokenizer, self.table, self.fingerprint, self.context)
+
+    @property
     def width(self) -> int:
         """Hidden width `d`: the length of one prompt row."""
         return int(self.table.shape[1])
@@ -81,7 +71,7 @@ class Backbone:
     @property
     def context(self) -> int:
         """The longest sequence, prompt included, in tokens."""
-        return _context(self.model.config)
+        return context_of(self.model.config)
 
     @property
     def device(self) -> torch.device:
@@ -203,7 +193,7 @@ def load(
     in 8 bits (Dettmers et al. 2022, arXiv 2208.07339) or 4 bits (2023, arXiv 2305.14314); embeddings stay as they are.
     Raises `InputError` when the folder is no model, `MpddError` when a model cannot be fetched or a library is missing.
     """
-    folder = _folder(name)
+    folder = folder_of(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or fast_dtype(device)
     model, tokenizer = _read(name, folder, dtype, {} if quantize == "no" else _quantized(quantize, dtype, device))
@@ -216,7 +206,7 @@ def load(
     attention.install(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    backbone = Backbone(name, model, tokenizer, fingerprint(model))
+    backbone = Backbone(name, model, tokenizer, fingerprint_of(model.config, model.get_input_embeddings().weight))
     if backbone.layers is not None:
         narrow.install(backbone.layers)
         deep.install(backbone.layers)
@@ -224,51 +214,11 @@ def load(
     return replace(backbone, packs=_packs(backbone))
 
 
-def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:
-    """Return a backbone's tokenizer and context without its weights; `name` and errors are those of `load`."""
-    folder = _folder(name)
-    tokenizer, config = _pretrained(
-        name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
-    )
-    return tokenizer, _context(config)
-
-
-def _context(config: Any) -> int:
-    return int(getattr(config.get_text_config(), "max_position_embeddings", 2048))
-
-
 def fast_dtype(device: str) -> torch.dtype:
     """bf16 where matrix units for it exist (CUDA Ampere and later, x86 AMX or AVX512-BF16), else fp32."""
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
-
-
-def fingerprint(model: Any) -> str:
-    """SHA-256 over the configuration and the embedding matrix in bf16, so that it does not depend on the load dtype."""
-    config = {k: v for k, v in model.config.to_dict().items() if k not in _UNSTABLE_KEYS}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    weight = model.get_input_embeddings().weight.detach().to("cpu", torch.bfloat16).contiguous()
-    digest.update(weight.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _folder(name: str) -> str:
-    if name != EMBEDDED:
-        return name
-    _verify_embedded()
-    return str(EMBEDDED_FOLDER)
-
-
-def _verify_embedded() -> None:
-    from mpdd.embedded import FILES
-
-    for file, expected in FILES.items():
-        path = EMBEDDED_FOLDER / file
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-        if found != expected:
-            hashes = f"found sha256 {found[:12]}; wanted {expected[:12]}"
-            raise MpddError(f"The embedded backbone's {file} is damaged; {hashes}. Install mpdd again.")
 
 
 def _quantized(how: Quantize, dtype: torch.dtype, device: str) -> dict[str, Any]:
@@ -290,25 +240,7 @@ def _read(name: str, folder: str, dtype: torch.dtype, options: Mapping[str, Any]
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options), tokenizer
 
-    return _pretrained(name, folder, load)
-
-
-def _pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
-    """Return what `load` gets from a model folder or the hub; errors as those of the function `load`."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if Path(folder).exists() and not (Path(folder) / "config.json").is_file():
-        raise InputError(
-            f"{name!r} is not a model folder", found="no config.json", wanted="a Hugging Face causal language model folder"
-        )
-    try:
-        return load()
-    except (OSError, ValueError) as error:
-        if Path(folder).exists():
-            raise InputError(f"The model folder {name!r} cannot be loaded", found=_first_line(error)) from error
-        raise MpddError(
-            f"The backbone {name!r} is neither a local folder nor reachable on the model hub ({type(error).__name__}). "
-            "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."
-        ) from error
+    return pretrained(name, folder, load)
 
 
 def _require_plain_head(backbone: Backbone) -> None:
@@ -344,7 +276,3 @@ def _packs(backbone: Backbone) -> bool:
         return False
     far = 2e-2 if found.dtype in (torch.bfloat16, torch.float16) else 1e-4
     return bool((found - torch.cat(wanted)).float().norm() <= far * torch.cat(wanted).float().norm())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

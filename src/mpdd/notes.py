@@ -17,12 +17,12 @@ from typing import Any
 
 from torch import Tensor
 
-from mpdd.backbone import Backbone
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types.extract import locate
 from mpdd.data.windows import windows
+from mpdd.engines import Engine
 from mpdd.errors import InputError
-from mpdd.predict import Prediction, Request, predict
+from mpdd.predict import Prediction, Request
 from mpdd.prompts.store import PromptFile
 
 FORMATS = (".txt", ".jsonl", ".csv", ".parquet")
@@ -72,14 +72,21 @@ def read_notes(path: Path) -> list[Note]:
 
 
 def answer_notes(
-    backbone: Backbone, prompts: Sequence[PromptFile], notes: Sequence[Note], *, tick: Callable[[int], object] = lambda _: None
+    engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], *, tick: Callable[[int], object] = lambda _: None
 ) -> Iterator[Result]:
     """Answer every note for every prompt's task in mixed batches; one result for each note and task, in order."""
     rows = {id(prompt): prompt.rows() for prompt in prompts}
     jobs = [(note, p, requests_for(note, card(p), rows[id(p)])) for note in notes for p in prompts]
-    answers = iter(predict(backbone, [request for _, _, asked in jobs for request in asked], tick=tick))
+    answers = iter(engine.predict([request for _, _, asked in jobs for request in asked], tick=tick))
     for note, prompt, asked in jobs:
         yield result_of(note, card(prompt), asked, [next(answers) for _ in asked])
+
+
+def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None:
+    """Raise `InputError` for the first note that lacks an input that one of the tasks asks about."""
+    for note in notes:
+        for prompt in prompts:
+            _fields(note, card(prompt))
 
 
 def requests_for(note: Note, task: TaskCard, rows: Tensor) -> list[Request]:

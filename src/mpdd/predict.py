@@ -16,6 +16,7 @@ from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
 from mpdd.packed.memory import Memory
 from mpdd.prompts.pack import Text, pack
+from mpdd.vocabulary import Vocabulary
 
 BATCH = 256  # rows at a time, memory permitting
 _KEPT = 2**30  # bytes of keys and values at a time
@@ -45,7 +46,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """A request in tokens: what is read, what may be answered (empty: anything, `most` tokens at most), and whether the
     likelihood of an answer is taken by the token."""
 
@@ -73,12 +74,14 @@ def predict(
     answers score each by likelihood; the others generate greedily up to their card's `max_answer_tokens`. Calls `tick(n)`
     after each batch of n.
     """
-    asked = [_ask(backbone, request) for request in requests]
+    words = backbone.vocabulary
+    asked = [ask(words, request) for request in requests]
     found: dict[int, Prediction] = {}
     for batch in _batches(backbone, asked, batch_size):
         chosen = [asked[i] for i in batch]
         if chosen[0].options:
-            outputs = _choose(chosen, _likelihoods(backbone, chosen) if backbone.packs else _likelihoods_alone(backbone, chosen))
+            likelihoods = _likelihoods(backbone, chosen) if backbone.packs else _likelihoods_alone(backbone, chosen)
+            outputs = choose(chosen, likelihoods.tolist())
         else:
             outputs = _generate(backbone, chosen) if backbone.packs else _generate_alone(backbone, chosen)
         for i, (output, confidence) in zip(batch, outputs, strict=True):
@@ -88,18 +91,19 @@ def predict(
     return [found[i] for i in range(len(requests))]
 
 
-def _ask(backbone: Backbone, request: Request) -> _Asked:
+def ask(vocabulary: Vocabulary, request: Request) -> Asked:
+    """A request in tokens, its text cut to what fits the context. Raises `InputError` where it does not fit even so."""
     card, prompt = request.card, request.prompt
     options = candidates(card, request.example) or ()
-    ways = tuple(encode_answer(backbone.tokenizer, option) for option in options)
-    most = min(card.max_answer_tokens, backbone.context // 2)  # never more than half of the context
-    answer = max(most, min(max(map(len, ways), default=0), backbone.context // 2))
-    room = backbone.context - (0 if prompt is None else len(prompt)) - answer
-    encoded = encode_input(backbone.tokenizer, card, request.example, room)
-    return _Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut)
+    ways = tuple(encode_answer(vocabulary.tokenizer, option) for option in options)
+    most = min(card.max_answer_tokens, vocabulary.context // 2)  # never more than half of the context
+    answer = max(most, min(max(map(len, ways), default=0), vocabulary.context // 2))
+    room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
+    encoded = encode_input(vocabulary.tokenizer, card, request.example, room)
+    return Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut)
 
 
-def _batches(backbone: Backbone, asked: Sequence[_Asked], size: int) -> Iterator[list[int]]:
+def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[list[int]]:
     """Indices by batch: generating and choosing apart, each from short to long."""
     most = max(_READ, _KEPT // backbone.kept_bytes)
     for chooses in (True, False):
@@ -114,7 +118,7 @@ def _batches(backbone: Backbone, asked: Sequence[_Asked], size: int) -> Iterator
             yield batch
 
 
-def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[Written]:
+def _generate(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
     written: list[list[int]] = [[] for _ in asked]
     sureness = [0.0] * len(asked)
@@ -147,12 +151,13 @@ def _generate(backbone: Backbone, asked: Sequence[_Asked]) -> list[Written]:
         memory.advance()
 
 
-def _choose(asked: Sequence[_Asked], likelihoods: Float[Tensor, " tokens"]) -> list[Written]:
+def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written]:
     """Pick each row's likeliest option, end token included: the whole answer's log-likelihood for fixed labels, the
-    mean of a token for options written out, whose lengths differ for reasons of their own.
+    mean of a token for options written out, whose lengths differ for reasons of their own. `likelihoods`: of every token
+    of every row's options, in order.
     """
     found: list[Written] = []
-    scores = iter(likelihoods.tolist())
+    scores = iter(likelihoods)
     for one in asked:
         of_option = [sum(next(scores) for _ in way) / (len(way) if one.by_token else 1) for way in one.ways]
         best = max(range(len(of_option)), key=of_option.__getitem__)
@@ -160,7 +165,7 @@ def _choose(asked: Sequence[_Asked], likelihoods: Float[Tensor, " tokens"]) -> l
     return found
 
 
-def _likelihoods(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Tensor, " tokens"]:
+def _likelihoods(backbone: Backbone, asked: Sequence[Asked]) -> Float[Tensor, " tokens"]:
     """The log-likelihood of every token of every row's options, in order; what precedes the options is read once."""
     packed = pack(backbone, [Text(one.ids, one.prompt, ways=[way[:-1] for way in one.ways]) for one in asked])
     at = [
@@ -175,7 +180,7 @@ def _likelihoods(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Tensor, "
     return backbone.log_likelihoods(states, tokens)
 
 
-def _generate_alone(backbone: Backbone, asked: Sequence[_Asked]) -> list[Written]:
+def _generate_alone(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:
     """For backbones that cannot be packed: transformers' own greedy decoding, row by row, without padding."""
     texts: list[Written] = []
     for one in asked:
@@ -192,7 +197,7 @@ def _generate_alone(backbone: Backbone, asked: Sequence[_Asked]) -> list[Written
     return texts
 
 
-def _likelihoods_alone(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Tensor, " tokens"]:
+def _likelihoods_alone(backbone: Backbone, asked: Sequence[Asked]) -> Float[Tensor, " tokens"]:
     """`_likelihoods` for backbones that cannot be packed: every option behind its row, one at a time."""
     found = []
     for one in asked:
@@ -206,6 +211,6 @@ def _likelihoods_alone(backbone: Backbone, asked: Sequence[_Asked]) -> Float[Ten
     return torch.cat(found)
 
 
-def _embedded(backbone: Backbone, one: _Asked, way: Sequence[int]) -> Float[Tensor, "1 length width"]:
+def _embedded(backbone: Backbone, one: Asked, way: Sequence[int]) -> Float[Tensor, "1 length width"]:
     tokens = backbone.embed(torch.tensor([*one.ids, *way]))
     return (tokens if one.prompt is None else torch.cat([one.prompt.to(tokens), tokens]))[None]

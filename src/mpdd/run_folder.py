@@ -39,7 +39,7 @@ class RunFolder:
             )
         self._require_writable()
         write_atomically(written, resolved)
-        self._metrics = self._read_metrics()
+        self._metrics, self._cut = self._read_metrics()
 
     def prompt(self, name: str) -> Path:
         """Where the prompt file `name` lies."""
@@ -60,7 +60,6 @@ class RunFolder:
         path = self.path / "cells" / f"{name.replace('/', '--')}.json"
         if not path.is_file():
             write_atomically(path, json.dumps(make(), indent=1).encode())
-            self.flush()
         found: dict[str, Any] = _read_json(path, path.read_bytes())
         return found
 
@@ -88,20 +87,24 @@ class RunFolder:
                 )
         self.write_json(path.name, dict(made))
 
-    def flush(self) -> None:
-        """Write `metrics.jsonl` whole, one line for each (run, step)."""
-        lines = [json.dumps(values) for values in self._metrics.values()]
-        write_atomically(self.path / "metrics.jsonl", ("\n".join(lines) + "\n" if lines else "").encode())
-
     def _log(self, values: Mapping[str, Any]) -> None:
-        self._metrics[values["run"], values["step"]] = dict(values)
-        self.flush()
+        """Add a line to `metrics.jsonl`, where each (run, step) has one: steps that are made again take their line's place."""
+        path, key = self.path / "metrics.jsonl", (values["run"], values["step"])
+        again = key in self._metrics
+        self._metrics[key] = dict(values)
+        if again or self._cut:
+            write_atomically(path, "".join(map(_line, self._metrics.values())).encode())
+            self._cut = False
+        else:
+            with path.open("ab") as log:
+                log.write(_line(values).encode())
 
-    def _read_metrics(self) -> dict[tuple[str, int], dict[str, Any]]:
+    def _read_metrics(self) -> tuple[dict[tuple[str, int], dict[str, Any]], bool]:
+        """What is logged, and whether a killed process left half a line at its end."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_bytes().splitlines() if path.is_file() else []
+        *lines, rest = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         rows = [_read_json(path, line) for line in lines]
-        return {(row["run"], row["step"]): row for row in rows}
+        return {(row["run"], row["step"]): row for row in rows}, bool(rest)
 
     def _has_work(self) -> bool:
         """Whether the run got as far as training: before that, an experiment file may still be corrected."""
@@ -116,6 +119,10 @@ class RunFolder:
             raise InputError(
                 f"Cannot write to the run folder {self.path}", found=error.strerror, wanted="a writable folder"
             ) from error
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return json.dumps(values) + "\n"
 
 
 def _read_json(path: Path, text: bytes) -> Any:

@@ -182,7 +182,7 @@ def test_a_damaged_run_folder_is_named(refused, place, name):
     write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
     (place / "old" / "prompts").mkdir(parents=True)
     write(place / "old" / "config.toml", config.to_toml(config.build(EXPERIMENT, "")))
-    write(place / "old" / name, f"{SECRET} \xff")
+    write(place / "old" / name, f"{SECRET} \xff\n")
     assert "old" in refused("run", "a.toml", "--out", "old")
 
 

@@ -5,6 +5,7 @@ import torch
 from starlette.testclient import TestClient
 
 from mpdd.data.task import TaskCard
+from mpdd.engines.local import Local
 from mpdd.prompts.store import Header, save_prompt
 from mpdd.serving.access import Tokens, new_token
 from mpdd.serving.app import create_app
@@ -47,7 +48,9 @@ def make(tiny, prompts, tmp_path):
         file.chmod(0o600)
         audit = AuditLog(tmp_path / f"audit-{len(opened)}.jsonl", fsync=False)
         limits = Limits(**{"per_minute": 1e6, "burst": 10**6, **options.pop("limits", {})})
-        service = Service(tiny, PromptFolder(options.pop("folder", prompts), tiny), Tokens.read(file), audit, limits, **options)
+        engine = options.pop("engine", Local(tiny))
+        folder = PromptFolder(options.pop("folder", prompts), tiny.vocabulary)
+        service = Service(engine, folder, Tokens.read(file), audit, limits, **options)
         client = TestClient(create_app(service), raise_server_exceptions=True)
         client.__enter__()
         client.headers["Authorization"] = f"Bearer {of.all}"

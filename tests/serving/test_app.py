@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mpdd.engines import EngineDownError
+from mpdd.engines.local import Local
 from mpdd.errors import InputError
 from mpdd.notes import Note, answer_notes
 from mpdd.prompts.store import load
@@ -36,7 +38,7 @@ def test_answers_are_those_of_predict_in_one_mixed_request(client, tiny, prompts
     found = client.post("/v1/annotate", json=body).json()
     files = [load(prompts / f"{name}.safetensors") for name in CARDS]
     for result, wanted in zip(
-        found["results"], answer_notes(tiny, files, [Note("n", NOTE, fields, tuple(choices))]), strict=True
+        found["results"], answer_notes(Local(tiny), files, [Note("n", NOTE, fields, tuple(choices))]), strict=True
     ):
         assert result.pop("type") == CARDS[result["task"]].type and result.pop("abstained") is False
         wanted.pop("id")
@@ -221,3 +223,31 @@ def test_ready_only_with_a_task(make, tmp_path):
     empty.mkdir()
     assert make(folder=empty).get("/health/ready").status_code == 503
     assert make().get("/health/ready").json() == {"status": "ready"}
+
+
+class Down:
+    """An engine that cannot be reached."""
+
+    parallel = 3
+
+    def __init__(self, vocabulary):
+        self.vocabulary, self.asked = vocabulary, 0
+
+    def ready(self):
+        return False
+
+    def predict(self, requests, *, tick=lambda _: None):
+        self.asked += 1
+        raise EngineDownError("The vLLM server does not answer.")
+
+
+def test_an_engine_that_is_down_is_said_and_asked_once(make, tiny):
+    engine = Down(tiny.vocabulary)
+    client = make(engine=engine)
+    ready = client.get("/health/ready")
+    assert (ready.status_code, ready.json()["error"]["type"]) == (503, "engine_down")
+    found = client.post("/v1/annotate", json={"text": "aspirin", "tasks": ["drugs"]})
+    assert (found.status_code, found.json()["error"]["type"]) == (503, "engine_down")
+    assert int(found.headers["Retry-After"]) > 0
+    assert engine.asked == 1
+    assert client.get("/health/live").status_code == 200

@@ -21,7 +21,7 @@ def write(folder, backbone, name, file=None, seed=0):
 @pytest.fixture
 def folder(tiny, tmp_path):
     write(tmp_path, tiny, "drugs")
-    return PromptFolder(tmp_path, tiny)
+    return PromptFolder(tmp_path, tiny.vocabulary)
 
 
 def test_a_task_comes_with_its_file_and_goes_with_it(folder, tiny, tmp_path):

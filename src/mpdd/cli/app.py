@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpdd.cli.export import export
 from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
     from mpdd.config import Experiment
+    from mpdd.engines import Engine
+    from mpdd.notes import Note
+    from mpdd.prompts.store import PromptFile
 
 app = typer.Typer(
     help="Many clinical language tasks from one frozen language model, one shared metaprompt, a few kilobytes a task.",
@@ -168,11 +172,14 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", help="Write JSON lines here.")] = None,
     as_json: AsJson = False,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
+    engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
 ) -> None:
-    """Answer notes (txt, jsonl, csv, parquet) with one or more prompt files in mixed batches."""
-    from mpdd import backbone as backbones
+    """Answer notes (txt, jsonl, csv, parquet) with one or more prompt files in mixed batches.
+
+    With --output the same command goes on where a stopped one was.
+    """
+    from mpdd.cli.engine import open_engine
     from mpdd.cli.show import print_results
-    from mpdd.files import write_atomically
     from mpdd.notes import answer_notes, card, read_notes
     from mpdd.prompts.store import load, require_backbone
 
@@ -182,14 +189,27 @@ def predict(
     for prompt in prompts:
         card(prompt)
     notes = read_notes(files[-1])
-    model = backbones.load(backbone or prompts[0].header.backbone)
+    answers = open_engine(backbone or prompts[0].header.backbone, engine, patience=float("inf"))
     for prompt in prompts:
-        require_backbone(prompt.path.name, prompt.header, model)
-    results = list(answer_notes(model, prompts, notes))
+        require_backbone(prompt.path.name, prompt.header, answers.vocabulary)
     if output:
-        write_atomically(output, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in results).encode())
+        _annotate(answers, prompts, notes, output)
     else:
-        print_results(results, as_json)
+        print_results(list(answer_notes(answers, prompts, notes)), as_json)
+
+
+def _annotate(engine: Engine, prompts: list[PromptFile], notes: list[Note], output: Path) -> None:
+    import time
+
+    from mpdd.annotate import annotate
+    from mpdd.progress import Reporter
+
+    reporter, began = Reporter(), time.perf_counter()
+    with reporter.job("notes", len(notes)) as tick:
+        done = annotate(engine, prompts, notes, output, tick=tick)
+    answered, seconds = (len(notes) - done) * len(prompts), time.perf_counter() - began
+    before = f", {done * len(prompts):,} answered before" if done else ""
+    reporter.say(f"{answered:,} answers in {seconds:.1f} s ({answered / seconds:.1f} a second){before}: {output}")
 
 
 @app.command()
@@ -209,6 +229,7 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
     typer.echo(f"Report: {write_report(run_folder)}")
 
 
+app.command()(export)
 app.command()(serve)
 app.command()(token)
 

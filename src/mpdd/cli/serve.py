@@ -27,6 +27,7 @@ def serve(
     abstain_below: Annotated[
         float, typer.Option("--abstain-below", min=0, max=1, help="Mark answers less sure than this.")
     ] = 0.0,
+    engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
     per_minute: Annotated[float, typer.Option("--per-minute", min=1, help="Requests a minute for each token.")] = 600.0,
 ) -> None:
     """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished."""
@@ -36,7 +37,7 @@ def serve(
         from mpdd.serving.app import create_app
     except ImportError as error:
         raise MpddError("Serving needs more libraries; `pip install mpdd[serve]` brings them.") from error
-    from mpdd import backbone as backbones
+    from mpdd.cli.engine import open_engine
     from mpdd.serving.access import Tokens
     from mpdd.serving.audit import AuditLog
     from mpdd.serving.folder import PromptFolder
@@ -53,8 +54,9 @@ def serve(
         )  # fmt: skip
     allowed = Tokens.read(tokens) if tokens else _one_for_now()
     log = AuditLog(audit) if audit else None
-    model = backbones.load(backbone)
-    service = Service(model, PromptFolder(prompts, model), allowed, log, Limits(per_minute=per_minute), abstain_below)
+    answers = open_engine(backbone, engine, patience=30.0)
+    folder = PromptFolder(prompts, answers.vocabulary)
+    service = Service(answers, folder, allowed, log, Limits(per_minute=per_minute), abstain_below)
     found = service.folder.look()
     for problem in found.problems.values():
         typer.echo(f"mpdd: {problem}", err=True)

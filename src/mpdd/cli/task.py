@@ -68,11 +68,11 @@ def check(
     backbone: Annotated[str, typer.Option("--backbone", help="Whose tokens and context to count in.")] = "embedded",
 ) -> None:
     """Read a task's data and say what is in it: counts, labels, lengths, duplicates, leaks, what was skipped, examples."""
-    from mpdd.backbone import load_tokenizer
     from mpdd.cli.task_report import print_report
     from mpdd.data.cards import card_file
     from mpdd.data.cards.check import facts, shown
     from mpdd.evaluation.metrics import chance
+    from mpdd.vocabulary import load_tokenizer
 
     found = card_file.read(card, strict=strict or None)
     splits = found.load(card.parent)

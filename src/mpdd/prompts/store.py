@@ -23,6 +23,7 @@ from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
 from mpdd.prompts.meta import MetaPrompt
+from mpdd.vocabulary import Vocabulary
 
 FORMAT = 1
 SUFFIX = ".safetensors"
@@ -101,7 +102,7 @@ def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Pr
     return PromptFile(path, sealed, plain)
 
 
-def load(path: Path, backbone: Backbone | None = None) -> PromptFile:
+def load(path: Path, backbone: Backbone | Vocabulary | None = None) -> PromptFile:
     """Read and check a prompt file, and, when given, that it belongs to `backbone`.
 
     Raises `InputError` for a missing, foreign, truncated or edited file, and for another backbone or width.
@@ -130,7 +131,7 @@ def load(path: Path, backbone: Backbone | None = None) -> PromptFile:
     return PromptFile(path, header, tensors)
 
 
-def require_backbone(name: str, header: Header, backbone: Backbone) -> None:
+def require_backbone(name: str, header: Header, backbone: Backbone | Vocabulary) -> None:
     """Raise `InputError`, naming both sides, unless the prompt was made for this very backbone."""
     if header.fingerprint != backbone.fingerprint:
         raise InputError(

@@ -62,9 +62,11 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/health/ready", responses={503: {"model": Error}})
     async def ready() -> dict[str, str]:
-        """There is a task to serve, and the gateway is not shutting down."""
+        """There is a task to serve, its engine answers, and the gateway is not shutting down."""
         if service.slots.draining or not (await run_in_threadpool(service.folder.look)).tasks:
             raise RefusedError(503, "not_ready", "No task is served yet, or the server is shutting down.", 5.0)
+        if not await run_in_threadpool(service.engine.ready):
+            raise RefusedError(503, "engine_down", "The engine is down or starting.", 5.0)
         return {"status": "ready"}
 
 
@@ -142,7 +144,7 @@ async def _written(
     chosen = await run_in_threadpool(service.chosen, who, [task])
     ((_, found),) = await service.answers(Note(_new_id(), text, {}), chosen, account_of(request.scope), most_tokens)
     output = "\n".join(prediction.output for prediction in found)
-    read, written = (len(service.backbone.tokenizer(part, verbose=False)["input_ids"]) for part in (text, output))
+    read, written = (len(service.engine.vocabulary.tokenizer(part, verbose=False)["input_ids"]) for part in (text, output))
     return output, {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 

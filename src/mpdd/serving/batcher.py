@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from mpdd.engines import EngineDownError
 from mpdd.errors import MpddError
 from mpdd.predict import Prediction, Request
 
-Engine = Callable[[Sequence[Request]], Sequence[Prediction]]
+Answer = Callable[[Sequence[Request]], Sequence[Prediction]]
 
 
 class StoppedError(Exception):
@@ -29,19 +30,22 @@ class _Job:
 
 
 class Batcher:
-    """Runs `engine` in a thread of its own on what was submitted, at most `rows` requests at a time unless one job has more.
+    """Runs `engine` in threads of its own on what was submitted, at most `rows` requests at a time unless one job has more.
 
     A failure of the engine reaches the jobs of that batch only: each is tried once more by itself, so that one bad job does
-    not fail its neighbours. `observe(n)` is told the size of each batch.
+    not fail its neighbours; not so where the engine is down. `observe(n)` is told the size of each batch.
     """
 
-    def __init__(self, engine: Engine, rows: int = 64, observe: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(
+        self, engine: Answer, rows: int = 64, observe: Callable[[int], object] = lambda _: None, threads: int = 1
+    ) -> None:
         self._engine, self._rows, self._observe = engine, rows, observe
         self._waiting: deque[_Job] = deque()
         self._change = threading.Condition()
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, name=f"batcher-{n}", daemon=True) for n in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -63,18 +67,19 @@ class Batcher:
         return job.done
 
     def stop(self) -> None:
-        """Finish what was submitted, then end the thread."""
+        """Finish what was submitted, then end the threads."""
         with self._change:
             self._stopped = True
-            self._change.notify()
-        self._thread.join()
+            self._change.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while jobs := self._next():
             self._observe(sum(len(job.requests) for job in jobs))
-            if self._failure(jobs):
+            if down := self._failure(jobs):
                 for job in jobs:
-                    if failure := self._failure([job]):
+                    if failure := down if isinstance(down, EngineDownError) else self._failure([job]):
                         job.done.set_exception(failure)
 
     def _next(self) -> list[_Job]:

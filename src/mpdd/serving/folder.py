@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mpdd.backbone import Backbone
 from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
 from mpdd.prompts.store import SUFFIX, load
+from mpdd.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class PromptFolder:
     first by name is served.
     """
 
-    def __init__(self, path: Path, backbone: Backbone) -> None:
-        self._path, self._backbone = path, backbone
+    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
+        self._path, self._vocabulary = path, vocabulary
         self._lock = threading.Lock()
         self._stamp: _Stamp | None = None
         self._known: dict[tuple[str, int, int], Served | str] = {}
@@ -71,10 +71,10 @@ class PromptFolder:
 
     def _read(self, name: str) -> Served | str:
         try:
-            file = load(self._path / name, self._backbone)
+            file = load(self._path / name, self._vocabulary)
             if file.header.card is None:
                 return ""  # a metaprompt: no task, and no problem
-            rows = file.rows().to(self._backbone.table)
+            rows = file.rows().to(self._vocabulary.table)
         except MpddError as error:
             return str(error)
         return Served(file.header.card, rows, file.header.digest, name)

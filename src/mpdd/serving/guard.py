@@ -93,7 +93,7 @@ class Guard:
             return
         entry = Entry(
             time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), caller=account.caller, route=route,
-            tasks=account.tasks, prompts=account.prompts, backbone=self._service.backbone.fingerprint,
+            tasks=account.tasks, prompts=account.prompts, backbone=self._service.engine.vocabulary.fingerprint,
             characters=account.characters, outcome=status, seconds=round(seconds, 3), request_id=secrets.token_hex(8),
         )  # fmt: skip
         try:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
-from mpdd.backbone import Backbone
+from mpdd.engines import Engine, EngineDownError
 from mpdd.errors import InputError, MpddError
 from mpdd.notes import Note, requests_for
-from mpdd.predict import Prediction, Request, predict
+from mpdd.predict import Prediction, Request
 from mpdd.serving.access import Caller, Tokens
 from mpdd.serving.audit import AuditLog
 from mpdd.serving.batcher import Batcher, EngineError
@@ -52,9 +51,9 @@ class Account:
 
 @dataclass
 class Service:
-    """Everything behind the routes. `abstain_below` marks answers that the backbone is less sure of."""
+    """Everything behind the routes. `abstain_below` marks answers that the engine is less sure of."""
 
-    backbone: Backbone
+    engine: Engine
     folder: PromptFolder
     tokens: Tokens
     audit: AuditLog | None = None
@@ -63,7 +62,9 @@ class Service:
     rows: int = 64  # a batch
 
     def __post_init__(self) -> None:
-        self.batcher = Batcher(partial(predict, self.backbone), self.rows, lambda rows: self.metrics.batch.observe(rows))
+        self.batcher = Batcher(
+            self.engine.predict, self.rows, lambda rows: self.metrics.batch.observe(rows), self.engine.parallel
+        )
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: len(self.folder.look().tasks))
         self.rate = RateLimit(self.limits.per_minute, self.limits.burst)
         self.slots = Slots(self.limits.running, self.limits.waiting)
@@ -109,6 +110,8 @@ class Service:
             raise RefusedError(503, "busy", "The server is full; wait and try again.", full.retry_after) from None
         except TimeoutError:
             raise RefusedError(504, "timeout", f"No answer within {self.limits.seconds:g} seconds.") from None
+        except EngineDownError:
+            raise RefusedError(503, "engine_down", "The engine is down or starting; try again.", 5.0) from None
         except MpddError as error:  # says nothing of the text
             raise RefusedError(422, "does_not_fit", str(error)) from None
         except EngineError:

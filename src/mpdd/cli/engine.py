@@ -1,0 +1,31 @@
+"""The engine that a command's options ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpdd.errors import MpddError
+
+if TYPE_CHECKING:
+    from mpdd.engines import Engine
+
+
+def open_engine(backbone: str, url: str, *, patience: float) -> Engine:
+    """The backbone in this process; or, with a `url`, the vLLM server there, which is waited for `patience` seconds at most.
+
+    Raises `InputError` for a server that takes no soft prompts or runs another model.
+    """
+    if not url:
+        from mpdd import backbone as backbones
+        from mpdd.engines.local import Local
+
+        return Local(backbones.load(backbone))
+    try:
+        from mpdd.engines.vllm import Vllm
+    except ImportError as error:
+        raise MpddError("A vLLM server needs one more library; `pip install mpdd[serve]` brings it.") from error
+    from mpdd import vocabulary
+
+    engine = Vllm(url, vocabulary.load(backbone), patience=patience)
+    engine.check()
+    return engine

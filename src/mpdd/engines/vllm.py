@@ -1,0 +1,158 @@
+"""A vLLM server as engine: soft prompts travel as `prompt_embeds` over its OpenAI-compatible API, by loopback.
+
+Start it with `--enable-prompt-embeds`. What this process holds of the backbone is its tokenizer and embedding matrix. Options
+are scored token by token: vLLM gives no likelihoods of a prompt that comes as embeddings, but it gives that of a token which it
+is made to write. Every input carries its prompt's digest as `cache_salt`, so that no cached prefix is shared among prompts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import exp
+from typing import Any
+
+import httpx
+import torch
+from torch import Tensor
+
+from mpdd.data.types import parse
+from mpdd.engines import EngineDownError
+from mpdd.errors import InputError, MpddError
+from mpdd.predict import Asked, Prediction, Request, Written, ask, choose
+from mpdd.vocabulary import Vocabulary
+
+_AGAIN = 1.0  # seconds between tries while the engine is down
+
+
+class Vllm:
+    """A vLLM server at `url`, which runs the backbone of `vocabulary`.
+
+    `rows` requests are under way at a time. While the server is down, a row is tried again for `patience` seconds.
+    """
+
+    def __init__(
+        self, url: str, vocabulary: Vocabulary, *, rows: int = 64, patience: float = 30.0, seconds: float = 600.0
+    ) -> None:
+        self._vocabulary, self._patience = vocabulary, patience
+        limits = httpx.Limits(max_connections=rows, max_keepalive_connections=rows)
+        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(seconds, connect=5.0), limits=limits, trust_env=False)
+        self._pool = ThreadPoolExecutor(rows, thread_name_prefix="vllm")
+        self._model = ""
+        self.parallel = 4
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """That of the backbone behind the server."""
+        return self._vocabulary
+
+    def ready(self) -> bool:
+        """Whether the server says that it is well."""
+        try:
+            return self._http.get("/health", timeout=2.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def check(self) -> None:
+        """Find the served model, and raise `InputError` unless it takes embeddings and they mean to it what they mean to us."""
+        name = self._served()
+        ids = [self._vocabulary.end, *range(40, 48)]
+        body = {"model": name, "max_tokens": 1, "temperature": 0.0, "logprobs": 1}
+        by_ids = self._http.post("/v1/completions", json={**body, "prompt": ids})
+        by_rows = self._http.post("/v1/completions", json={**body, "prompt_embeds": _encoded(self._vocabulary.embed(_long(ids)))})
+        if by_ids.status_code != 200:
+            raise MpddError(f"The vLLM server answers a test with status {by_ids.status_code}.")
+        if by_rows.status_code != 200:
+            raise InputError(
+                "The vLLM server takes no soft prompts", found=f"status {by_rows.status_code}",
+                wanted="a server started with --enable-prompt-embeds",
+            )  # fmt: skip
+        there, here = (found.json()["choices"][0]["logprobs"]["token_logprobs"][0] for found in (by_ids, by_rows))
+        if abs(there - here) > 0.1:
+            raise InputError(
+                "The vLLM server runs another model than the backbone", found=name, wanted=self._vocabulary.name,
+                next_step="Start it on the same model folder.",
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Drop the connections."""
+        self._pool.shutdown(cancel_futures=True)
+        self._http.close()
+
+    def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
+        """Answer every request, in order; the server batches them as it likes."""
+        self._model = self._model or self._served()
+
+        def answer(request: Request) -> Prediction:
+            asked = ask(self._vocabulary, request)
+            output, confidence = self._choose(asked) if asked.options else self._write(asked)
+            tick(1)
+            return Prediction(output, parse(request.card, request.example, output), asked.cut, confidence)
+
+        return list(self._pool.map(answer, requests))
+
+    def _write(self, asked: Asked) -> Written:
+        found = self._post(asked, (), {"max_tokens": asked.most, "logprobs": 1, "stop_token_ids": [self._vocabulary.end]})
+        ids, log_ps = found["token_ids"], found["logprobs"]["token_logprobs"]
+        return str(self._vocabulary.tokenizer.decode(ids, skip_special_tokens=True)).strip(), exp(sum(log_ps) / len(log_ps))
+
+    def _choose(self, asked: Asked) -> Written:
+        (found,) = choose([asked], [self._likelihood(asked, way[:at], way[at]) for way in asked.ways for at in range(len(way))])
+        return found
+
+    def _likelihood(self, asked: Asked, before: Sequence[int], token: int) -> float:
+        """The log-likelihood of a token behind the input and `before`."""
+        found = self._post(asked, before, {"max_tokens": 1, "logprobs": 1, "allowed_token_ids": [token], "ignore_eos": True})
+        return float(found["logprobs"]["token_logprobs"][0])
+
+    def _post(self, asked: Asked, before: Sequence[int], options: dict[str, Any]) -> dict[str, Any]:
+        """One completion behind a row's prompt, input and `before`. The server's words on an error are dropped."""
+        rows = self._vocabulary.embed(_long([*asked.ids, *before]))
+        rows = rows if asked.prompt is None else torch.cat([asked.prompt.to(rows), rows])
+        body = {
+            "model": self._model, "prompt_embeds": _encoded(rows), "temperature": 0.0, "return_token_ids": True,
+            "cache_salt": _salt(asked.prompt), **options,
+        }  # fmt: skip
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                response = self._http.post("/v1/completions", json=body)
+            except httpx.HTTPError:
+                response = None
+            if response is not None and response.status_code == 200:
+                found: dict[str, Any] = response.json()["choices"][0]
+                return found
+            if response is not None and response.status_code < 500:
+                raise MpddError(f"The vLLM server refuses a request with status {response.status_code}.")
+            if time.monotonic() >= until:
+                raise EngineDownError("The vLLM server does not answer.")
+            time.sleep(_AGAIN)
+
+    def _served(self) -> str:
+        """The name of the model that the server has loaded."""
+        try:
+            response = self._http.get("/v1/models", timeout=5.0)
+            return str(response.raise_for_status().json()["data"][0]["id"])
+        except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
+            raise EngineDownError(f"There is no vLLM server at {self._http.base_url} ({type(error).__name__}).") from None
+
+
+def _long(ids: Sequence[int]) -> Tensor:
+    return torch.tensor(ids, dtype=torch.long)
+
+
+def _encoded(rows: Tensor) -> str:
+    """Rows as the API takes them: a tensor as torch saves it, in base 64."""
+    buffer = io.BytesIO()
+    torch.save(rows.contiguous().clone(), buffer)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _salt(prompt: Tensor | None) -> str:
+    if prompt is None:
+        return "none"
+    return hashlib.sha256(prompt.float().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()

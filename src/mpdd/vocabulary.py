@@ -1,0 +1,158 @@
+"""What reading and asking need of a backbone that another process runs: its tokenizer and embedding matrix, not its layers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.hub import cached_file
+
+from mpdd.errors import InputError, MpddError
+
+Loaded = TypeVar("Loaded")
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+_UNSTABLE_KEYS = {
+    "_name_or_path",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+    "architectures",
+    "use_cache",
+    "quantization_config",
+}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A backbone's tokenizer and embedding matrix, under the backbone's own fingerprint."""
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    table: Float[Tensor, "vocabulary width"]
+    fingerprint: str
+    context: int
+
+    @property
+    def width(self) -> int:
+        """Hidden width `d`: the length of one prompt row."""
+        return int(self.table.shape[1])
+
+    @property
+    def end(self) -> int:
+        """The token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    def embed(self, ids: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens width"]:
+        """Token embeddings."""
+        return self.table[ids]
+
+
+def load(name: str = EMBEDDED) -> Vocabulary:
+    """Read the vocabulary of `embedded`, a local folder or a Hugging Face id; only the shard with the embeddings is read.
+
+    Raises `InputError` when the folder is no model with its embeddings in safetensors.
+    """
+    folder = folder_of(name)
+    tokenizer, config = pretrained(
+        name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
+    )
+    table = _table(name, folder, config)
+    return Vocabulary(name, tokenizer, table, fingerprint_of(config, table), context_of(config))
+
+
+def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:
+    """Return a backbone's tokenizer and context without its weights; `name` and errors are those of `load`."""
+    folder = folder_of(name)
+    tokenizer, config = pretrained(
+        name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
+    )
+    return tokenizer, context_of(config)
+
+
+def context_of(config: Any) -> int:
+    """The longest sequence of a model, in tokens."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", 2048))
+
+
+def fingerprint_of(config: Any, table: Float[Tensor, "vocabulary width"]) -> str:
+    """SHA-256 over the configuration and the embedding matrix in bf16, so that it does not depend on the load dtype."""
+    known = {k: v for k, v in config.to_dict().items() if k not in _UNSTABLE_KEYS}
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
+    weight = table.detach().to("cpu", torch.bfloat16).contiguous()
+    digest.update(weight.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def folder_of(name: str) -> str:
+    """Where a backbone lies: the folder inside the package for `embedded`, checked for damage, else the name as it is."""
+    if name != EMBEDDED:
+        return name
+    _verify_embedded()
+    return str(EMBEDDED_FOLDER)
+
+
+def pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
+    """Return what `load` gets from a model folder or the hub; errors as those of the function `load`."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if Path(folder).exists() and not (Path(folder) / "config.json").is_file():
+        raise InputError(
+            f"{name!r} is not a model folder", found="no config.json", wanted="a Hugging Face causal language model folder"
+        )
+    try:
+        return load()
+    except (OSError, ValueError) as error:
+        if Path(folder).exists():
+            raise InputError(f"The model folder {name!r} cannot be loaded", found=_first_line(error)) from error
+        raise MpddError(
+            f"The backbone {name!r} is neither a local folder nor reachable on the model hub ({type(error).__name__}). "
+            "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."
+        ) from error
+
+
+def _verify_embedded() -> None:
+    from mpdd.embedded import FILES
+
+    for file, expected in FILES.items():
+        path = EMBEDDED_FOLDER / file
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+        if found != expected:
+            hashes = f"found sha256 {found[:12]}; wanted {expected[:12]}"
+            raise MpddError(f"The embedded backbone's {file} is damaged; {hashes}. Install mpdd again.")
+
+
+def _table(name: str, folder: str, config: Any) -> Tensor:
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    wanted = model.get_input_embeddings()
+    key = next(f"{place}.weight" for place, module in model.named_modules() if module is wanted)
+    shard = _shard(folder, key)
+    if shard is not None:
+        with safe_open(shard, framework="pt") as file:
+            if key in file.keys():  # noqa: SIM118  not a dict
+                return file.get_tensor(key)  # type: ignore[no-any-return]
+    raise InputError(f"The model {name!r} has no embedding matrix to be read alone", wanted=f"{key} in safetensors files")
+
+
+def _shard(folder: str, key: str) -> str | None:
+    """The safetensors file that should hold a tensor."""
+    index = cached_file(folder, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+    file = "model.safetensors"
+    if index is not None:
+        file = json.loads(Path(index).read_text())["weight_map"].get(key, file)
+    found: str | None = cached_file(folder, file, _raise_exceptions_for_missing_entries=False)
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,127 @@
+"""The vLLM engine answers as the backbone in this process does, and is honest when its server is not there."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from mpdd import vocabulary
+from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.engines import EngineDownError
+from mpdd.engines.local import Local
+from mpdd.engines.vllm import Vllm
+from mpdd.errors import InputError, MpddError
+from mpdd.predict import Request
+
+_spec = importlib.util.spec_from_file_location("fake_vllm", Path(__file__).with_name("fake_vllm.py"))
+fake_vllm = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(fake_vllm)
+
+CARDS = (
+    TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=12),
+    TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no", "not said"), fields=("Hypothesis",)),
+    TaskCard("picks", "qa", "Choose.", fields=("Question",)),
+)
+
+
+@pytest.fixture
+def server(tiny_folder, tiny):
+    made = fake_vllm.FakeVllm(AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32).eval(), tiny.end)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def engine(server, tiny_folder):
+    made = Vllm(server.url, vocabulary.load(str(tiny_folder)), rows=4, patience=0.0)
+    yield made
+    made.close()
+
+
+def requests(tiny, count=12):
+    found = []
+    for number in range(count):
+        card = CARDS[number % len(CARDS)]
+        fields = tuple((name, f"fever {number}") for name in card.fields)
+        choices = ("aspirin", "none of them", f"{number} two") if card.name == "picks" else ()
+        example = Example(str(number), str(number), "aspirin and cough. " * (1 + number % 5), Answer(), fields, choices)
+        prompt = torch.randn(1 + number % 4, tiny.width, generator=torch.Generator().manual_seed(number)) if number % 5 else None
+        found.append(Request(card, example, prompt))
+    return found
+
+
+def test_the_same_answers_as_in_this_process(tiny, engine):
+    asked, ticks = requests(tiny), []
+    ours, theirs = Local(tiny).predict(asked), engine.predict(asked, tick=ticks.append)
+    assert [p.output for p in theirs] == [p.output for p in ours]
+    assert [p.parsed for p in theirs] == [p.parsed for p in ours]
+    assert [p.confidence for p in theirs] == pytest.approx([p.confidence for p in ours], rel=1e-4)
+    assert sum(ticks) == len(asked)
+
+
+def test_each_prompt_has_its_own_salt(tiny, engine, server):
+    engine.predict(requests(tiny, 3))
+    salts = {body["prompt_embeds"]: body["cache_salt"] for body in server.seen}
+    assert len(set(salts.values())) == 3
+    assert all(body["temperature"] == 0 for body in server.seen)
+
+
+def test_a_server_on_the_same_model_passes_the_check(engine):
+    assert engine.ready()
+    engine.check()
+
+
+def test_another_model_is_found_out(server, tmp_path, tiny_folder):
+    other = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    with torch.no_grad():
+        other.get_input_embeddings().weight.normal_()
+    other.save_pretrained(tmp_path)
+    for path in tiny_folder.glob("token*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="runs another model than the backbone; found served; wanted"):
+        Vllm(server.url, vocabulary.load(str(tmp_path))).check()
+
+
+def test_a_server_that_takes_no_rows_is_told_how_to_start(engine, server):
+    server.takes_rows = False
+    with pytest.raises(InputError, match="takes no soft prompts; found status 400; wanted a server started with --enable-pro"):
+        engine.check()
+
+
+def test_what_a_server_says_of_a_refused_request_is_not_repeated(tiny, engine, server):
+    server.takes_rows = False
+    with pytest.raises(MpddError) as caught:
+        engine.predict(requests(tiny, 1))
+    assert str(caught.value) == "The vLLM server refuses a request with status 400."
+
+
+def test_no_server(tiny_folder, tiny):
+    engine = Vllm("http://127.0.0.1:9", vocabulary.load(str(tiny_folder)))
+    assert not engine.ready()
+    with pytest.raises(EngineDownError, match="There is no vLLM server at"):
+        engine.check()
+    with pytest.raises(EngineDownError):
+        engine.predict(requests(tiny, 1))
+
+
+def test_a_server_that_is_down_is_waited_for(tiny, tiny_folder, server):
+    patient = Vllm(server.url, vocabulary.load(str(tiny_folder)), patience=20.0)
+    asked = requests(tiny, 3)
+    wanted = patient.predict(asked)
+    server.down = True
+    assert not patient.ready()
+    threading.Thread(target=lambda: (time.sleep(1.5), setattr(server, "down", False))).start()
+    assert patient.predict(asked) == wanted
+
+
+def test_one_without_patience_says_so(tiny, engine, server):
+    engine.predict(requests(tiny, 1))
+    server.down = True
+    with pytest.raises(EngineDownError, match="does not answer"):
+        engine.predict(requests(tiny, 1))

@@ -1,0 +1,46 @@
+"""A vocabulary read alone is that of the whole backbone, for several architectures and for weights in shards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, Qwen2Config
+
+from mpdd import backbone, vocabulary
+from mpdd.errors import InputError
+
+
+def same(alone, whole):
+    assert (alone.fingerprint, alone.context, alone.width, alone.end) == (
+        whole.fingerprint, whole.context, whole.width, whole.end
+    )  # fmt: skip
+    ids = torch.arange(20)
+    assert torch.equal(alone.embed(ids).float(), whole.embed(ids).float())
+
+
+def test_the_embedded_one():
+    same(vocabulary.load(), backbone.load(dtype=torch.bfloat16, device="cpu"))
+
+
+@pytest.mark.parametrize("config", [
+    GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128),
+    Qwen2Config(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        tie_word_embeddings=False,
+    ),
+], ids=["gpt2", "qwen2"])  # fmt: skip
+def test_other_architectures_and_shards(tiny_folder, tmp_path, config):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    config.vocab_size, config.eos_token_id = len(tokenizer), tokenizer.eos_token_id
+    model = AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(tmp_path, max_shard_size="60KB")
+    tokenizer.save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    same(vocabulary.load(str(tmp_path)), backbone.load(str(tmp_path), dtype=torch.float32, device="cpu"))
+
+
+def test_a_folder_without_weights_is_named(tiny_folder, tmp_path):
+    for path in tiny_folder.glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"no embedding matrix to be read alone; wanted model\.embed_tokens\.weight"):
+        vocabulary.load(str(tmp_path))

@@ -1,0 +1,126 @@
+"""Answering a file of notes: the same lines as in one go, wherever it was stopped; and no mixing of two jobs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mpdd import annotate as annotating
+from mpdd.annotate import annotate
+from mpdd.data.task import TaskCard
+from mpdd.engines.local import Local
+from mpdd.errors import InputError
+from mpdd.notes import Note, answer_notes
+from mpdd.prompts.store import Header, load, save_prompt
+
+CARDS = (
+    TaskCard("drugs", "ner", "List drugs.", labels=("Drug",), max_answer_tokens=6),
+    TaskCard("says", "nli", "Does it say so?", labels=("yes", "no"), fields=("Hypothesis",)),
+)
+NOTES = [Note(str(n), f"aspirin {n} and fever\u2028", {"Hypothesis": "fever"}) for n in range(7)]
+
+
+class Stopped(BaseException):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(annotating, "BLOCK", 2)
+
+
+@pytest.fixture
+def prompts(tiny, tmp_path):
+    made = []
+    for seed, card in enumerate(CARDS):
+        rows = torch.randn(3, tiny.width, generator=torch.Generator().manual_seed(seed))
+        header = Header("soft", tiny.name, tiny.fingerprint, 3, tiny.width, card=card, tasks=(card.name,))
+        save_prompt(tmp_path / f"{card.name}.safetensors", {"rows": rows}, header)
+        made.append(load(tmp_path / f"{card.name}.safetensors", tiny))
+    return made
+
+
+def ticking(most):
+    """Stop the job when so many notes are done."""
+    seen = []
+
+    def tick(count):
+        seen.append(count)
+        if sum(seen) >= most:
+            raise Stopped
+
+    return tick
+
+
+def run(tiny, prompts, output, notes=NOTES, tick=lambda _: None):
+    return annotate(Local(tiny), prompts, notes, output, tick=tick)
+
+
+def test_all_lines_in_order_and_nothing_beside_them(tiny, prompts, tmp_path):
+    output = tmp_path / "out" / "found.jsonl"
+    output.parent.mkdir()
+    assert run(tiny, prompts, output) == 0
+    lines = [json.loads(line) for line in output.read_bytes().decode().split("\n")[:-1]]
+    assert lines == list(answer_notes(Local(tiny), prompts, NOTES))
+    assert [path.name for path in output.parent.iterdir()] == ["found.jsonl"]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"id": "4", "ta'])
+@pytest.mark.parametrize("most", [2, 4, 6])
+def test_a_stopped_job_goes_on(tiny, prompts, tmp_path, most, torn):
+    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
+    run(tiny, prompts, whole)
+    with pytest.raises(Stopped):
+        run(tiny, prompts, broken, tick=ticking(most))
+    assert not broken.exists()
+    lines = tmp_path / ".broken.jsonl.unfinished"
+    lines.write_bytes(lines.read_bytes() + torn)
+    assert run(tiny, prompts, broken) == most
+    assert broken.read_bytes() == whole.read_bytes()
+
+
+def test_half_a_note_is_answered_again(tiny, prompts, tmp_path):
+    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
+    run(tiny, prompts, whole)
+    with pytest.raises(Stopped):
+        run(tiny, prompts, broken, tick=ticking(4))
+    lines = tmp_path / ".broken.jsonl.unfinished"
+    lines.write_bytes(b"".join(lines.read_bytes().splitlines(keepends=True)[:5]))
+    assert run(tiny, prompts, broken) == 2
+    assert broken.read_bytes() == whole.read_bytes()
+
+
+def test_another_job_does_not_take_over(tiny, prompts, tmp_path):
+    output = tmp_path / "out.jsonl"
+    with pytest.raises(Stopped):
+        run(tiny, prompts, output, tick=ticking(2))
+    for notes, files in ((NOTES[1:], prompts), (NOTES, prompts[:1])):
+        with pytest.raises(InputError, match="stopped job of other notes, prompts or another backbone") as caught:
+            run(tiny, files, output, notes=notes)
+        assert "aspirin" not in str(caught.value)
+    assert "delete .out.jsonl.job" in str(caught.value)
+    (tmp_path / ".out.jsonl.job").unlink()
+    assert run(tiny, prompts[:1], output) == 0
+
+
+def test_an_earlier_output_stays_until_the_new_one_is_whole(tiny, prompts, tmp_path):
+    output = tmp_path / "out.jsonl"
+    output.write_text("before")
+    with pytest.raises(Stopped):
+        run(tiny, prompts, output, tick=ticking(2))
+    assert output.read_text() == "before"
+
+
+def test_a_note_without_an_input_is_named_before_anything_is_asked(tiny, prompts, tmp_path):
+    notes = [*NOTES, Note("last", "fever", {})]
+    with pytest.raises(InputError, match="Note last lacks what the task says asks about"):
+        run(None, prompts, tmp_path / "out.jsonl", notes=notes)
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_folder_in_the_place_of_the_output(tiny, prompts, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="Cannot write the output; found a folder"):
+        run(tiny, prompts, tmp_path / "out")
