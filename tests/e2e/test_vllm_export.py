@@ -1,0 +1,79 @@
+"""vLLM answers as `predict` does from an exported checkpoint: prompts as plain token ids, several tasks in one batch.
+
+Optional: MPDD_VLLM_PYTHON names the Python of an environment with vLLM, see `test_vllm.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from mpdd import backbone as backbones
+from mpdd.data import synthetic
+from mpdd.data.types import render_input
+from mpdd.export import virtual_vocabulary
+from mpdd.export.record import RECORD
+from mpdd.predict import Request, predict
+from mpdd.prompts.soft import from_vocabulary
+from mpdd.prompts.store import Header, save_prompt
+
+PYTHON = os.environ.get("MPDD_VLLM_PYTHON")
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not PYTHON, reason="MPDD_VLLM_PYTHON is not set")]
+TASKS = ("synthetic_conditions", "synthetic_dosage", "synthetic_impression")
+NOTES, TOKENS, LENGTH = 12, 24, 15  # notes of each task, tokens written behind each, rows of a prompt
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """A backbone in fp32, and requests under prompts that differ from all of its tokens."""
+    backbone = backbones.load(dtype=torch.float32, device="cpu")
+    requests = []
+    for number, name in enumerate(TASKS):
+        card = replace(synthetic.TASKS[name].card, max_answer_tokens=TOKENS)
+        rows = from_vocabulary(backbone, LENGTH, number)
+        rows = rows + 0.3 * rows.std() * torch.randn(rows.shape, generator=torch.Generator().manual_seed(number))
+        examples = synthetic.TASKS[name].load(Path()).test[:NOTES]
+        requests += [Request(card, example, rows) for example in examples]
+    return backbone, requests
+
+
+@pytest.fixture(scope="module")
+def exported(asked, tmp_path_factory):
+    backbone, requests = asked
+    folder = tmp_path_factory.mktemp("prompts")
+    header = Header("soft", backbone.name, backbone.fingerprint, LENGTH, backbone.width)
+    prompts = [
+        save_prompt(folder / f"{r.card.name}.safetensors", {"rows": r.prompt}, replace(header, card=r.card, tasks=(r.card.name,)))
+        for r in requests[::NOTES]
+    ]
+    virtual_vocabulary.write(backbone, prompts, folder / "made")
+    return folder / "made"
+
+
+def test_vllm_answers_as_predict_does(asked, exported):
+    backbone, requests = asked
+    record = json.loads((exported / RECORD).read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    inputs = [tokenizer(render_input(r.card, r.example), add_special_tokens=False)["input_ids"] for r in requests]
+    ids = [[*record["tasks"][r.card.name]["ids"], *own] for r, own in zip(requests, inputs, strict=True)]
+    given = {"model": str(exported), "context": backbone.context, "tokens": TOKENS, "ids": ids, "embeddings": []}
+    environment = {
+        **os.environ, "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }  # fmt: skip
+    script = Path(__file__).with_name("vllm_generate.py")
+    done = subprocess.run([PYTHON, script], input=json.dumps(given), capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-6000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert max(map(max, found)) < record["vocabulary"]["old"]
+    written = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in found]
+    wanted = [prediction.output for prediction in predict(backbone, requests)]
+    same = [a == b for a, b in zip(written, wanted, strict=True)]
+    assert all(same), f"{sum(same)} of {len(same)} equal"
