@@ -21,12 +21,12 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mpdd import backbone as backbones
 from mpdd.backbone import Backbone
-from mpdd.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example
 from mpdd.run_folder import commit
+from mpdd.vocabulary import EMBEDDED_FOLDER
 
 RESULTS = Path(__file__).parent / "results"
 LENGTH = 20  # virtual tokens

@@ -28,12 +28,14 @@ from mpdd.data.task import Example, Task
 from mpdd.data.types import render_input, render_target
 from mpdd.errors import InputError
 from mpdd.evaluation.compare import bootstrap_interval
+from mpdd.evaluation.failures import at_most_shots, failures, failures_of, telling
 from mpdd.evaluation.joint import comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import Scored, chance, metrics_for, score
 from mpdd.evaluation.other import other_values
 from mpdd.evaluation.report import write_report
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
+from mpdd.evaluation.transfer import METHOD, transfer
 from mpdd.files import write_atomically
 from mpdd.methods import IN_THE_WEIGHTS, METHODS, ORIGIN, UNTRAINED
 from mpdd.methods.cell import Cell, Outcome, plan_of
@@ -260,10 +262,29 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str]
     if only is not None:
         return rows
     write_results(run.folder.path / "results.json", rows)
-    run.folder.write_json("comparisons.json", comparisons(found, values))
+    compared = comparisons(found, values)
+    run.folder.write_json("comparisons.json", compared)
     run.folder.write_json("examples.json", _worked_examples(run, found))
     run.folder.write_json("metrics.json", [_all_metrics(cell) for cell in found])
+    if failed := failures_of(found):
+        run.folder.write_json("failures.json", failed)
+    if metaprompt and (transferred := _transfer(run, metaprompt, found, compared)):
+        run.folder.write_json("transfer.json", transferred)
     return rows
+
+
+def _transfer(
+    run: Run, metaprompt: PromptFile, cells: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What transfers to what, by the factors of the metaprompt and of the prompts adapted from it; of prompts that are there."""
+    adapted: dict[tuple[Shots, str], list[tuple[Any, Any]]] = {}
+    for row in (cell["row"] for cell in cells if cell["row"]["method"] == METHOD):
+        path = run.folder.prompt(f"{row['target']}/{METHOD}/{row['shots']}/s{row['seed']}".replace("/", "-"))
+        if path.is_file():
+            tensors = load(path, run.backbone).tensors
+            adapted.setdefault((row["shots"], row["target"]), []).append((tensors["u"][0].numpy(), tensors["v"][0].numpy()))
+    u, v = metaprompt.tensors["u"].numpy(), metaprompt.tensors["v"].numpy()
+    return transfer(dict(zip(metaprompt.header.tasks, zip(u, v, strict=True), strict=True)), adapted, compared)
 
 
 @dataclass(frozen=True)
@@ -365,6 +386,7 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, origin: O
         )
         outcome = METHODS[method](cell)
     parsed = [p.parsed for p in outcome.predictions]
+    cut_inputs = sum(p.cut > 0 for p in outcome.predictions)
     scored = score(examples.task.card, examples.test, parsed)
     row = _row(run, examples, method, shots, seed, outcome, scored)
     run.reporter.say(
@@ -375,7 +397,8 @@ def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, origin: O
         "row": asdict(row),
         "metrics": {**scored.values, **other_values(examples.task, examples.test, parsed)},
         "ungrounded": scored.ungrounded,
-        "cut_inputs": sum(p.cut > 0 for p in outcome.predictions),
+        "cut_inputs": cut_inputs,
+        "failures": failures(examples.task.card, examples.test, parsed, cut_inputs),
         "lr": outcome.lr,
         "best_step": outcome.best_step,
         "documents": _documents(examples, scored.documents),
@@ -438,21 +461,26 @@ def _documents(examples: Examples, ids: Sequence[str]) -> list[str]:
 
 
 def _worked_examples(run: Run, cells: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """For each public target the first test examples with every method's output (first seed, most shots)."""
+    """For each public target a few test examples with every method's output (first seed, most shots).
+
+    Where mpdd was run, one that it gets right and others that it does not; else the first ones.
+    """
     shown: dict[str, list[dict[str, Any]]] = {}
     for target in run.targets:
         examples = run.tasks[target]
         if examples.task.role == "user":
             continue
-        outputs = {c["row"]["method"]: c["outputs"] for c in reversed(cells) if c["row"]["target"] == target}
+        own = [cell for cell in cells if cell["row"]["target"] == target]
+        chosen = {method: own[place] for method, place in at_most_shots([cell["row"] for cell in own]).items()}
+        counts = chosen[METHOD]["counts"] if METHOD in chosen else None
         shown[target] = [
             {
                 "id": e.id,
                 "input": render_input(examples.task.card, e),
                 "gold": render_target(examples.task.card, e),
-                "predictions": {method: found[e.id] for method, found in reversed(outputs.items())},
+                "predictions": {method: cell["outputs"][e.id] for method, cell in chosen.items()},
             }
-            for e in examples.test[:EXAMPLES_SHOWN]
+            for e in telling(examples.task.card, examples.test, counts, EXAMPLES_SHOWN)
         ]
     return shown
 

@@ -12,8 +12,10 @@ import pytest
 from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import panels_by_part, panels_by_task, read_metrics
+from mpdd.evaluation.failures import ERRORS
 from mpdd.evaluation.report import summary, write_report
 from mpdd.evaluation.results import METHODS, Row, results_table, results_tables, write_results
+from mpdd.evaluation.transfer import spearman
 
 BACKBONE: dict[str, Any] = {"backbone": "pythia-160m", "backbone_parameters": 162_322_944}
 TARGETS: dict[str, dict[str, Any]] = {
@@ -134,6 +136,56 @@ PROVENANCE = {
 }  # fmt: skip
 
 
+SOURCES = ("bc5cdr_ner", "ddi", "medmcqa")
+
+
+def make_transfer(sources: tuple[str, ...] = SOURCES, shots: tuple[int | str, ...] = ("all",)) -> list[dict[str, Any]]:
+    rng, found = random.Random(2), []
+    for amount in shots:
+        targets: list[dict[str, Any]] = []
+        for target in TARGETS:
+            similarity = {source: round(rng.uniform(-0.3, 0.4), 4) for source in sources}
+            gain = {"value": round(rng.gauss(3, 4), 4), "low": -1.25, "high": 7.5}
+            nearest = max(similarity, key=similarity.__getitem__)
+            targets.append({"target": target, "seeds": 3, "gain": gain, "nearest": nearest, "similarity": similarity})
+        targets[-1]["gain"] = None
+        both = [t for t in targets if t["gain"]]
+        correlation = spearman([t["similarity"][t["nearest"]] for t in both], [t["gain"]["value"] for t in both])
+        found.append({"shots": amount, "method": "mpdd", "against": "prompt-tuning", "sources": list(sources),
+                      "targets": targets, "correlation": correlation})  # fmt: skip
+    return found
+
+
+def failed(target: str, kind: str, method: str = "mpdd", shots: Any = "all", seed: int = 0, **found: Any) -> dict[str, Any]:
+    named = {"target": target, "method": method, "shots": shots, "seed": seed}
+    return {**named, "kind": kind, "examples": 200, "unparseable": 0, "ungrounded": 0, "cut_inputs": 0, **found}
+
+
+def items(*counts: int, errors: tuple[str, ...]) -> dict[str, int]:
+    return dict(zip(("gold", "right", *errors), counts, strict=True))
+
+
+NER, RE, CODES = ERRORS["entities"], ERRORS["relations"], ERRORS["labels"]
+FAILURES = [
+    failed("ncbi_disease", "entities", "lora", labels={"Disease": items(9, 9, 0, 0, 0, 0, errors=NER)}, lost=0),
+    failed("ncbi_disease", "entities", labels={"Disease": items(960, 512, 130, 0, 318, 101, errors=NER)}, lost=12, ungrounded=4),
+    failed("chemprot", "relations", lost=0, unparseable=3, cut_inputs=7, labels={
+        "UPREGULATOR": items(660, 301, 102, 17, 240, 88, errors=RE),
+        "DOWNREGULATOR": items(1661, 911, 90, 12, 648, 330, errors=RE),
+        "AGONIST": items(198, 60, 40, 2, 96, 11, errors=RE),
+        "SUBSTRATE": items(0, 0, 0, 0, 0, 0, errors=RE),
+    }),
+    failed("pubmedqa", "choices", outcomes={"right": 120, "wrong": 78, "unparseable": 2}, labels=["yes", "no", "maybe"],
+           confusion=[[85, 20, 5, 0], [25, 34, 7, 1], [14, 7, 1, 1]], unparseable=2),
+    failed("scitail_clinical", "extracts", outcomes={"exact": 60, "overlapping": 80, "wrong": 58, "unparseable": 2}),
+    failed("meqsum", "texts", median_ratio=0.8125, empty=2, copied=34, gold_copied=1, unparseable=2),
+    failed("medqa", "options", outcomes={"right": 70, "wrong": 130, "unparseable": 0}),
+    failed("hoc", "labels", lost=0, labels={
+        f"label {n}": items(100 - n, 50, 50 - n, n, errors=CODES) for n in range(20)
+    }),
+]  # fmt: skip
+
+
 def make_run(folder: Path, rows: list[Row] | None = None, optional: bool = True) -> Path:
     """A run folder as a real run leaves it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,6 +195,8 @@ def make_run(folder: Path, rows: list[Row] | None = None, optional: bool = True)
         (folder / "metrics.jsonl").write_text(lines + '\n{"stage": "adapt", "st')
         (folder / "examples.json").write_text(json.dumps(EXAMPLES))
         (folder / "provenance.json").write_text(json.dumps(PROVENANCE))
+        (folder / "transfer.json").write_text(json.dumps(make_transfer()))
+        (folder / "failures.json").write_text(json.dumps(FAILURES))
     return folder
 
 
@@ -166,7 +220,8 @@ def test_two_renders_are_the_same_bytes(run: Path, page: str, tmp_path: Path) ->
 
 def test_writing_leaves_nothing_else(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    assert names == {"results.json", "metrics.jsonl", "examples.json", "provenance.json", "report.html"}
+    records = {"metrics.jsonl", "examples.json", "provenance.json", "transfer.json", "failures.json"}
+    assert names == {"results.json", "report.html"} | records
 
 
 class Structure(HTMLParser):
@@ -231,6 +286,15 @@ def test_markup_in_texts_does_not_survive(tmp_path: Path) -> None:
     (run / "examples.json").write_text(json.dumps({evil: [example]}))
     record = {"stage": "adapt", "run": evil, "method": evil, "task": evil, "loss": 1.0, "seed": evil}
     (run / "metrics.jsonl").write_text("\n".join(json.dumps({**record, "step": step}) for step in (1, 2)))
+    (run / "transfer.json").write_text(json.dumps(make_transfer((evil,))))
+    by_label = {evil: items(4, 1, 0, 0, 3, 0, errors=NER)}
+    confused = {
+        "outcomes": {"right": 1, "wrong": 3, "unparseable": 0},
+        "labels": [evil, "b"],
+        "confusion": [[1, 3, 0], [0, 0, 0]],
+    }
+    both = [failed(evil, "entities", evil, labels=by_label), failed("b", "choices", **confused)]
+    (run / "failures.json").write_text(json.dumps(both))
     page = write_report(run).read_text(encoding="utf-8")
     assert "<script" not in page and "<img" not in page
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
@@ -435,4 +499,75 @@ def test_damaged_metrics_are_named(tmp_path: Path, content: str) -> None:
     make_run(tmp_path, optional=False)
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(InputError, match="metrics.json is not what a run writes"):
+        write_report(tmp_path)
+
+
+# What transfers to what, and where it fails
+
+
+def plain(page: str) -> str:
+    return re.sub(r"\s+", " ", Structure(page).text.replace(wording.SPACE, " ").replace("\u200b", ""))
+
+
+def section(page: str, name: str) -> str:
+    return page.split(f'<section id="{name}">')[1].split("</section>")[0]
+
+
+def test_transfer_is_a_table_of_targets_by_sources(page: str) -> None:
+    shown = section(page, "transfer")
+    (found,) = make_transfer()
+    target = found["targets"][0]
+    assert 'href="#transfer"' in page
+    assert shown.count("<tr>") == 1 + len(TARGETS) and shown.count('class="tint') == len(TARGETS) * len(SOURCES)
+    assert f"<strong>+{target['similarity'][target['nearest']]:.2f}</strong>" in shown
+    assert "\u22121.2 to +7.5" in plain(shown) and 'aria-label="not compared"' in shown
+    assert f"Over 3 targets the similarity to the nearest source and the gain have a rank correlation (Spearman) of "\
+           f"{found['correlation']['value']:+.2f}" in plain(shown)  # fmt: skip
+    assert "upright" not in shown and "<details>" not in shown
+
+
+def test_transfer_from_many_sources_and_at_several_shots(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", optional=False)
+    sources = tuple(f"source_{number}" for number in range(9))
+    (run / "transfer.json").write_text(json.dumps(make_transfer(sources, ("all", 32))))
+    shown = section(write_report(run).read_text(encoding="utf-8"), "transfer")
+    assert shown.count('class="upright"') == 2 * len(sources)
+    assert shown.count("<details>") == 1 and "<summary>32 training examples</summary>" in shown
+
+
+def test_failures_of_every_kind_are_shown(page: str) -> None:
+    shown, text = section(page, "failures"), plain(section(page, "failures"))
+    assert 'href="#failures"' in page
+    assert shown.count("<figure>") == len({item["target"] for item in FAILURES})
+    assert "lora" not in text  # mpdd speaks for the run
+    assert "512 of 960 gold entities are right (53 %). The most frequent error: nothing found where gold has something" in text
+    assert "DOWNREGULATOR1,6619119012648330" in text and "SUBSTRATE" not in text
+    assert "The most frequent error: no taken for yes (25 of 80)." in text and "<strong>85</strong>" in shown
+    assert "overlapping8040 %" in text and "An output has 0.81 times the words" in text and "8 others" in text
+    assert "Inputs cut to fit the context: 7." in text
+
+
+def test_where_mpdd_was_not_run_the_best_method_speaks(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_rows(("zero-shot", "lora", "spot")), optional=False)
+    outcomes = {"outcomes": {"right": 70, "wrong": 130, "unparseable": 0}}
+    found = [failed("medqa", "options", method, **outcomes) for method in ("zero-shot", "spot", "lora")]
+    (run / "failures.json").write_text(json.dumps(found))
+    assert "<h4>medqa <span>lora, all training examples, seed 0</span></h4>" in write_report(run).read_text(encoding="utf-8")
+
+
+def test_without_the_records_there_are_no_such_sections(page: str, tmp_path: Path) -> None:
+    bare = write_report(make_run(tmp_path / "run", optional=False)).read_text(encoding="utf-8")
+    for name in ("transfer", "failures"):
+        assert f'id="{name}"' in page and name not in bare.split("</style>")[1]
+    assert "Where it fails" not in bare and "What transfers" not in bare
+    (tmp_path / "run" / "transfer.json").write_text("[]")
+    (tmp_path / "run" / "failures.json").write_text("[]")
+    assert write_report(tmp_path / "run").read_text(encoding="utf-8") == bare
+
+
+@pytest.mark.parametrize("name", ["transfer.json", "failures.json"])
+def test_damaged_records_of_transfer_and_failures_are_named(tmp_path: Path, name: str) -> None:
+    make_run(tmp_path, optional=False)
+    (tmp_path / name).write_text('[{"target": 1}]')
+    with pytest.raises(InputError, match=f"{name} is not what a run writes"):
         write_report(tmp_path)

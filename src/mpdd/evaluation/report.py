@@ -19,7 +19,9 @@ from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import Panel, panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.differences import difference_tables
+from mpdd.evaluation.failure_tables import failure_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
+from mpdd.evaluation.transfer import transfer_tables
 
 _EXAMPLES = 20  # shown for each target
 
@@ -30,13 +32,16 @@ def write_report(run: Path) -> Path:
     Raise `InputError` where a file cannot be read.
     """
     provenance = _mapping(run / "provenance.json")
+    tables = results_tables(read_results(run / "results.json"))
     page = _template().render(
         {
-            **_scores(run),
+            **_scores(tables),
             **_curves(run / "metrics.jsonl"),
             "synthetic": bool(provenance) and provenance.get("data") == "synthetic",
             "provenance": list(_flat(provenance)),
             "differences": difference_tables(run / "comparisons.json"),
+            "transfers": transfer_tables(run / "transfer.json"),
+            "failures": failure_tables(run / "failures.json", _best_first(tables[0])),
             "metric_tables": _metric_tables(run / "metrics.json"),
             "examples": _examples(_mapping(run / "examples.json")),
             "shown_examples": _EXAMPLES,
@@ -78,8 +83,7 @@ class Section:
     seeds: str
 
 
-def _scores(run: Path) -> dict[str, Any]:
-    tables = results_tables(read_results(run / "results.json"))
+def _scores(tables: Sequence[Table]) -> dict[str, Any]:
     backbones = {table.backbone: [t for t in tables if t.backbone == table.backbone] for table in tables}
     methods = {line.method for table in tables for line in table.lines}
     return {
@@ -125,20 +129,25 @@ def summary(table: Table) -> str:
 
     Intervals that overlap decide nothing, nor does an interval that holds chance, and the sentence says so.
     """
-    ranked = sorted((line for line in table.lines if line.mean), key=_negative_mean)
+    ranked = _ranked(table)
     if not ranked:
         methods = f"{len(table.lines)} methods were" if len(table.lines) > 1 else f"{table.lines[0].method} was"
         return f"{methods} run on {len(table.columns)} targets, but none on all of them, so there is no common mean."
-    lead = next((line for line in ranked if line.method == "mpdd"), ranked[0])
-    others = [line for line in ranked if line is not lead]
+    lead, *others = ranked
     where = f"on average over {len(table.columns)} targets" if len(table.columns) > 1 else f"on {table.columns[0].target}"
     opening = f"{lead.method} scores {_spoken(lead)} {where}, {_size(lead)}; "
     comparison = _against(lead, others[0], len(others)) if others else "no other method was run to compare with"
     return f"{opening}{comparison}; {_against_chance(lead, table.chance)}."
 
 
-def _negative_mean(line: Line) -> float:
-    return -line.mean.value if line.mean else math.inf
+def _ranked(table: Table) -> list[Line]:
+    """The methods with every target: mpdd, then the others from the best on."""
+    return sorted((line for line in table.lines if line.mean), key=lambda line: (line.method != "mpdd", -_mean(line).value))
+
+
+def _best_first(table: Table) -> list[str]:
+    """The methods in the order in which they are to speak for the run."""
+    return ["mpdd", *(line.method for line in _ranked(table))]
 
 
 def _mean(line: Line) -> Cell:
