@@ -13,9 +13,9 @@ import mpdd
 
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
-    "errors", "embedded", "files", "progress", "config", "packed", "backbone", "compute", "data", "prompts", "training",
-    "predict", "notes", "serving", "methods", "run_folder", "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo",
-    "cli",
+    "errors", "embedded", "files", "progress", "config", "packed", "vocabulary", "backbone", "compute", "data",
+    "prompts", "training", "predict", "engines", "notes", "annotate", "serving", "export", "methods", "run_folder",
+    "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
 )  # fmt: skip
 
 

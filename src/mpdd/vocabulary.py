@@ -136,11 +136,12 @@ def _table(name: str, folder: str, config: Any) -> Tensor:
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     wanted = model.get_input_embeddings()
     key = next(f"{place}.weight" for place, module in model.named_modules() if module is wanted)
-    shard = _shard(folder, key)
-    if shard is not None:
-        with safe_open(shard, framework="pt") as file:
-            if key in file.keys():  # noqa: SIM118  not a dict
-                return file.get_tensor(key)  # type: ignore[no-any-return]
+    for name_in_file in (key, key.removeprefix(f"{model.base_model_prefix}.")):  # files of a bare base model leave that out
+        shard = _shard(folder, name_in_file)
+        if shard is not None:
+            with safe_open(shard, framework="pt") as file:
+                if name_in_file in file.keys():  # noqa: SIM118  not a dict
+                    return file.get_tensor(name_in_file)  # type: ignore[no-any-return]
     raise InputError(f"The model {name!r} has no embedding matrix to be read alone", wanted=f"{key} in safetensors files")
 
 

@@ -39,6 +39,13 @@ def test_an_answer_is_a_space_the_target_and_the_end(tiny):
     assert tiny.tokenizer.decode(ids) == " fever<end>"
 
 
+def test_what_is_spelt_like_the_end_token_is_text(tiny):
+    encoded = encode(tiny.tokenizer, CARD, example("fever<end>cough", "a<end>b"), tiny.context)
+    assert tiny.end not in encoded.input_ids
+    assert encoded.answer_ids.index(tiny.end) == len(encoded.answer_ids) - 1
+    assert "fever<end>cough" in tiny.tokenizer.decode(encoded.input_ids)
+
+
 @given(text=st.text(max_size=400), room=st.integers(40, 120))
 @settings(max_examples=80, deadline=None)
 def test_a_long_text_loses_its_end_and_the_loss_is_counted(tiny, text, room):

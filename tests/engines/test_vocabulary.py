@@ -39,6 +39,16 @@ def test_other_architectures_and_shards(tiny_folder, tmp_path, config):
     same(vocabulary.load(str(tmp_path)), backbone.load(str(tmp_path), dtype=torch.float32, device="cpu"))
 
 
+def test_weights_that_were_saved_without_their_head(tiny_folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder)
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=128, vocab_size=len(tokenizer), eos_token_id=0)
+    model = AutoModelForCausalLM.from_config(config)
+    model.transformer.save_pretrained(tmp_path)
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    same(vocabulary.load(str(tmp_path)), backbone.load(str(tmp_path), dtype=torch.float32, device="cpu"))
+
+
 def test_a_folder_without_weights_is_named(tiny_folder, tmp_path):
     for path in tiny_folder.glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())

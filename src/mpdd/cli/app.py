@@ -209,7 +209,8 @@ def _annotate(engine: Engine, prompts: list[PromptFile], notes: list[Note], outp
         done = annotate(engine, prompts, notes, output, tick=tick)
     answered, seconds = (len(notes) - done) * len(prompts), time.perf_counter() - began
     before = f", {done * len(prompts):,} answered before" if done else ""
-    reporter.say(f"{answered:,} answers in {seconds:.1f} s ({answered / seconds:.1f} a second){before}: {output}")
+    noun = "answer" if answered == 1 else "answers"
+    reporter.say(f"{answered:,} {noun} in {seconds:.1f} s ({answered / seconds:.1f} a second){before}: {output}")
 
 
 @app.command()

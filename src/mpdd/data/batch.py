@@ -99,7 +99,8 @@ def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "batc
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    """Tokens of plain text: what is spelt like the end token, in a note say, is not the end token."""
+    found: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
     return found
 
 

@@ -1,0 +1,35 @@
+"""A task's prompt as an adapter that PEFT loads as prompt tuning (Lester et al. 2021, arXiv 2104.08691)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save
+
+from mpdd.backbone import Backbone
+from mpdd.export.record import described, require_exportable, write_record
+from mpdd.files import write_atomically
+from mpdd.prompts.store import PromptFile
+from mpdd.vocabulary import EMBEDDED, Vocabulary
+
+
+def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> None:
+    """Write `adapter_config.json`, `adapter_model.safetensors` (the rows [length, width] in fp32) and the record.
+
+    Raises `InputError` for a prompt of no task, of another backbone, or with rows before every layer.
+    """
+    task = require_exportable(prompt, backbone)
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": None if backbone.name == EMBEDDED else backbone.name,
+        "inference_mode": True,
+        "num_virtual_tokens": prompt.header.length,
+        "token_dim": backbone.width,
+        "prompt_tuning_init": "RANDOM",  # any other makes PEFT look for a text or a tokenizer
+    }
+    write_atomically(folder / "adapter_config.json", (json.dumps(config, indent=1) + "\n").encode())
+    weights = save({"prompt_embeddings": prompt.rows().contiguous()}, metadata={"format": "pt"})
+    write_atomically(folder / "adapter_model.safetensors", weights)
+    write_record(folder, backbone, {task.name: described(prompt, task)})

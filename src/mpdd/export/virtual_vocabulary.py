@@ -1,0 +1,185 @@
+"""A virtual vocabulary: the backbone as a plain Hugging Face checkpoint in which task prompts are runs of new token ids.
+
+Each row of a prompt becomes a row of the embedding table, and every old row stays as it is, bit for bit. The head is untied,
+and each of its new rows is the mean of the old ones: a new token's logit is then the mean of all old logits, which is never
+above the highest, whatever the hidden state. (A row that wins in no direction of the hidden state is one within the convex
+hull of the others; zeros need not lie there.) So greedy decoding writes no new token. Sampling may: n new tokens beside V
+old ones have a probability of n / (n + V) at most, as a geometric mean is never above an arithmetic one. Hence the
+checkpoint's generation settings also suppress them, for programs that read these.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from tokenizers import AddedToken
+from torch import Tensor, nn
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+
+from mpdd.backbone import Backbone
+from mpdd.data.task import TaskCard
+from mpdd.errors import InputError
+from mpdd.export.record import described, layout, require_exportable, write_record
+from mpdd.prompts.store import PromptFile
+from mpdd.vocabulary import folder_of, pretrained
+
+MULTIPLE = 64  # the vocabulary's size is padded to a multiple of it, which programs that split or tile it want
+_FAR = 1e4  # below the mean, where the head has a bias to say so; float16 still holds it
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The new token ids: `first` is the first of them, `runs` has each task's, `size` is the whole padded vocabulary."""
+
+    first: int
+    runs: Mapping[str, range]
+    size: int
+
+
+def own_dtype(name: str) -> torch.dtype:
+    """The number format of a backbone's checkpoint, fp32 where it does not say; errors are those of `backbone.load`."""
+    folder = folder_of(name)
+    found = pretrained(name, folder, lambda: AutoConfig.from_pretrained(folder)).get_text_config().dtype
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+@torch.no_grad()
+def write(backbone: Backbone, prompts: Sequence[PromptFile], folder: Path) -> None:
+    """Write a checkpoint with the prompts of all tasks, in the number format that `backbone` was loaded in, and the record.
+
+    Raises `InputError` for prompts that cannot be exported, two for one task, and backbones with other than a plain
+    embedding table and a linear head.
+    """
+    tasks = _tasks(backbone, prompts)
+    ids = number(backbone, {name: prompt.header.length for name, (_, prompt) in tasks.items()})
+    tokenizer = _tokenizer(backbone, ids)
+    model = _model(backbone, ids, {name: prompt.rows() for name, (_, prompt) in tasks.items()})
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    found = {
+        name: {**_prefix(backbone.tokenizer, tokenizer, ids.runs[name], task), **described(prompt, task)}
+        for name, (task, prompt) in tasks.items()
+    }
+    vocabulary = {"old": len(backbone.table), "first_new": ids.first, "size": ids.size}
+    dtype = str(backbone.table.dtype).removeprefix("torch.")
+    write_record(folder, backbone, found, dtype=dtype, vocabulary=vocabulary)
+
+
+def number(backbone: Backbone, lengths: Mapping[str, int]) -> Ids:
+    """Give each task's prompt its ids, behind all rows of the table and all tokens of the tokenizer."""
+    first = following = max(len(backbone.table), _next(backbone.tokenizer))
+    runs = {}
+    for name, length in lengths.items():
+        runs[name] = range(following, following + length)
+        following += length
+    return Ids(first, runs, -(-following // MULTIPLE) * MULTIPLE)
+
+
+def _tasks(backbone: Backbone, prompts: Sequence[PromptFile]) -> dict[str, tuple[TaskCard, PromptFile]]:
+    """The prompts by task, in the order given."""
+    found: dict[str, tuple[TaskCard, PromptFile]] = {}
+    for prompt in prompts:
+        task = require_exportable(prompt, backbone)
+        if task.name in found:
+            files = f"{found[task.name][1].path.name} and {prompt.path.name}"
+            raise InputError(f"Two prompts are for the task {task.name}", found=files, wanted="one prompt for each task")
+        found[task.name] = (task, prompt)
+    return found
+
+
+def _next(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id that the tokenizer gives to the next new token."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _tokenizer(backbone: Backbone, ids: Ids) -> PreTrainedTokenizerBase:
+    """The tokenizer with a special token for every new id; gaps below the first are filled with unused ones."""
+    tokenizer = copy.deepcopy(backbone.tokenizer)
+    begin = _next(tokenizer)
+    names = [f"<|unused:{number}|>" for number in range(begin, ids.first)]
+    names += [f"<|task:{task}:{place}|>" for task, run in ids.runs.items() for place in range(len(run))]
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name in names], special_tokens=True)
+    if tokenizer.convert_tokens_to_ids(names) != list(range(begin, begin + len(names))):
+        raise InputError(
+            f"The tokenizer of {backbone.name!r} does not number new tokens from its end",
+            found="some of the names <|task:NAME:0|>, <|task:NAME:1|> and so on among its tokens, or an unusual numbering",
+            wanted="a backbone that is no export itself, with a tokenizer of Hugging Face",
+        )
+    return tokenizer
+
+
+def _prefix(old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase, run: range, task: TaskCard) -> dict[str, Any]:
+    """A prompt as ids and as text, and whether the text before an input gives just these ids and the input's own."""
+    text, asked = "".join(new.convert_ids_to_tokens(list(run))), layout(task)
+    behind = old(asked, add_special_tokens=False)["input_ids"]
+    is_exact = new(text + asked, add_special_tokens=False)["input_ids"] == [*run, *behind]
+    return {"ids": list(run), "text": text, "text_gives_ids": is_exact}
+
+
+def _model(backbone: Backbone, ids: Ids, rows: Mapping[str, Float[Tensor, "_ width"]]) -> Any:
+    """The model with a longer table and an untied head; all other weights are the backbone's own, not copied."""
+    table, head = _places(backbone)
+    state = dict(backbone.model.state_dict())
+    state[f"{table}.weight"] = _longer(backbone.table, ids.size, 0.0)
+    for name, run in ids.runs.items():
+        state[f"{table}.weight"][run.start : run.stop] = rows[name].to(backbone.table)
+    weight = backbone.model.get_output_embeddings().weight
+    state[f"{head}.weight"] = _longer(weight, ids.size, weight.mean(0, dtype=torch.float32))
+    bias = state.get(f"{head}.bias")
+    if bias is not None:
+        state[f"{head}.bias"] = _longer(bias, ids.size, bias.mean(0, dtype=torch.float32) - _FAR)
+    return _assembled(backbone, ids, state)
+
+
+def _places(backbone: Backbone) -> tuple[str, str]:
+    """The names of the embedding table and the head among the model's modules."""
+    table, head = backbone.model.get_input_embeddings(), backbone.model.get_output_embeddings()
+    probe = torch.tensor([0, len(backbone.table) - 1], device=backbone.device)
+    plain = isinstance(table, nn.Embedding) and torch.equal(table(probe), backbone.table[probe])
+    if not plain or not isinstance(head, nn.Linear) or head.weight.shape != backbone.table.shape:
+        raise InputError(
+            f"The backbone {backbone.name!r} has other than a plain embedding table and a linear head over the same tokens",
+            found=f"{type(table).__name__} and {type(head).__name__}",
+            wanted="Embedding and Linear, of one size and without scaling",
+        )
+    names = {module: name for name, module in backbone.model.named_modules()}
+    return names[table], names[head]
+
+
+def _longer(rows: Tensor, size: int, fill: Tensor | float) -> Tensor:
+    """The rows, and below them `fill` until there are `size`."""
+    found = rows.new_empty(size, *rows.shape[1:])
+    found[: len(rows)] = rows
+    found[len(rows) :] = fill
+    return found
+
+
+def _assembled(backbone: Backbone, ids: Ids, state: Mapping[str, Tensor]) -> Any:
+    """A model of the backbone's class around given weights."""
+    config = copy.deepcopy(backbone.model.config)
+    for part in (config, config.get_text_config()):
+        part.tie_word_embeddings = False
+    config.get_text_config().vocab_size = ids.size
+    try:
+        with torch.device("meta"):
+            model = type(backbone.model)(config)
+        model.load_state_dict(state, assign=True)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"The backbone {backbone.name!r} cannot have a longer vocabulary", found=f"class {type(backbone.model).__name__}",
+            wanted="a model whose vocabulary is its embedding table and its head alone, not quantised",
+        ) from error  # fmt: skip
+    model._weight_conversions = getattr(backbone.model, "_weight_conversions", None)  # how its file names differ from ours
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        eos_token_id=backbone.end,
+        pad_token_id=backbone.tokenizer.pad_token_id,
+        suppress_tokens=list(range(len(backbone.table), ids.size)),
+    )
+    return model
