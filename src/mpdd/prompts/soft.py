@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mpdd.backbone import Backbone
 from mpdd.errors import InputError
+from mpdd.vocabulary import Vocabulary
 
 
 class SoftPrompt(nn.Module):
@@ -31,7 +32,7 @@ def from_random(backbone: Backbone, length: int, seed: int) -> Float[Tensor, "le
     return table.mean(0) + table.std(0) * noise
 
 
-def from_vocabulary(backbone: Backbone, length: int, seed: int) -> Float[Tensor, "length width"]:
+def from_vocabulary(backbone: Backbone | Vocabulary, length: int, seed: int) -> Float[Tensor, "length width"]:
     """Embeddings of distinct ordinary tokens drawn at random (special tokens left out)."""
     special = set(backbone.tokenizer.all_special_ids)
     ordinary = torch.tensor([i for i in range(len(backbone.tokenizer)) if i not in special])
@@ -87,5 +88,5 @@ def deepened(backbone: Backbone, rows: Float[Tensor, "length width"]) -> Float[T
     return torch.cat([rows, *layers[:-1].float().cpu()], dim=1)
 
 
-def _table(backbone: Backbone) -> Float[Tensor, "vocabulary width"]:
+def _table(backbone: Backbone | Vocabulary) -> Float[Tensor, "vocabulary width"]:
     return backbone.table.detach().float().cpu()
