@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import tomli_w
 import torch
@@ -10,6 +12,7 @@ from mpdd import config, own_task, pipeline
 from mpdd.check import require_tasks
 from mpdd.data import catalogue
 from mpdd.errors import InputError
+from mpdd.evaluation.results import read_results
 from mpdd.progress import Silent
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, save_prompt
@@ -83,3 +86,16 @@ def test_a_task_given_in_two_ways_is_still_the_same_task(tmp_path):
     with pytest.raises(InputError, match="same name"):
         pipeline.Run.open(experiment, tmp_path / "run", Silent(), "")
     assert not (tmp_path / "run").exists()
+
+
+def test_one_cell_can_be_made_anew_and_no_other(run, tmp_path):
+    experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2)
+    opened = pipeline.Run.open(experiment, tmp_path / "run", Silent(), "")
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cells").iterdir()}
+    before = {row.method: row for row in read_results(tmp_path / "run" / "results.json") if row.shots == "all"}
+    row = pipeline.remake(opened, "own/mpdd/all/s0")
+    assert replace(row, train_seconds=0) == replace(before["mpdd"], train_seconds=0)
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cells").iterdir()}
+    assert {name for name in times if after[name] != times[name]} == {"own--mpdd--all--s0.json"}
+    with pytest.raises(InputError, match=r"The experiment own has no cell own/mpdd/7/s0.*Perhaps own/mpdd/all/s0\."):
+        pipeline.remake(opened, "own/mpdd/7/s0")

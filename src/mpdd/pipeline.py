@@ -5,9 +5,10 @@ Every stage is resumable: what a run folder holds already is not made again.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -237,30 +238,66 @@ def _finished_metaprompt(run: Run) -> PromptFile:
     return kept
 
 
-def compare_methods(run: Run, metaprompt: PromptFile | None, only: Sequence[str] | None = None) -> list[Row]:
+@dataclass(frozen=True)
+class Key:
+    """What a cell of the comparison is named by."""
+
+    target: str
+    method: str
+    shots: Shots
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """TARGET/METHOD/SHOTS/sSEED."""
+        return f"{self.target}/{self.method}/{self.shots}/s{self.seed}"
+
+
+def cells_of(run: Run) -> list[Key]:
+    """Every cell of the experiment; what is not trained has one for a target, with 0 shots."""
+    experiment = run.experiment
+    return [
+        Key(target, method, shots, seed)
+        for target in run.targets
+        for method in experiment.methods
+        for shots in (experiment.shots if method not in UNTRAINED else (0,))
+        for seed in (experiment.seeds if method not in UNTRAINED else experiment.seeds[:1])
+    ]
+
+
+def remake(run: Run, name: str) -> Row:
+    """Make one cell anew, with the stages before it where they are missing, whatever else is in the run folder.
+
+    Raises `InputError` where the experiment has no such cell.
+    """
+    keys = {key.name: key for key in cells_of(run)}
+    if name not in keys:
+        near = difflib.get_close_matches(name, keys, n=1, cutoff=0.0)
+        raise InputError(
+            f"The experiment {run.experiment.name} has no cell {name}", wanted="TARGET/METHOD/SHOTS/sSEED",
+            next_step=f"Perhaps {near[0]}.",
+        )  # fmt: skip
+    run.folder.forget(name)
+    (row,) = compare_methods(run, metaprompt_of(run), only=lambda key: key.name == name)
+    return row
+
+
+def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key], bool] | None = None) -> list[Row]:
     """Stage 3 and all baselines on every target; writes `results.json` and worked examples.
 
-    With `only` some methods their cells are made and nothing else is written.
+    With `only` its cells are made and nothing else is written.
     """
-    methods = [m for m in run.experiment.methods if only is None or m in only]
-    cells = [
-        (method, target, shots, seed)
-        for target in run.targets
-        for method in methods
-        for shots in (run.experiment.shots if method not in UNTRAINED else (0,))
-        for seed in (run.experiment.seeds if method not in UNTRAINED else run.experiment.seeds[:1])
-    ]
-    run.reporter.stage(f"Stage 3: {len(cells)} cells: {len(run.targets)} targets, {len(methods)} methods")
+    keys = [key for key in cells_of(run) if only is None or only(key)]
+    methods = tuple(dict.fromkeys(key.method for key in keys))
+    targets = len({key.target for key in keys})
+    run.reporter.stage(f"Stage 3: {len(keys)} cells: {targets} targets, {len(methods)} methods")
     teachers = teach_sources(run) if {"shared-prompt", "spot"} & set(methods) else {}
     origins = {method: _origin(run, method, metaprompt, teachers) for method in methods}
-    found = []
-    for method, target, shots, seed in cells:
-        name = f"{target}/{method}/{shots}/s{seed}"
-        found.append(run.folder.unit(name, partial(_cell, run, method, target, shots, seed, origins[method])))
+    found = [run.folder.unit(key.name, partial(_cell, run, key, origins[key.method])) for key in keys]
+    if only is not None:
+        return [Row.from_dict(cell["row"]) for cell in found]
     values = {target: metrics_for(run.tasks[target].task.card)[0].value for target in run.targets}
     rows = [*(Row.from_dict(cell["row"]) for cell in found), *rows_over_seeds(found, values)]
-    if only is not None:
-        return rows
     write_results(run.folder.path / "results.json", rows)
     compared = comparisons(found, values)
     run.folder.write_json("comparisons.json", compared)
@@ -279,7 +316,7 @@ def _transfer(
     """What transfers to what, by the factors of the metaprompt and of the prompts adapted from it; of prompts that are there."""
     adapted: dict[tuple[Shots, str], list[tuple[Any, Any]]] = {}
     for row in (cell["row"] for cell in cells if cell["row"]["method"] == METHOD):
-        path = run.folder.prompt(f"{row['target']}/{METHOD}/{row['shots']}/s{row['seed']}".replace("/", "-"))
+        path = run.folder.prompt(Key(row["target"], METHOD, row["shots"], row["seed"]).name.replace("/", "-"))
         if path.is_file():
             tensors = load(path, run.backbone).tensors
             adapted.setdefault((row["shots"], row["target"]), []).append((tensors["u"][0].numpy(), tensors["v"][0].numpy()))
@@ -359,9 +396,9 @@ def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
     return MetaPrompt(shared, run.sources, shape.rank, seed=seed).to(run.backbone.device)
 
 
-def _cell(run: Run, method: str, target: str, shots: Shots, seed: int, origin: Origin) -> dict[str, Any]:
+def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
+    target, method, shots, seed, name = key.target, key.method, key.shots, key.seed, key.name
     examples, experiment = run.tasks[target], run.experiment
-    name = f"{target}/{method}/{shots}/s{seed}"
     trained = method not in UNTRAINED
     passes = len(getattr(experiment.adapt, RATES[method])) if method in IN_THE_WEIGHTS else 1  # prompts try all rates at once
     steps = experiment.adapt.steps * passes if trained else 0

@@ -55,9 +55,16 @@ class RunFolder:
 
         return Watch(checkpoint, log, tick)
 
+    def forget(self, name: str) -> None:
+        """Take the finished unit `name` away, if it is there, so that it is made anew."""
+        self._unit(name).unlink(missing_ok=True)
+
+    def _unit(self, name: str) -> Path:
+        return self.path / "cells" / f"{name.replace('/', '--')}.json"
+
     def unit(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The finished unit `name`, made first if need be."""
-        path = self.path / "cells" / f"{name.replace('/', '--')}.json"
+        path = self._unit(name)
         if not path.is_file():
             write_atomically(path, json.dumps(make(), indent=1).encode())
         found: dict[str, Any] = _read_json(path, path.read_bytes())

@@ -108,10 +108,20 @@ def check(experiment: Config, as_json: AsJson = False, rehearse: Rehearse = Fals
 
 
 @app.command()
-def run(experiment: Config, out: Out = None) -> None:
+def run(
+    experiment: Config,
+    out: Out = None,
+    cell: Annotated[
+        str, typer.Option("--cell", metavar="TARGET/METHOD/SHOTS/sSEED", help="Make this cell alone, anew, and print its row.")
+    ] = "",
+) -> None:
     """Run all stages; the same command resumes a run that was stopped."""
     read = _read(experiment)
-    _run(read, out or Path("runs") / read.name)
+    folder = out or Path("runs") / read.name
+    if cell:
+        _remake(read, folder, cell)
+    else:
+        _run(read, folder)
 
 
 @app.command()
@@ -271,6 +281,16 @@ def _run(experiment: Experiment, folder: Path) -> None:
     typer.echo(f"Report: {folder / 'report.html'}")
 
 
+def _remake(experiment: Experiment, folder: Path, cell: str) -> None:
+    from dataclasses import asdict
+
+    from mpdd import pipeline
+    from mpdd.progress import Reporter
+
+    row = pipeline.remake(pipeline.Run.open(experiment, folder, Reporter(), _command()), cell)
+    typer.echo(json.dumps(asdict(row), indent=1))
+
+
 def _stages(experiment: Path, out: Path | None, last: str) -> None:
     from mpdd import pipeline
     from mpdd.progress import Reporter
@@ -283,7 +303,7 @@ def _stages(experiment: Path, out: Path | None, last: str) -> None:
     else:
         metaprompt = pipeline.metaprompt_of(opened)
     if last == "adapt":
-        pipeline.compare_methods(opened, metaprompt, only=("mpdd", "mpdd-factors"))
+        pipeline.compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-factors"))
     typer.echo(f"Prompts: {folder / 'prompts'}")
 
 
