@@ -1,0 +1,93 @@
+"""The page as the real server gives it, over the embedded backbone: paste a note, choose tasks, see the highlights, copy.
+
+With MPDD_SCREENSHOT=FILE.png it leaves a picture of the page (docs/page.png was made so).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mpdd import vocabulary
+from mpdd.data.task import TaskCard
+from mpdd.prompts.soft import from_vocabulary
+from mpdd.prompts.store import Header, save_prompt
+from tests.serving.test_page import Browser, Tab, needs_chromium
+
+pytestmark = [pytest.mark.e2e, needs_chromium]
+NOTE = """Mrs Example, 71, came with fever, cough and confusion 😀. She has diabetes, asthma and hypertension.
+She took ibuprofen 600 mg for headache; it was stopped, and insulin was continued."""
+CARDS = (
+    TaskCard("diseases", "ner", "List the diseases named in the text.", labels=("Disease",), max_answer_tokens=48),
+    TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=32),
+    TaskCard("urgent", "classification", "Does the text speak of fever, yes or no?", labels=("yes", "no"), form="single"),
+)
+
+
+@pytest.fixture
+def served(world):
+    """Address and token of a server on the embedded backbone."""
+    folder, words = world.folder / "page-prompts", vocabulary.load()
+    folder.mkdir(exist_ok=True)
+    for card in CARDS:
+        rows = from_vocabulary(words, 1, 0)
+        header = Header("soft", words.name, words.fingerprint, 1, words.width, tasks=(card.name,), card=card)
+        save_prompt(folder / f"{card.name}.safetensors", {"rows": rows}, header)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = world.start("serve", "--prompts", folder, "--port", port)
+    token = re.search(r"Token for this run: (\S+)", process.stderr.readline()).group(1)
+    url, until = f"http://127.0.0.1:{port}/", time.monotonic() + 120
+    while True:
+        assert process.poll() is None and time.monotonic() < until
+        try:
+            if httpx.get(f"{url}health/ready").status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.1)
+    yield url, token
+    process.kill()
+
+
+@pytest.fixture
+def tab(served, tmp_path):
+    browser = Browser(tmp_path)
+    made = Tab(browser, served[0])
+    made.ask("Emulation.setDeviceMetricsOverride", width=1180, height=760, deviceScaleFactor=1, mobile=False)
+    yield made
+    assert made.run("problems") == []
+    browser.close()
+
+
+def test_a_note_is_pasted_answered_highlighted_and_copied(served, tab):
+    url, token = served
+    tab.sign_in(token)
+    tab.type("note", NOTE)
+    tab.choose("diseases", "drugs", "urgent")
+    tab.run("$('go').click()")
+    tab.wait("!$('results').hidden")
+    if picture := os.environ.get("MPDD_SCREENSHOT"):
+        Path(picture).write_bytes(base64.b64decode(tab.ask("Page.captureScreenshot")["data"]))
+    body = {"text": NOTE, "tasks": ["diseases", "drugs", "urgent"]}
+    asked = httpx.post(f"{url}v1/annotate", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=60).json()
+    entities = [entity for result in asked["results"] for entity in result.get("entities", ())]
+    assert len(entities) >= 3
+    assert all(entity["text"] == NOTE[entity["start"] : entity["end"]] for entity in entities)
+    assert tab.run("$('text').textContent") == NOTE
+    marked = tab.run("all('mark').filter((m) => !m.parentElement.closest('mark')).map((m) => m.textContent)")
+    assert marked and {word for text in marked for word in text.split()} == {w for e in entities for w in e["text"].split()}
+    assert tab.run("all('.cards section, .cards article').length || $('results').textContent.length") > 0
+    tab.run("$('copy-json').click(), $('copy-brat').click()")
+    tab.wait("copied.length === 2")
+    as_json, as_brat = tab.run("copied")
+    assert json.loads(as_json)["results"] == asked["results"]
+    assert all(f"{e['label']} {e['start']} {e['end']}\t" in as_brat for e in entities)
