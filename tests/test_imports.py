@@ -14,7 +14,7 @@ import mpdd
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
     "errors", "embedded", "files", "progress", "config", "packed", "vocabulary", "backbone", "compute", "data",
-    "prompts", "training", "predict", "engines", "notes", "annotate", "serving", "export", "methods", "run_folder",
+    "prompts", "training", "predict", "confidence", "engines", "notes", "annotate", "serving", "export", "methods", "run_folder",
     "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
 )  # fmt: skip
 

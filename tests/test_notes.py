@@ -75,14 +75,17 @@ def saying(output):
         yield
 
 
+NO_MODEL = SimpleNamespace(vocabulary=SimpleNamespace(tokenizer=None))
+
+
 def of_card(card):
     """What stands for the prompt file of a card, where no model reads it."""
-    return SimpleNamespace(header=SimpleNamespace(card=card), rows=lambda: None)
+    return SimpleNamespace(header=SimpleNamespace(card=card, calibration={}), rows=lambda: None)
 
 
 def answered(prompt, note, output):
     with saying(output):
-        (found,) = answer_notes(Local(None), [prompt], [note])
+        (found,) = answer_notes(Local(NO_MODEL), [prompt], [note])
     return found
 
 
@@ -266,10 +269,10 @@ def test_ticks_count_every_request(tiny, prompts):
 def test_missing_fields_are_named_with_note_and_task_and_nothing_is_quoted(prompts):
     note = Note("n7", SECRET, {"Note": SECRET, "Hypothesis": ""})
     with pytest.raises(InputError, match="Note n7 lacks what the task says asks about.*wanted columns Hypothesis") as caught:
-        list(answer_notes(Local(None), [prompts["says"]], [note]))
+        list(answer_notes(Local(NO_MODEL), [prompts["says"]], [note]))
     assert SECRET not in str(caught.value)
     with pytest.raises(InputError, match="task choose.*wanted columns Question, choices"):
-        list(answer_notes(Local(None), [prompts["choose"]], [note]))
+        list(answer_notes(Local(NO_MODEL), [prompts["choose"]], [note]))
 
 
 def test_options_belong_to_tasks_without_answers_of_their_own(prompts):
@@ -305,9 +308,11 @@ def test_what_the_text_lacks_is_counted_and_left_out(prompts):
 
 def test_a_blank_note_among_others_has_no_entities(prompts):
     with saying(lambda _: "Drug: aspirin"):
-        found = list(answer_notes(Local(None), [prompts["drugs"]], [Note("blank", " \r\n\t", {}), Note("full", " aspirin", {})]))
+        found = list(
+            answer_notes(Local(NO_MODEL), [prompts["drugs"]], [Note("blank", " \r\n\t", {}), Note("full", " aspirin", {})])
+        )
     assert [[e["text"] for e in r["entities"]] for r in found] == [[], ["aspirin"]]
-    assert found[1]["entities"][0] == {"label": "Drug", "start": 1, "end": 8, "text": "aspirin"}
+    assert found[1]["entities"][0] == {"label": "Drug", "start": 1, "end": 8, "text": "aspirin", "confidence": None}
 
 
 def test_an_answer_that_names_no_option_is_none_and_said(prompts):

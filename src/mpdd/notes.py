@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
+from mpdd.confidence import Item, Scale, of_items
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types.extract import locate
 from mpdd.data.windows import windows
@@ -24,6 +26,7 @@ from mpdd.engines import Engine
 from mpdd.errors import InputError
 from mpdd.predict import Prediction, Request
 from mpdd.prompts.store import PromptFile
+from mpdd.vocabulary import Vocabulary
 
 FORMATS = (".txt", ".jsonl", ".csv", ".parquet")
 Result = dict[str, Any]
@@ -79,7 +82,7 @@ def answer_notes(
     jobs = [(note, p, requests_for(note, card(p), rows[id(p)])) for note in notes for p in prompts]
     answers = iter(engine.predict([request for _, _, asked in jobs for request in asked], tick=tick))
     for note, prompt, asked in jobs:
-        yield result_of(note, card(prompt), asked, [next(answers) for _ in asked])
+        yield result_of(note, card(prompt), asked, [next(answers) for _ in asked], Confidence.of(engine.vocabulary, prompt))
 
 
 def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None:
@@ -97,9 +100,44 @@ def requests_for(note: Note, task: TaskCard, rows: Tensor) -> list[Request]:
     return [Request(task, example, rows) for example in _examples(note, task)]
 
 
-def result_of(note: Note, task: TaskCard, asked: Sequence[Request], answers: Sequence[Prediction]) -> Result:
+@dataclass(frozen=True)
+class Confidence:
+    """How sure answers are, by the scale in a task's prompt file; as the backbone says it where there is none."""
+
+    tokenizer: PreTrainedTokenizerBase
+    scale: Scale | None = None
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, prompt: PromptFile) -> Confidence:
+        """That of a prompt file."""
+        known = prompt.header.calibration
+        return cls(vocabulary.tokenizer, Scale(known["slope"], known["shift"]) if known.get("units") else None)
+
+    def items(self, prediction: Prediction) -> dict[Item, float]:
+        """Of each entity or relation."""
+        return {item: self._said(p) for item, p in of_items(self.tokenizer, prediction).items()}
+
+    def whole(self, task: TaskCard, predictions: Sequence[Prediction]) -> float | None:
+        """Of an answer; with several items or windows, of the one that it is least sure of."""
+        if task.type in ("ner", "re"):
+            found = [p for one in predictions for p in self.items(one).values()]
+            if found:
+                return min(found)
+            scale = None  # which was fitted on items
+        else:
+            scale = self.scale
+        known = [p.confidence for p in predictions if p.confidence is not None]
+        return round(scale(min(known)) if scale else min(known), 4) if known else None
+
+    def _said(self, p: float) -> float:
+        return round(self.scale(p) if self.scale else p, 4)
+
+
+def result_of(
+    note: Note, task: TaskCard, asked: Sequence[Request], answers: Sequence[Prediction], confidence: Confidence
+) -> Result:
     """The answers to all requests of a note for one task, put together at their places in the note."""
-    return _result(note, task, [request.example for request in asked], answers)
+    return _result(note, task, [request.example for request in asked], answers, confidence)
 
 
 def card(prompt: PromptFile) -> TaskCard:
@@ -137,29 +175,28 @@ def _fields(note: Note, task: TaskCard) -> tuple[tuple[str, str], ...]:
     return tuple((name, note.fields[name]) for name in task.fields)
 
 
-def _result(note: Note, task: TaskCard, parts: Sequence[Example], predictions: Sequence[Prediction]) -> Result:
+def _result(
+    note: Note, task: TaskCard, parts: Sequence[Example], predictions: Sequence[Prediction], confidence: Confidence
+) -> Result:
     return {
         "id": note.id,
         "task": task.name,
-        **_body(note, task, parts, predictions),
-        "confidence": _confidence(predictions),
+        **_body(note, task, parts, predictions, confidence),
+        "confidence": confidence.whole(task, predictions),
         "unparseable": any(p.parsed.unparseable for p in predictions),
         "ungrounded": sum(p.parsed.ungrounded for p in predictions),
         "cut_characters": sum(p.cut for p in predictions),
     }
 
 
-def _confidence(predictions: Sequence[Prediction]) -> float | None:
-    """How sure the backbone is of the window that it is least sure of (see `Prediction`); not calibrated."""
-    found = [p.confidence for p in predictions if p.confidence is not None]
-    return round(min(found), 4) if found else None
-
-
-def _body(note: Note, task: TaskCard, parts: Sequence[Example], predictions: Sequence[Prediction]) -> Result:
+def _body(
+    note: Note, task: TaskCard, parts: Sequence[Example], predictions: Sequence[Prediction], confidence: Confidence
+) -> Result:
     if task.type == "ner":
-        return {"entities": [e for part, p in zip(parts, predictions, strict=True) for e in _entities(note, part, p)]}
+        pairs = zip(parts, predictions, strict=True)
+        return {"entities": [e for part, p in pairs for e in _entities(note, part, p, confidence.items(p))]}
     if task.type == "re":
-        return {"relations": _relations(note, predictions[0].parsed.answer)}
+        return {"relations": _relations(note, predictions[0].parsed.answer, confidence.items(predictions[0]))}
     answer = predictions[0].parsed.answer
     if task.type == "summarization":
         return {"summary": answer.text}
@@ -172,14 +209,15 @@ def _body(note: Note, task: TaskCard, parts: Sequence[Example], predictions: Seq
     return {"answer": _choice(task, parts[0], predictions[0])}
 
 
-def _entities(note: Note, part: Example, prediction: Prediction) -> Iterator[Result]:
+def _entities(note: Note, part: Example, prediction: Prediction, sure: Mapping[Item, float]) -> Iterator[Result]:
     for entity in prediction.parsed.answer.entities:
-        yield {"label": entity.label, **_span(note, part.offset + entity.start, part.offset + entity.end)}
+        span = _span(note, part.offset + entity.start, part.offset + entity.end)
+        yield {"label": entity.label, **span, "confidence": sure.get(entity)}
 
 
-def _relations(note: Note, answer: Answer) -> list[Result]:
+def _relations(note: Note, answer: Answer, sure: Mapping[Item, float]) -> list[Result]:
     ends = {key: _span(note, *map(int, key.split(":"))) for r in answer.relations for key in (r.head, r.tail)}
-    return [{"label": r.label, "head": ends[r.head], "tail": ends[r.tail]} for r in answer.relations]
+    return [{"label": r.label, "head": ends[r.head], "tail": ends[r.tail], "confidence": sure.get(r)} for r in answer.relations]
 
 
 def _span(note: Note, start: int, end: int) -> Result:

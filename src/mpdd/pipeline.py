@@ -21,6 +21,7 @@ from torch import Tensor
 from mpdd import compute
 from mpdd.backbone import Backbone
 from mpdd.check import require_room, require_tasks
+from mpdd.confidence import units
 from mpdd.config import RATES, Distil, Experiment, Shots
 from mpdd.data import catalogue, store
 from mpdd.data.leaks import NOTHING, RUN, Held, without
@@ -33,6 +34,7 @@ from mpdd.evaluation.failures import at_most_shots, failures, failures_of, telli
 from mpdd.evaluation.joint import comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import Scored, chance, metrics_for, score
 from mpdd.evaluation.other import other_values
+from mpdd.evaluation.reliability import reliability, reliability_of
 from mpdd.evaluation.report import write_report
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
@@ -305,6 +307,8 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key
     run.folder.write_json("metrics.json", [_all_metrics(cell) for cell in found])
     if failed := failures_of(found):
         run.folder.write_json("failures.json", failed)
+    if reliable := reliability_of(found):
+        run.folder.write_json("reliability.json", reliable)
     if metaprompt and (transferred := _transfer(run, metaprompt, found, compared)):
         run.folder.write_json("transfer.json", transferred)
     return rows
@@ -407,6 +411,7 @@ def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
             backbone=run.backbone,
             task=examples.task,
             data=data_of(run, examples, shots, seed) if trained else Data((), ()),
+            dev=examples.dev,
             test=examples.test,
             meta=origin.meta,
             teachers=origin.teachers,
@@ -423,6 +428,7 @@ def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
         )
         outcome = METHODS[method](cell)
     parsed = [p.parsed for p in outcome.predictions]
+    sure = units(run.backbone.tokenizer, examples.task.card, examples.test, outcome.predictions)
     cut_inputs = sum(p.cut > 0 for p in outcome.predictions)
     scored = score(examples.task.card, examples.test, parsed)
     row = _row(run, examples, method, shots, seed, outcome, scored)
@@ -436,6 +442,7 @@ def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
         "ungrounded": scored.ungrounded,
         "cut_inputs": cut_inputs,
         "failures": failures(examples.task.card, examples.test, parsed, cut_inputs),
+        "reliability": reliability(sure, outcome.calibration),
         "lr": outcome.lr,
         "best_step": outcome.best_step,
         "documents": _documents(examples, scored.documents),

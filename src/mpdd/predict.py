@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from mpdd.backbone import Backbone
 from mpdd.data.batch import encode_answer, encode_input
@@ -21,7 +22,6 @@ from mpdd.vocabulary import Vocabulary
 BATCH = 256  # rows at a time, memory permitting
 _KEPT = 2**30  # bytes of keys and values at a time
 _READ = 2**14  # tokens read at a time
-Written = tuple[str, float | None]  # an output and how sure the backbone is of it
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,30 @@ class Request:
 @dataclass(frozen=True)
 class Prediction:
     """The raw output, the answer read from it, how many characters of the text did not fit the context, and how sure the
-    backbone is: the probability of the chosen option among all, or the geometric mean of the written tokens' (not
-    calibrated; None where the backbone cannot be packed and writes freely)."""
+    backbone is: the probability of the chosen option among all, or the geometric mean of the written tokens' (raw:
+    `Confidence` scales it; None where the backbone cannot be packed and writes freely). `tokens`: what was written freely, with the
+    log-probability of each."""
 
     output: str
     parsed: Parsed
     cut: int
     confidence: float | None = None
+    tokens: tuple[tuple[int, float], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Written:
+    """An output, how sure the backbone is of it, and the tokens that were written with their log-probabilities."""
+
+    text: str
+    confidence: float | None = None
+    tokens: tuple[tuple[int, float], ...] = ()
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[tuple[int, float]]) -> Written:
+        """What these tokens say; the end token, where there is one, among them."""
+        text = str(tokenizer.decode([token for token, _ in tokens], skip_special_tokens=True)).strip()
+        return cls(text, exp(sum(log_p for _, log_p in tokens) / len(tokens)), tuple(tokens))
 
 
 @dataclass(frozen=True)
@@ -84,11 +101,16 @@ def predict(
             outputs = choose(chosen, likelihoods.tolist())
         else:
             outputs = _generate(backbone, chosen) if backbone.packs else _generate_alone(backbone, chosen)
-        for i, (output, confidence) in zip(batch, outputs, strict=True):
-            parsed = parse(requests[i].card, requests[i].example, output)
-            found[i] = Prediction(output, parsed, asked[i].cut, confidence)
+        for i, written in zip(batch, outputs, strict=True):
+            found[i] = read(requests[i], asked[i], written)
         tick(len(batch))
     return [found[i] for i in range(len(requests))]
+
+
+def read(request: Request, asked: Asked, written: Written) -> Prediction:
+    """The answer that an output gives."""
+    parsed = parse(request.card, request.example, written.text)
+    return Prediction(written.text, parsed, asked.cut, written.confidence, written.tokens)
 
 
 def ask(vocabulary: Vocabulary, request: Request) -> Asked:
@@ -120,8 +142,7 @@ def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[
 
 def _generate(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
-    written: list[list[int]] = [[] for _ in asked]
-    sureness = [0.0] * len(asked)
+    written: list[list[tuple[int, float]]] = [[] for _ in asked]
     active = torch.arange(len(asked))
     packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked])
     memory = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
@@ -135,13 +156,11 @@ def _generate(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:
             active.tolist(), following.tolist(), (likeliest - logits.logsumexp(-1)).tolist(), strict=True
         ):
             if not over[row]:
-                written[row].append(token)
-                sureness[row] += log_p
+                written[row].append((token, log_p))
                 over[row] = token == backbone.end or len(written[row]) == asked[row].most
         going = [k for k, row in enumerate(active.tolist()) if not over[row]]
         if not going:
-            texts = [str(backbone.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in written]
-            return [(text, exp(log_p / len(ids))) for text, log_p, ids in zip(texts, sureness, written, strict=True)]
+            return [Written.of(backbone.tokenizer, tokens) for tokens in written]
         if len(going) <= 0.75 * len(active):  # dropping rows copies the others
             kept = torch.tensor(going)
             active, following = active[kept], following[kept.to(following.device)]
@@ -161,7 +180,7 @@ def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written
     for one in asked:
         of_option = [sum(next(scores) for _ in way) / (len(way) if one.by_token else 1) for way in one.ways]
         best = max(range(len(of_option)), key=of_option.__getitem__)
-        found.append((one.options[best], 1 / sum(exp(score - of_option[best]) for score in of_option)))
+        found.append(Written(one.options[best], 1 / sum(exp(score - of_option[best]) for score in of_option)))
     return found
 
 
@@ -193,7 +212,7 @@ def _generate_alone(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]
             pad_token_id=backbone.end,
             eos_token_id=backbone.end,
         )
-        texts.append((str(backbone.tokenizer.decode(ids[0], skip_special_tokens=True)).strip(), None))
+        texts.append(Written(str(backbone.tokenizer.decode(ids[0], skip_special_tokens=True)).strip()))
     return texts
 
 

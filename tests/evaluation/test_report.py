@@ -13,6 +13,7 @@ from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.failures import ERRORS
+from mpdd.evaluation.reliability import reliability
 from mpdd.evaluation.report import summary, write_report
 from mpdd.evaluation.results import METHODS, Row, results_table, results_tables, write_results
 from mpdd.evaluation.transfer import spearman
@@ -185,6 +186,14 @@ FAILURES = [
     }),
 ]  # fmt: skip
 
+RELIABLE = {
+    "target": "pubmedqa",
+    "method": "mpdd",
+    "shots": "all",
+    "seed": 0,
+    **reliability([(0.9, True), (0.9, False), (0.1, False), (0.3, True)], {"slope": 1.0, "shift": 0.0, "units": 50}),
+}
+
 
 def make_run(folder: Path, rows: list[Row] | None = None, optional: bool = True) -> Path:
     """A run folder as a real run leaves it."""
@@ -197,6 +206,7 @@ def make_run(folder: Path, rows: list[Row] | None = None, optional: bool = True)
         (folder / "provenance.json").write_text(json.dumps(PROVENANCE))
         (folder / "transfer.json").write_text(json.dumps(make_transfer()))
         (folder / "failures.json").write_text(json.dumps(FAILURES))
+        (folder / "reliability.json").write_text(json.dumps([RELIABLE]))
     return folder
 
 
@@ -220,7 +230,7 @@ def test_two_renders_are_the_same_bytes(run: Path, page: str, tmp_path: Path) ->
 
 def test_writing_leaves_nothing_else(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    records = {"metrics.jsonl", "examples.json", "provenance.json", "transfer.json", "failures.json"}
+    records = {"metrics.jsonl", "examples.json", "provenance.json", "transfer.json", "failures.json", "reliability.json"}
     assert names == {"results.json", "report.html"} | records
 
 
@@ -295,6 +305,7 @@ def test_markup_in_texts_does_not_survive(tmp_path: Path) -> None:
     }
     both = [failed(evil, "entities", evil, labels=by_label), failed("b", "choices", **confused)]
     (run / "failures.json").write_text(json.dumps(both))
+    (run / "reliability.json").write_text(json.dumps([{**RELIABLE, "target": evil}]))
     page = write_report(run).read_text(encoding="utf-8")
     assert "<script" not in page and "<img" not in page
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
@@ -524,6 +535,12 @@ def test_transfer_is_a_table_of_targets_by_sources(page: str) -> None:
     assert f"Over 3 targets the similarity to the nearest source and the gain have a rank correlation (Spearman) of "\
            f"{found['correlation']['value']:+.2f}" in plain(shown)  # fmt: skip
     assert "upright" not in shown and "<details>" not in shown
+
+
+def test_confidence_is_shown_beside_how_often_it_is_right(page: str) -> None:
+    shown = plain(section(page, "reliability"))
+    assert 'href="#reliability"' in page
+    assert "90 %50 %2" in shown and "before it was scaled on 50 of dev" in shown
 
 
 def test_transfer_from_many_sources_and_at_several_shots(tmp_path: Path) -> None:

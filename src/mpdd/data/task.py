@@ -69,11 +69,13 @@ class Answer:
 class Parsed:
     """A model output read back: the answer, whether it could be read at all, and how many of its
     items name something that is not in the text, or no label of the card (counted, never invented). Such items are
-    dropped, but an extracted answer keeps its words, as they are what is scored."""
+    dropped, but an extracted answer keeps its words, as they are what is scored. `places` says where in the output each
+    entity or relation was written, as (start, end) in characters."""
 
     answer: Answer
     unparseable: bool = False
     ungrounded: int = 0
+    places: Mapping[Entity | Relation, tuple[int, int]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

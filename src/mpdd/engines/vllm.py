@@ -13,17 +13,15 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import exp
 from typing import Any
 
 import httpx
 import torch
 from torch import Tensor
 
-from mpdd.data.types import parse
 from mpdd.engines import EngineDownError
 from mpdd.errors import InputError, MpddError
-from mpdd.predict import Asked, Prediction, Request, Written, ask, choose
+from mpdd.predict import Asked, Prediction, Request, Written, ask, choose, read
 from mpdd.vocabulary import Vocabulary
 
 _AGAIN = 1.0  # seconds between tries while the engine is down
@@ -89,16 +87,16 @@ class Vllm:
 
         def answer(request: Request) -> Prediction:
             asked = ask(self._vocabulary, request)
-            output, confidence = self._choose(asked) if asked.options else self._write(asked)
+            found = read(request, asked, self._choose(asked) if asked.options else self._write(asked))
             tick(1)
-            return Prediction(output, parse(request.card, request.example, output), asked.cut, confidence)
+            return found
 
         return list(self._pool.map(answer, requests))
 
     def _write(self, asked: Asked) -> Written:
         found = self._post(asked, (), {"max_tokens": asked.most, "logprobs": 1, "stop_token_ids": [self._vocabulary.end]})
-        ids, log_ps = found["token_ids"], found["logprobs"]["token_logprobs"]
-        return str(self._vocabulary.tokenizer.decode(ids, skip_special_tokens=True)).strip(), exp(sum(log_ps) / len(log_ps))
+        tokens = zip(found["token_ids"], found["logprobs"]["token_logprobs"], strict=True)
+        return Written.of(self._vocabulary.tokenizer, list(tokens))
 
     def _choose(self, asked: Asked) -> Written:
         (found,) = choose([asked], [self._likelihood(asked, way[:at], way[at]) for way in asked.ways for at in range(len(way))])

@@ -20,6 +20,7 @@ from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import Panel, panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.differences import difference_tables
 from mpdd.evaluation.failure_tables import failure_tables
+from mpdd.evaluation.reliability import reliability_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
 from mpdd.evaluation.transfer import transfer_tables
 
@@ -42,6 +43,7 @@ def write_report(run: Path) -> Path:
             "differences": difference_tables(run / "comparisons.json"),
             "transfers": transfer_tables(run / "transfer.json"),
             "failures": failure_tables(run / "failures.json", _best_first(tables[0])),
+            "reliability": reliability_tables(run / "reliability.json", _best_first(tables[0])),
             "metric_tables": _metric_tables(run / "metrics.json"),
             "examples": _examples(_mapping(run / "examples.json")),
             "shown_examples": _EXAMPLES,

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mpdd.backbone import Backbone
+from mpdd.confidence import fit, units
 from mpdd.config import Adapt, PromptOptions, Steps
 from mpdd.data.task import Example, Task
 from mpdd.predict import Prediction, Request, predict
@@ -34,6 +35,7 @@ class Cell:
     backbone: Backbone
     task: Task
     data: Data
+    dev: Sequence[Example]
     test: Sequence[Example]
     adapt: Adapt
     shape: PromptOptions
@@ -56,6 +58,16 @@ class Cell:
         """The training budget that every method gets for each rate it tries."""
         return plan_of(self.adapt)
 
+    def calibration(self, prompt: Tensor) -> dict[str, float]:
+        """The scale of confidences under `prompt`, fitted on the dev examples, as a prompt file has it; empty for texts."""
+        card = self.task.card
+        if card.type == "summarization" or card.form == "free":
+            return {}
+        answers = predict(self.backbone, [Request(card, e, prompt) for e in self.dev])
+        known = units(self.backbone.tokenizer, card, self.dev, answers)
+        scale = fit([p for p, _ in known], [right for _, right in known])
+        return {"slope": scale.slope, "shift": scale.shift, "units": len(known)}
+
     def answer(self, prompt: Tensor | None) -> list[Prediction]:
         """Answer the test examples under `prompt`."""
         return predict(self.backbone, [Request(self.task.card, e, prompt) for e in self.test], tick=self.tick)
@@ -73,9 +85,17 @@ class Outcome:
     trials: int = 0
     lr: float | None = None
     best_step: int | None = None
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, predictions: list[Prediction], trainable: int, stored: int, trials: Sequence[Trial[Any]]) -> Outcome:
+    def of(
+        cls,
+        predictions: list[Prediction],
+        trainable: int,
+        stored: int,
+        trials: Sequence[Trial[Any]],
+        calibration: Mapping[str, float] | None = None,
+    ) -> Outcome:
         """The outcome of the best of `trials`, at the cost of all."""
         chosen = best(trials)
         return cls(
@@ -87,4 +107,5 @@ class Outcome:
             len(trials),
             chosen.lr,
             chosen.fitted.best_step,
+            calibration or {},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -91,8 +92,9 @@ def _tuned(cell: Cell, start: Tensor) -> Outcome:
         seed=cell.seed, watch=cell.watch,
     )[cell.task.name]  # fmt: skip
     rows = best(trials).made.rows.detach()
-    saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft", rows.shape[1]))
-    return Outcome.of(cell.answer(rows), rows.numel(), saved.stored_bytes, trials)
+    calibration = cell.calibration(rows)
+    saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft", rows.shape[1], calibration))
+    return Outcome.of(cell.answer(rows), rows.numel(), saved.stored_bytes, trials, calibration)
 
 
 def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
@@ -103,8 +105,10 @@ def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
     )  # fmt: skip
     target = best(trials).made
     tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
-    saved = save_prompt(cell.save_to, tensors, _header(cell, "task", target.shared.shape[1]))
-    return Outcome.of(cell.answer(saved.rows()), sum(t.numel() for t in tensors.values()), saved.stored_bytes, trials)
+    calibration = cell.calibration((target.shared * (target.u[0].T @ target.v[0])).detach())
+    saved = save_prompt(cell.save_to, tensors, _header(cell, "task", target.shared.shape[1], calibration))
+    numbers = sum(t.numel() for t in tensors.values())
+    return Outcome.of(cell.answer(saved.rows()), numbers, saved.stored_bytes, trials, calibration)
 
 
 def _meta(cell: Cell) -> MetaPrompt:
@@ -113,7 +117,7 @@ def _meta(cell: Cell) -> MetaPrompt:
     return cell.meta.metaprompt()
 
 
-def _header(cell: Cell, kind: Any, width: int) -> Header:
+def _header(cell: Cell, kind: Any, width: int, calibration: Mapping[str, float]) -> Header:
     meta = cell.meta.header if cell.meta and kind == "task" else None
     return Header(
         kind=kind,
@@ -125,5 +129,6 @@ def _header(cell: Cell, kind: Any, width: int) -> Header:
         tasks=(cell.task.name,),
         card=cell.task.card,
         metaprompt=meta.digest if meta else "",
+        calibration=calibration,
         provenance=cell.provenance,
     )

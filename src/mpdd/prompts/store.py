@@ -32,7 +32,10 @@ Kind = Literal["soft", "meta", "task"]
 
 @dataclass(frozen=True)
 class Header:
-    """What a prompt file says of itself. `digest` covers all other fields and every tensor."""
+    """What a prompt file says of itself. `digest` covers all other fields and every tensor.
+
+    `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
+    """
 
     kind: Kind
     backbone: str
@@ -43,6 +46,7 @@ class Header:
     tasks: tuple[str, ...] = ()
     card: TaskCard | None = None
     metaprompt: str = ""
+    calibration: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     digest: str = ""

@@ -113,7 +113,9 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         note = Note(_new_id(), body.text, body.fields, tuple(body.choices))
         results = []
         for served, (asked, found) in zip(chosen, await service.answers(note, chosen, account_of(request.scope)), strict=True):
-            result = {key: value for key, value in result_of(note, served.card, asked, found).items() if key != "id"}
+            result = {
+                key: value for key, value in result_of(note, served.card, asked, found, served.confidence).items() if key != "id"
+            }
             confidence = result["confidence"]
             abstained = confidence is not None and confidence < service.abstain_below
             results.append({**result, "type": served.card.type, "abstained": abstained})

@@ -11,18 +11,21 @@ from torch import Tensor
 
 from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
+from mpdd.notes import Confidence
 from mpdd.prompts.store import SUFFIX, load
 from mpdd.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
 class Served:
-    """A task with its prompt [length, width] in the backbone's type, and the digest of the file that it came from."""
+    """A task with its prompt [length, width] in the backbone's type, the file that it came from with its digest, and how
+    sure its answers are said to be."""
 
     card: TaskCard
     rows: Tensor
     digest: str
     file: str
+    confidence: Confidence
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class PromptFolder:
             rows = file.rows().to(self._vocabulary.table)
         except MpddError as error:
             return str(error)
-        return Served(file.header.card, rows, file.header.digest, name)
+        return Served(file.header.card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file))
 
 
 def _listing(known: Mapping[tuple[str, int, int], Served | str]) -> Listing:

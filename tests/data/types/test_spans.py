@@ -8,6 +8,7 @@ from mpdd.data.types.spans import (
     escape,
     fold,
     is_none,
+    item_places,
     occurrences,
     pick,
     read_lines,
@@ -103,3 +104,14 @@ def test_an_exact_label_comes_before_a_folded_one():
 
 def test_fold():
     assert fold(" Straße\n A ") == "strasse a"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["Drug", "a: b"]), ODD.filter(bool)), max_size=6), st.sampled_from(["", " ", "\n "]))
+def test_items_are_found_where_they_were_written(items, before):
+    labels = ["Drug", "a: b"]
+    output = (
+        before + "\n".join(f"{escape(label, ':')}: {escape(text, ';')} ; fever" for label, text in items) + "\nunknown: x\nnone"
+    )
+    found = item_places(labels, output)
+    assert [output[start:end] for start, end in found] == [raw for _, raw in read_lines(labels, output)[0]]
+    assert found == sorted(found) and all(a[1] <= b[0] for a, b in zip(found, found[1:], strict=False))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from mpdd.data.task import Answer, Entity, Example, Parsed, TaskCard
-from mpdd.data.types.spans import escape, is_none, occurrences, pick, read_lines, read_mention, write_lines
+from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
+from mpdd.data.types.spans import escape, is_none, item_places, occurrences, pick, read_lines, read_mention, write_lines
 from mpdd.errors import InputError
 
 
@@ -57,11 +57,13 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
     """Read entities back, in offset order; a mention that the text lacks is counted as ungrounded and dropped."""
     items, says_none = read_lines(card.labels, output)
     places, ungrounded = _Places(example.text), 0
-    for label, raw in items:
+    written: dict[Entity | Relation, tuple[int, int]] = {}
+    for (label, raw), at in zip(items, item_places(card.labels, output), strict=True):
         mention, rank = read_mention(raw)
         free = places.free(label, mention) or places.free(label, mention, ignore_case=True)
         if free:
             places.take(pick(free, rank))
+            written[pick(free, rank)] = at
         elif not occurrences(example.text, mention, ignore_case=True):
             ungrounded += 1
-    return Parsed(Answer(entities=tuple(sorted(places.taken))), not (items or says_none), ungrounded)
+    return Parsed(Answer(entities=tuple(sorted(places.taken))), not (items or says_none), ungrounded, written)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from mpdd.data.task import Answer, Example, Parsed, Relation, TaskCard
-from mpdd.data.types.spans import escape, fold, occurrences, pick, read_lines, read_mention, split, write_lines
+from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
+from mpdd.data.types.spans import escape, fold, item_places, occurrences, pick, read_lines, read_mention, split, write_lines
 from mpdd.errors import InputError
 
 ARROW = "->"
@@ -57,13 +57,21 @@ def _name(card: TaskCard, example: Example, owners: Mapping[str, list[str]], key
 def parse(card: TaskCard, example: Example, output: str) -> Parsed:
     """Read relations back, sorted; one whose head or tail is nowhere is counted as ungrounded and dropped."""
     items, says_none = read_lines(card.labels, output)
-    pairs = [(label, *split(raw, ARROW, 1)) for label, raw in items]
-    readable = [(pair[0], pair[1], pair[2]) for pair in pairs if len(pair) == 3 and all(pair[1:])]
     owners = _owners(example.arguments)
-    found = [(label, _key(example, owners, head), _key(example, owners, tail)) for label, head, tail in readable]
-    relations = {Relation(label, head, tail) for label, head, tail in found if head is not None and tail is not None}
-    ungrounded = sum(head is None or tail is None for _, head, tail in found)
-    return Parsed(Answer(relations=tuple(sorted(relations))), not (readable or says_none), ungrounded)
+    written: dict[Entity | Relation, tuple[int, int]] = {}
+    readable = ungrounded = 0
+    for (label, raw), at in zip(items, item_places(card.labels, output), strict=True):
+        pair = split(raw, ARROW, 1)
+        if len(pair) != 2 or not all(pair):
+            continue
+        readable += 1
+        head, tail = (_key(example, owners, name) for name in pair)
+        if head is None or tail is None:
+            ungrounded += 1
+        else:
+            written.setdefault(Relation(label, head, tail), at)
+    relations = tuple(sorted(relation for relation in written if isinstance(relation, Relation)))
+    return Parsed(Answer(relations=relations), not (readable or says_none), ungrounded, written)
 
 
 def _key(example: Example, owners: Mapping[str, list[str]], raw: str) -> str | None:

@@ -103,6 +103,25 @@ def read_lines(labels: Sequence[str], output: str) -> tuple[list[tuple[str, str]
     return items, says_none
 
 
+def item_places(labels: Sequence[str], output: str) -> list[tuple[int, int]]:
+    """Where each item of `read_lines` stands in the output, as (start, end) in characters."""
+    found: list[tuple[int, int]] = []
+    line_start = len(output) - len(output.lstrip())
+    for line in output.strip().split("\n"):
+        end = line_start + _after_label(line)
+        for _, raw in _read_line(labels, line):
+            start = output.index(raw, end)
+            end = start + len(raw)
+            if raw and not is_none(raw):
+                found.append((start, end))
+        line_start += len(line) + 1
+    return found
+
+
+def _after_label(line: str) -> int:
+    return next((mark.end() for mark in re.finditer(r"\\.|:", line, re.DOTALL) if mark[0] == ":"), 0)
+
+
 def _read_line(labels: Sequence[str], line: str) -> Iterator[tuple[str, str]]:
     name, *rest = split(line, ":", 1)
     label = _known_label(labels, unescape(name))
