@@ -99,3 +99,18 @@ def test_one_cell_can_be_made_anew_and_no_other(run, tmp_path):
     assert {name for name in times if after[name] != times[name]} == {"own--mpdd--all--s0.json"}
     with pytest.raises(InputError, match=r"The experiment own has no cell own/mpdd/7/s0.*Perhaps own/mpdd/all/s0\."):
         pipeline.remake(opened, "own/mpdd/7/s0")
+
+
+def test_the_metaprompt_of_the_package_is_for_its_backbone_alone(tmp_path, monkeypatch):
+    shipped = tmp_path / "metaprompt.safetensors"
+    monkeypatch.setattr(own_task, "EMBEDDED_METAPROMPT", shipped)
+    with pytest.raises(InputError, match="no metaprompt to adapt; wanted --from METAPROMPT.*`mpdd demo` makes that one"):
+        own_task.shipped_metaprompt(tmp_path / "own.toml")
+    shipped.touch()
+    assert (
+        own_task.shipped_metaprompt(tmp_path / "own.toml")
+        == own_task.shipped_metaprompt(tmp_path / "own.toml", "embedded")
+        == shipped
+    )
+    with pytest.raises(InputError, match="found backbone meta-llama/x; wanted --from METAPROMPT.*`mpdd distil` makes one"):
+        own_task.shipped_metaprompt(tmp_path / "own.toml", "meta-llama/x")

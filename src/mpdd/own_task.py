@@ -12,6 +12,7 @@ from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.prompts.store import load
+from mpdd.vocabulary import EMBEDDED, EMBEDDED_METAPROMPT
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
 
@@ -40,6 +41,20 @@ def experiment_for(
         "adapt": {} if steps is None else {"steps": steps, "every": max(1, steps // 4)},
     }
     return config.build(values, "the command line")
+
+
+def shipped_metaprompt(card: Path, backbone: str = "") -> Path:
+    """The metaprompt inside the package, which fits the embedded backbone alone; raise `InputError` where that is not enough."""
+    if EMBEDDED_METAPROMPT.is_file() and backbone in ("", EMBEDDED):
+        return EMBEDDED_METAPROMPT
+    raise InputError(
+        f"{card.name} is a task card, and there is no metaprompt to adapt",
+        found=f"backbone {backbone}" if backbone else None,
+        wanted="--from METAPROMPT, for example runs/demo/prompts/metaprompt.safetensors",
+        next_step="`mpdd demo` makes that one."
+        if backbone in ("", EMBEDDED)
+        else "`mpdd distil` makes one for another backbone.",
+    )
 
 
 def is_card(path: Path) -> bool:

@@ -37,8 +37,8 @@ class Request:
 class Prediction:
     """The raw output, the answer read from it, how many characters of the text did not fit the context, and how sure the
     backbone is: the probability of the chosen option among all, or the geometric mean of the written tokens' (raw:
-    `Confidence` scales it; None where the backbone cannot be packed and writes freely). `tokens`: what was written freely, with the
-    log-probability of each."""
+    `Confidence` scales it; None where the backbone cannot be packed and writes freely). `tokens`: what was
+    written freely, with the log-probability of each."""
 
     output: str
     parsed: Parsed

@@ -22,6 +22,7 @@ from mpdd.errors import InputError, MpddError
 Loaded = TypeVar("Loaded")
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+EMBEDDED_METAPROMPT = EMBEDDED_FOLDER / "metaprompt.safetensors"
 _UNSTABLE_KEYS = {
     "_name_or_path",
     "transformers_version",

@@ -142,7 +142,10 @@ def adapt(
         Path, typer.Argument(metavar="EXPERIMENT.toml|CARD.toml", help="An experiment, or the card of your own task.")
     ],
     out: Out = None,
-    metaprompt: Annotated[Path | None, typer.Option("--from", metavar="METAPROMPT", help="For a card: what to adapt.")] = None,
+    metaprompt: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="METAPROMPT", help="For a card: what to adapt, if not the one in the package."),
+    ] = None,
     methods: Annotated[str, typer.Option("--methods", help="For a card: also compared, for example prompt-tuning,lora.")] = "",
     shots: Annotated[int | None, typer.Option("--shots", help="For a card: so many training examples; default all.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="For a card: training steps for each rate tried.")] = None,
@@ -152,15 +155,11 @@ def adapt(
     """Adapt a finished metaprompt to the task of a card; or stages 1 to 3 of an experiment for our own method alone."""
     from mpdd import own_task
 
-    if metaprompt is None:
-        if own_task.is_card(file):
-            raise InputError(
-                f"{file.name} is a task card, and there is no metaprompt to adapt",
-                wanted="--from METAPROMPT, for example runs/demo/prompts/metaprompt.safetensors",
-                next_step="`mpdd demo` makes that one.",
-            )
+    if metaprompt is None and not own_task.is_card(file):
         _stages(file, out, "adapt")
         return
+    if metaprompt is None:
+        metaprompt = own_task.shipped_metaprompt(file, backbone)
     compared = (*own_task.METHODS, *(name.strip() for name in methods.split(",") if name.strip()))
     experiment = own_task.experiment_for(
         file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone
