@@ -34,7 +34,8 @@ def origin(header: Header, provenance: dict[str, str]) -> str:
     """What the metaprompt is and how it was made."""
     return f"""# The metaprompt for the embedded backbone
 Length {header.length}, rank {header.rank}, made by `{provenance["command"]}` at commit
-{provenance["commit"]}, for the backbone with fingerprint {header.fingerprint[:12]}. Digest: {header.digest}. What `mpdd adapt CARD.toml` adapts where no other is named.
+{provenance["commit"]}, for the backbone with fingerprint {header.fingerprint[:12]}. Digest: {header.digest}.
+What `mpdd adapt CARD.toml` adapts where no other is named.
 
 Distilled from the training data of {len(header.tasks)} tasks: {", ".join(header.tasks)}. Their licences are in
 [docs/open31.md](../../../docs/open31.md); some are for research only, and no text of them is in here.
