@@ -1,6 +1,6 @@
 """Puts a pretrained backbone into the package: bf16 shards, tokenizer, model card, pinned sha256.
 
-`python -m backbones.ship CONFIG.toml --work DIR` after `backbones.pretrain`.
+`python -m backbones.ship CONFIG.toml --work DIR [--before DIR ...]` after `backbones.pretrain`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--before", type=Path, nargs="*", default=[], help="work folders of the recipes that it goes on from")
     args = parser.parse_args()
     shutil.rmtree(TARGET, ignore_errors=True)
     model = LlamaForCausalLM.from_pretrained(args.work / "model", dtype=torch.bfloat16)
@@ -37,7 +38,7 @@ def main() -> None:
     for path in TARGET.iterdir():
         path.chmod(0o644)
     shown = continuations(model, AutoTokenizer.from_pretrained(TARGET))
-    (TARGET / "README.md").write_text(card(args.config, args.work, size, shown), encoding="utf-8")
+    (TARGET / "README.md").write_text(card(args.config, [*args.before, args.work], size, shown), encoding="utf-8")
     (TARGET / "__init__.py").write_text(pins(), encoding="utf-8")
 
 
@@ -73,12 +74,12 @@ def recipes(config: Path) -> list[tuple[Path, dict[str, Any]]]:
     return [*before, (config, options)]
 
 
-def card(config: Path, work: Path, size: int, shown: list[tuple[str, str]]) -> str:
+def card(config: Path, works: list[Path], size: int, shown: list[tuple[str, str]]) -> str:
     """The model card: data, licences, compute, held-out figures, use and limits."""
     whole = recipes(config)
-    counts = json.loads((work / "corpus.json").read_text())
-    lines = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
-    held_out = [line for line in lines if "copy_loss" in line]
+    counts = json.loads((works[-1] / "corpus.json").read_text())
+    logged = [held_out_of(work) for work in works]
+    held_out = logged[-1]
     steps = [sum(phase["steps"] for phase in options["phase"]) for _, options in whole]
     tokens = sum(count * options["rows_of_tokens"] for count, (_, options) in zip(steps, whole, strict=True))
     made = " and then ".join(f"`{path.name}` ({count:,} steps)" for count, (path, _) in zip(steps, whole, strict=True))
@@ -86,11 +87,16 @@ def card(config: Path, work: Path, size: int, shown: list[tuple[str, str]]) -> s
     fields = ("kept", "words", "leaked", "repeated")
     rows = "\n".join(f"| {s} | " + " | ".join(f"{c[name]:,}" for name in fields) + " |" for s, c in counts.items())
     names = [name for name in held_out[-1] if name != "step"]
+    ends = "\n".join(
+        f"| {path.stem} | " + " | ".join(f"{found[-1][name]:.3f}" for name in names if name.startswith("bpb")) + " |"
+        for (path, _), found in zip(whole[len(whole) - len(logged) :], logged, strict=True)
+    )
+    corpora = [name.removeprefix("bpb_") for name in names if name.startswith("bpb")]
     points = [*held_out[: -1 : max(1, len(held_out) // 8)], held_out[-1]]
     curve = "\n".join(f"| {line['step'] + 1} | " + " | ".join(f"{line[name]:.3f}" for name in names) + " |" for line in points)
     return f"""# The embedded backbone
-A Llama of {size:,} parameters, made by `backbones/` in this repository with {made}: {tokens / 1e6:.0f} M tokens on
-two CPU cores. Licence: Apache-2.0.
+A Llama of {size:,} parameters, made by `backbones/` in this repository with {made}:
+{tokens / 1e6:.0f} M tokens on two CPU cores. Licence: Apache-2.0.
 
 **Use.** It lets every command run offline in minutes. It is far too small for real work: no clinical use.
 
@@ -112,10 +118,22 @@ corpus, then nats a token on copies and on instruction answers):
 |---|{"---:|" * len(names)}
 {curve}
 
+**At the end of each recipe**, bits per byte on the same held-out text:
+
+| recipe | {" | ".join(corpora)} |
+|---|{"---:|" * len(corpora)}
+{ends}
+
 **Greedy continuations** of openings that we wrote:
 
 {examples}
 """
+
+
+def held_out_of(work: Path) -> list[dict[str, float]]:
+    """What a recipe measured on held-out text as it ran."""
+    lines = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if "copy_loss" in line]
 
 
 def pins() -> str:

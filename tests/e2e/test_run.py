@@ -119,6 +119,7 @@ def test_provenance_names_code_data_and_backbone(finished, backbone, world):
 def test_the_folder_holds_what_the_contract_says_and_no_checkpoint(finished):
     found = set(contents(finished.folder))
     assert {"config.toml", "results.json", "report.html", "metrics.jsonl", "provenance.json", "examples.json"} <= found
+    assert {"metrics.json", "comparisons.json", "failures.json", "reliability.json", "transfer.json"} <= found
     assert not [name for name in found if name.startswith("checkpoints/") or "/." in name or name.startswith(".")]
     assert {f"prompts/teacher-{name}.safetensors" for name in EXPERIMENT["sources"]} <= found
     assert {"prompts/metaprompt.safetensors", "prompts/metaprompt-no-teachers.safetensors"} <= found
