@@ -66,16 +66,18 @@ def make_prompts(folder: Path, names: list[str]) -> None:
         save_prompt(folder / f"{name}.safetensors", {"rows": rows}, about)
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+def start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
     """A server process that is ready, and what a client of it is made with."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mpdd", "serve", "--prompts", str(folder), "--port", str(port), "--per-minute", "1000000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    found = re.search(r"Token for this run: (\S+)", process.stderr.readline())
-    assert found is not None
+    said = folder / "server.txt"
+    with said.open("w") as file:
+        process = subprocess.Popen(command, stderr=file)
+    while not (found := re.search(r"Token for this run: (\S+)", said.read_text(encoding="utf-8"))):
+        assert process.poll() is None, said.read_text(encoding="utf-8")
+        time.sleep(0.2)
     options = {"base_url": f"http://127.0.0.1:{port}", "headers": {"Authorization": f"Bearer {found.group(1)}"}, "timeout": 180}
     while True:
         try:
@@ -86,7 +88,7 @@ def start(folder: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
 
 
 async def load(
-    process: subprocess.Popen[str], client_of: dict[str, Any], names: list[str], notes: list[str], seconds: float, clients: int
+    process: subprocess.Popen[bytes], client_of: dict[str, Any], names: list[str], notes: list[str], seconds: float, clients: int
 ) -> dict[str, Any]:
     """Run the clients for so many seconds; statuses, latency in seconds, resident MiB over time."""
     statuses: Counter[int] = Counter()
