@@ -13,7 +13,7 @@ import mpdd
 
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
-    "errors", "embedded", "files", "progress", "config", "packed", "vocabulary", "backbone", "compute", "data",
+    "errors", "embedded", "files", "progress", "config", "packed", "template", "vocabulary", "backbone", "compute", "data",
     "prompts", "training", "predict", "confidence", "engines", "notes", "annotate", "serving", "export", "methods", "run_folder",
     "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
 )  # fmt: skip

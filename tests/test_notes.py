@@ -80,7 +80,7 @@ NO_MODEL = SimpleNamespace(vocabulary=SimpleNamespace(tokenizer=None))
 
 def of_card(card):
     """What stands for the prompt file of a card, where no model reads it."""
-    return SimpleNamespace(header=SimpleNamespace(card=card, calibration={}), rows=lambda: None)
+    return SimpleNamespace(header=SimpleNamespace(card=card, calibration={}, template=None), rows=lambda: None)
 
 
 def answered(prompt, note, output):

@@ -21,6 +21,7 @@ from mpdd.packed.attention import Layout
 from mpdd.packed.deep import DeepRows, given
 from mpdd.packed.group import rounded
 from mpdd.packed.tree import Tree
+from mpdd.template import PLAIN, Kind, Template
 from mpdd.vocabulary import EMBEDDED, Vocabulary, context_of, fingerprint_of, folder_of, pretrained
 
 _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
@@ -46,6 +47,7 @@ class Backbone:
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str
     packs: bool = True
+    template: Template = PLAIN
 
     @property
     def table(self) -> Float[Tensor, "vocabulary width"]:
@@ -56,7 +58,7 @@ class Backbone:
     @property
     def vocabulary(self) -> Vocabulary:
         """What reading and asking need of it."""
-        return Vocabulary(self.name, self.tokenizer, self.table, self.fingerprint, self.context)
+        return Vocabulary(self.name, self.tokenizer, self.table, self.fingerprint, self.context, self.template)
 
     @property
     def width(self) -> int:
@@ -184,13 +186,15 @@ class Backbone:
 
 
 def load(
-    name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str | None = None, quantize: Quantize = "no"
-) -> Backbone:
+    name: str = EMBEDDED, *, dtype: torch.dtype | None = None, device: str | None = None, quantize: Quantize = "no",
+    template: Kind = "plain",
+) -> Backbone:  # fmt: skip
     """Load and freeze a backbone.
 
     `name` is `embedded`, a local folder, or a Hugging Face id already in the local cache (or downloadable).
     `dtype` defaults to bf16 where the hardware multiplies it fast, else fp32. `quantize` holds the linear layers' weights
     in 8 bits (Dettmers et al. 2022, arXiv 2208.07339) or 4 bits (2023, arXiv 2305.14314); embeddings stay as they are.
+    `template` is what stands around inputs where nothing else says so.
     Raises `InputError` when the folder is no model, `MpddError` when a model cannot be fetched or a library is missing.
     """
     folder = folder_of(name)
@@ -206,7 +210,8 @@ def load(
     attention.install(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    backbone = Backbone(name, model, tokenizer, fingerprint_of(model.config, model.get_input_embeddings().weight))
+    fingerprint = fingerprint_of(model.config, model.get_input_embeddings().weight)
+    backbone = Backbone(name, model, tokenizer, fingerprint, template=Template.of(tokenizer, template))
     if backbone.layers is not None:
         narrow.install(backbone.layers)
         deep.install(backbone.layers)

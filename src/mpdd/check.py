@@ -16,7 +16,7 @@ from mpdd.prompts.soft import row_width
 def facts(experiment: Experiment) -> dict[str, Any]:
     """Check names and shapes and return every derived number. Raises `InputError` for names or shapes that do not fit."""
     require_tasks(experiment)
-    backbone = compute.load(experiment.backbone, **experiment.compute.model_dump())
+    backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
     require_room(experiment, backbone)
     length, rank, width = experiment.prompt.length, experiment.prompt.rank, row_width(backbone, experiment.prompt.depth)
     factors = rank * (length + width)

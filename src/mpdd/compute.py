@@ -18,15 +18,17 @@ from torch.utils.checkpoint import checkpoint
 from mpdd import backbone as backbones
 from mpdd.backbone import Backbone, Quantize
 from mpdd.errors import InputError
+from mpdd.template import Kind
 
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def load(
-    name: str, *, dtype: str = "auto", quantize: Quantize = "no", compile: bool = False, gradient_checkpointing: bool = False
-) -> Backbone:
+    name: str, *, dtype: str = "auto", quantize: Quantize = "no", compile: bool = False, gradient_checkpointing: bool = False,
+    template: Kind = "plain",
+) -> Backbone:  # fmt: skip
     """Load a backbone as an experiment's `compute` wants it. Raises what `mpdd.backbone.load` raises."""
-    backbone = backbones.load(name, dtype=DTYPES[dtype], quantize=quantize)
+    backbone = backbones.load(name, dtype=DTYPES[dtype], quantize=quantize, template=template)
     if gradient_checkpointing:
         recompute_layers(backbone)
     if compile:

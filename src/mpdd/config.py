@@ -168,10 +168,12 @@ class Experiment(_Section):
 
     For our own method it names `sources` to distil a metaprompt from, or the file of a finished `metaprompt` (then stages
     1 and 2 are left out). Sources and targets are names of the catalogue, or TOML cards of the user's own tasks.
+    `template` chat puts every input into a user's turn of the backbone's chat template (instruction-tuned backbones).
     """
 
     name: Name
     backbone: str = "embedded"
+    template: Literal["plain", "chat"] = "plain"
     compute: Compute = Compute()
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1), AfterValidator(_distinct)] = (
         "zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd",

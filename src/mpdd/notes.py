@@ -26,6 +26,7 @@ from mpdd.engines import Engine
 from mpdd.errors import InputError
 from mpdd.predict import Prediction, Request
 from mpdd.prompts.store import PromptFile
+from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
 FORMATS = (".txt", ".jsonl", ".csv", ".parquet")
@@ -79,7 +80,7 @@ def answer_notes(
 ) -> Iterator[Result]:
     """Answer every note for every prompt's task in mixed batches; one result for each note and task, in order."""
     rows = {id(prompt): prompt.rows() for prompt in prompts}
-    jobs = [(note, p, requests_for(note, card(p), rows[id(p)])) for note in notes for p in prompts]
+    jobs = [(note, p, requests_for(note, card(p), rows[id(p)], p.header.template)) for note in notes for p in prompts]
     answers = iter(engine.predict([request for _, _, asked in jobs for request in asked], tick=tick))
     for note, prompt, asked in jobs:
         yield result_of(note, card(prompt), asked, [next(answers) for _ in asked], Confidence.of(engine.vocabulary, prompt))
@@ -92,12 +93,12 @@ def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None
             _fields(note, card(prompt))
 
 
-def requests_for(note: Note, task: TaskCard, rows: Tensor) -> list[Request]:
+def requests_for(note: Note, task: TaskCard, rows: Tensor, template: Template | None = None) -> list[Request]:
     """What to ask about a note for one task under the prompt `rows` [length, width]: one request for each window.
 
     Raises `InputError` where the note lacks an input that the task asks about.
     """
-    return [Request(task, example, rows) for example in _examples(note, task)]
+    return [Request(task, example, rows, template) for example in _examples(note, task)]
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ def experiment_for(
     values: dict[str, Any] = {
         "name": name,
         "backbone": backbone or header.backbone,
+        "template": header.template.kind if header.template else "plain",
         "metaprompt": str(metaprompt),
         "targets": [str(card)],
         "methods": list(methods),

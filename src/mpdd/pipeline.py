@@ -90,7 +90,7 @@ class Run:
         require_tasks(experiment)
         folder = RunFolder(path, experiment)
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
-        backbone = compute.load(experiment.backbone, **experiment.compute.model_dump())
+        backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
         held = Held.by(e for name in experiment.targets for e in catalogue.load(name).test)
         sources = {part.task.name: part for part in (draw(experiment, name, held) for name in experiment.sources)}
@@ -226,6 +226,12 @@ def _finished_metaprompt(run: Run) -> PromptFile:
             f"The metaprompt {path.name} has another shape than the experiment",
             found=f"length {given.header.length}, rank {given.header.rank}, width {given.header.width}",
             wanted=f"prompt.length {shape.length}, prompt.rank {shape.rank}, width {wanted[2]} (prompt.depth {shape.depth})",
+        )
+    if given.header.template not in (None, run.backbone.template):
+        raise InputError(
+            f"The metaprompt {path.name} was made with other text around every input",
+            found=f"template {given.header.template.kind}",
+            wanted=f"template {run.backbone.template.kind}, as the backbone's tokenizer has it",
         )
     if not copy.is_file():
         write_atomically(copy, path.read_bytes())
@@ -533,6 +539,7 @@ def _header(run: Run, **values: Any) -> Header:
     return Header(
         backbone=run.backbone.name,
         fingerprint=run.backbone.fingerprint,
+        template=run.backbone.template,
         length=run.experiment.prompt.length,
         width=row_width(run.backbone, run.experiment.prompt.depth),
         **values,

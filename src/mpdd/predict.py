@@ -17,6 +17,7 @@ from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
 from mpdd.packed.memory import Memory
 from mpdd.prompts.pack import Text, pack
+from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
 BATCH = 256  # rows at a time, memory permitting
@@ -26,11 +27,13 @@ _READ = 2**14  # tokens read at a time
 
 @dataclass(frozen=True)
 class Request:
-    """One example to answer for one task, under `prompt` [length, width] (None: the bare backbone)."""
+    """One example to answer for one task, under `prompt` [length, width] (None: the bare backbone), in a `template` (None: the
+    backbone's own)."""
 
     card: TaskCard
     example: Example
     prompt: Tensor | None = None
+    template: Template | None = None
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,12 @@ def ask(vocabulary: Vocabulary, request: Request) -> Asked:
     """A request in tokens, its text cut to what fits the context. Raises `InputError` where it does not fit even so."""
     card, prompt = request.card, request.prompt
     options = candidates(card, request.example) or ()
-    ways = tuple(encode_answer(vocabulary.tokenizer, option) for option in options)
+    template = request.template or vocabulary.template
+    ways = tuple(encode_answer(vocabulary.tokenizer, option, template) for option in options)
     most = min(card.max_answer_tokens, vocabulary.context // 2)  # never more than half of the context
     answer = max(most, min(max(map(len, ways), default=0), vocabulary.context // 2))
     room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
-    encoded = encode_input(vocabulary.tokenizer, card, request.example, room)
+    encoded = encode_input(vocabulary.tokenizer, card, request.example, room, template)
     return Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut)
 
 

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils.hub import cached_file
 
 from mpdd.errors import InputError, MpddError
+from mpdd.template import PLAIN, Template
 
 Loaded = TypeVar("Loaded")
 EMBEDDED = "embedded"
@@ -43,6 +44,7 @@ class Vocabulary:
     table: Float[Tensor, "vocabulary width"]
     fingerprint: str
     context: int
+    template: Template = PLAIN
 
     @property
     def width(self) -> int:
@@ -69,7 +71,7 @@ def load(name: str = EMBEDDED) -> Vocabulary:
         name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
     )
     table = _table(name, folder, config)
-    return Vocabulary(name, tokenizer, table, fingerprint_of(config, table), context_of(config))
+    return Vocabulary(name, tokenizer, table, fingerprint_of(config, table), context_of(config), Template.of(tokenizer))
 
 
 def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:

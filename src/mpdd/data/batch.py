@@ -1,7 +1,8 @@
 """From examples to token batches: encoding, cutting to the context by a stated rule, and padding.
 
 Rule: when an input does not fit, its text is cut at its end, never its instruction, question or options; cuts are
-counted. Inputs end with `Answer:`; an answer is one space, the target and the end token.
+counted. Inputs end with `Answer:`; an answer is one space, the target and the end token. A chat template
+may stand around an input, and leaves the space out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import render_input, render_target
 from mpdd.errors import InputError
+from mpdd.template import PLAIN, Template
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,15 @@ class Batch:
     rows: Int[Tensor, " n"]
 
 
-def encode_input(tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Example, room: int) -> Encoded:
-    """Encode an input into at most `room` tokens, cutting the end of `example.text` if need be.
+def encode_input(
+    tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Example, room: int, template: Template = PLAIN
+) -> Encoded:
+    """Encode an input, its template included, into at most `room` tokens, cutting the end of `example.text` if need be.
 
     Raises `InputError` when even without its text the input does not fit.
     """
+    before, after = around(tokenizer, template)
+    room -= len(before) + len(after)
     ids = _ids(tokenizer, render_input(card, example))
     kept = example
     while len(ids) > room:
@@ -60,18 +66,29 @@ def encode_input(tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Ex
                 next_step="Use a backbone with a longer context or a shorter prompt.",
             )
         ids = _ids(tokenizer, render_input(card, kept))
-    return Encoded(card.name, tuple(ids), cut=len(example.text) - len(kept.text))
+    return Encoded(card.name, (*before, *ids, *after), cut=len(example.text) - len(kept.text))
 
 
-def encode_answer(tokenizer: PreTrainedTokenizerBase, target: str) -> tuple[int, ...]:
-    """One space, the target, the end token."""
-    return (*_ids(tokenizer, " " + target), int(tokenizer.eos_token_id or 0))
+def around(tokenizer: PreTrainedTokenizerBase, template: Template) -> tuple[list[int], list[int]]:
+    """Tokens before and after an input; what is spelt like a special token in a template is one."""
+    before, after = (
+        tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+        for text in (template.before, template.after)
+    )
+    return before, after
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Example, context: int) -> Encoded:
+def encode_answer(tokenizer: PreTrainedTokenizerBase, target: str, template: Template = PLAIN) -> tuple[int, ...]:
+    """One space where the template wants it, the target, the end token."""
+    return (*_ids(tokenizer, " " + target if template.space else target), int(tokenizer.eos_token_id or 0))
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Example, context: int, template: Template = PLAIN
+) -> Encoded:
     """Encode an example for training into at most `context` tokens; an answer longer than half of it is cut."""
-    answer = encode_answer(tokenizer, render_target(card, example))[: context // 2]
-    asked = encode_input(tokenizer, card, example, context - len(answer))
+    answer = encode_answer(tokenizer, render_target(card, example), template)[: context // 2]
+    asked = encode_input(tokenizer, card, example, context - len(answer), template)
     return replace(asked, answer_ids=answer)
 
 

@@ -32,4 +32,4 @@ def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> 
     write_atomically(folder / "adapter_config.json", (json.dumps(config, indent=1) + "\n").encode())
     weights = save({"prompt_embeddings": prompt.rows().contiguous()}, metadata={"format": "pt"})
     write_atomically(folder / "adapter_model.safetensors", weights)
-    write_record(folder, backbone, {task.name: described(prompt, task)})
+    write_record(folder, backbone, {task.name: described(prompt, task, backbone)})

@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from mpdd.backbone import Backbone
+from mpdd.data.batch import around
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
 from mpdd.errors import InputError
@@ -75,10 +76,15 @@ def require_exportable(prompt: PromptFile, backbone: Backbone | Vocabulary) -> T
     return task
 
 
-def described(prompt: PromptFile, task: TaskCard) -> dict[str, Any]:
+def described(prompt: PromptFile, task: TaskCard, backbone: Backbone | Vocabulary) -> dict[str, Any]:
     """What a program must know to ask one task and to read its answer, as JSON values."""
+    template = prompt.header.template or backbone.template
+    before, after = around(backbone.tokenizer, template)
     return {
+        "before": {"text": template.before, "ids": before},
         "input": layout(task),
+        "after": {"text": template.after, "ids": after},
+        "answer_begins_with": " " if template.space else "",
         "answer": _answer(task),
         "card": task.to_dict(),
         "prompt": {"length": prompt.header.length, "digest": prompt.header.digest, "metaprompt": prompt.header.metaprompt},
@@ -86,7 +92,7 @@ def described(prompt: PromptFile, task: TaskCard) -> dict[str, Any]:
 
 
 def layout(task: TaskCard) -> str:
-    """The text behind the prompt, with {text}, {a field's name}, and {first}, {second} where a note brings options."""
+    """An input without its template, with {text}, {a field's name}, and {first}, {second} where a note brings options."""
     return render_input(task, _blank(task))
 
 

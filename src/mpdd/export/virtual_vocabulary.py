@@ -63,7 +63,7 @@ def write(backbone: Backbone, prompts: Sequence[PromptFile], folder: Path) -> No
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     found = {
-        name: {**_prefix(backbone.tokenizer, tokenizer, ids.runs[name], task), **described(prompt, task)}
+        name: {**_prefix(backbone, tokenizer, ids.runs[name], task, prompt), **described(prompt, task, backbone)}
         for name, (task, prompt) in tasks.items()
     }
     vocabulary = {"old": len(backbone.table), "first_new": ids.first, "size": ids.size}
@@ -114,10 +114,11 @@ def _tokenizer(backbone: Backbone, ids: Ids) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _prefix(old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase, run: range, task: TaskCard) -> dict[str, Any]:
+def _prefix(backbone: Backbone, new: PreTrainedTokenizerBase, run: range, task: TaskCard, prompt: PromptFile) -> dict[str, Any]:
     """A prompt as ids and as text, and whether the text before an input gives just these ids and the input's own."""
-    text, asked = "".join(new.convert_ids_to_tokens(list(run))), layout(task)
-    behind = old(asked, add_special_tokens=False)["input_ids"]
+    template = prompt.header.template or backbone.template
+    text, asked = "".join(new.convert_ids_to_tokens(list(run))), template.before + layout(task)
+    behind = backbone.tokenizer(asked, add_special_tokens=False)["input_ids"]
     is_exact = new(text + asked, add_special_tokens=False)["input_ids"] == [*run, *behind]
     return {"ids": list(run), "text": text, "text_gives_ids": is_exact}
 

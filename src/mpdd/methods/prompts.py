@@ -129,6 +129,7 @@ def _header(cell: Cell, kind: Any, width: int, calibration: Mapping[str, float])
         tasks=(cell.task.name,),
         card=cell.task.card,
         metaprompt=meta.digest if meta else "",
+        template=cell.backbone.template,
         calibration=calibration,
         provenance=cell.provenance,
     )

@@ -23,6 +23,7 @@ from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
 from mpdd.prompts.meta import MetaPrompt
+from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -34,6 +35,7 @@ Kind = Literal["soft", "meta", "task"]
 class Header:
     """What a prompt file says of itself. `digest` covers all other fields and every tensor.
 
+    `template` is what stood around inputs when it was trained; None in files of an older version, which had none.
     `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
     """
 
@@ -46,6 +48,7 @@ class Header:
     tasks: tuple[str, ...] = ()
     card: TaskCard | None = None
     metaprompt: str = ""
+    template: Template | None = None
     calibration: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
@@ -179,7 +182,8 @@ def _shapes(header: Header) -> list[dict[str, tuple[int, ...]]]:
 def _from_json(path: Path, values: Mapping[str, Any]) -> Header:
     try:
         card = TaskCard.from_dict(values["card"]) if values.get("card") else None
-        header = Header(**{**values, "card": card, "tasks": tuple(values["tasks"])})
+        template = Template(**values["template"]) if values.get("template") else None
+        header = Header(**{**values, "card": card, "template": template, "tasks": tuple(values["tasks"])})
         if header.kind not in get_args(Kind):
             raise ValueError("kind")
         return header

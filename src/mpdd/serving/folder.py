@@ -13,19 +13,21 @@ from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
 from mpdd.notes import Confidence
 from mpdd.prompts.store import SUFFIX, load
+from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
 class Served:
-    """A task with its prompt [length, width] in the backbone's type, the file that it came from with its digest, and how
-    sure its answers are said to be."""
+    """A task with its prompt [length, width] in the backbone's type, the file that it came from with its digest, how sure its
+    answers are said to be, and the template that it was trained in."""
 
     card: TaskCard
     rows: Tensor
     digest: str
     file: str
     confidence: Confidence
+    template: Template | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ class PromptFolder:
             rows = file.rows().to(self._vocabulary.table)
         except MpddError as error:
             return str(error)
-        return Served(file.header.card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file))
+        return Served(
+            file.header.card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file), file.header.template
+        )
 
 
 def _listing(known: Mapping[tuple[str, int, int], Served | str]) -> Listing:

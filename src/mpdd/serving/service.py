@@ -135,6 +135,6 @@ class Service:
         if most_tokens is not None:
             card = replace(card, max_answer_tokens=min(most_tokens, card.max_answer_tokens))
         try:
-            return requests_for(note, card, served.rows)
+            return requests_for(note, card, served.rows, served.template)
         except InputError as error:
             raise RefusedError(422, "missing_input", str(error)) from None

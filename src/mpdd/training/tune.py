@@ -31,7 +31,7 @@ class Data:
     def of(cls, backbone: Backbone, card: TaskCard, train: Sequence[Example], dev: Sequence[Example], length: int) -> Data:
         """Encode examples for a prompt of `length` tokens."""
         room = backbone.context - length
-        return cls(*([encode(backbone.tokenizer, card, e, room) for e in part] for part in (train, dev)))
+        return cls(*([encode(backbone.tokenizer, card, e, room, backbone.template) for e in part] for part in (train, dev)))
 
 
 @dataclass(frozen=True)
