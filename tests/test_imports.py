@@ -15,7 +15,7 @@ ROOT = Path(mpdd.__file__).parent
 ORDER = (
     "errors", "embedded", "files", "progress", "config", "packed", "template", "vocabulary", "backbone", "compute", "data",
     "prompts", "training", "predict", "confidence", "engines", "notes", "annotate", "serving", "export", "methods", "run_folder",
-    "evaluation", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
+    "evaluation", "shape", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mpdd import compute
@@ -10,15 +11,21 @@ from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.methods import UNTRAINED
-from mpdd.prompts.soft import row_width
+from mpdd.shape import Shape, calculated
 
 
-def facts(experiment: Experiment) -> dict[str, Any]:
-    """Check names and shapes and return every derived number. Raises `InputError` for names or shapes that do not fit."""
+def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
+    """Check names and shapes and return every derived number; with a `shape`, for that one, without loading the backbone.
+
+    Raises `InputError` for names or shapes that do not fit.
+    """
     require_tasks(experiment)
-    backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
-    require_room(experiment, backbone)
-    length, rank, width = experiment.prompt.length, experiment.prompt.rank, row_width(backbone, experiment.prompt.depth)
+    if shape is None:
+        backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
+        require_room(experiment, backbone)
+        shape = Shape.of(backbone)
+    length, rank = experiment.prompt.length, experiment.prompt.rank
+    width = shape.width * (shape.depth if experiment.prompt.depth == "all" else 1)
     factors = rank * (length + width)
     trained = {
         "prompt-tuning": length * width,
@@ -35,13 +42,13 @@ def facts(experiment: Experiment) -> dict[str, Any]:
         "experiment": experiment.name,
         "backbone": {
             "name": experiment.backbone,
-            "fingerprint": backbone.fingerprint,
-            "parameters": backbone.parameters,
-            "width": backbone.width,
-            "context": backbone.context,
+            "fingerprint": shape.fingerprint,
+            "parameters": shape.parameters,
+            "width": shape.width,
+            "context": shape.context,
         },
         "trainable": {
-            name: {"parameters": n, "percent": round(100 * n / backbone.parameters, 5), "bytes_fp32": 4 * n}
+            name: {"parameters": n, "percent": round(100 * n / shape.parameters, 5), "bytes_fp32": 4 * n}
             for name, n in trained.items()
         },
         "steps": {"teach": teach_steps, "distil": distil_steps, "adapt": adapt_steps},
@@ -50,8 +57,17 @@ def facts(experiment: Experiment) -> dict[str, Any]:
         + adapt_steps * experiment.adapt.batch_size,
         "tuning_trials_per_method": len(experiment.adapt.mpdd),
         "cells": cells * len(methods) + len(experiment.targets) * (len(experiment.methods) - len(methods)),
-        "context_left_for_text": backbone.context - length,
+        "context_left_for_text": shape.context - length,
     }
+
+
+def reckoned(experiment: Experiment, config: Path, *, tokens: int, tflops: float) -> dict[str, Any]:
+    """The facts for the model of a `config.json`, and what it will need by arithmetic: see `mpdd.shape.calculated`."""
+    shape = Shape.of_config(config)
+    found = facts(experiment, shape)
+    trained = max(numbers["parameters"] for numbers in found["trainable"].values())
+    needs = calculated(experiment, shape, trained, found["examples_trained_on"], tokens=tokens, tflops=tflops)
+    return {**found, "calculated": needs}
 
 
 def require_tasks(experiment: Experiment) -> None:

@@ -91,14 +91,25 @@ def data_get(
 
 
 @app.command()
-def check(experiment: Config, as_json: AsJson = False, rehearse: Rehearse = False) -> None:
+def check(
+    experiment: Config,
+    as_json: AsJson = False,
+    rehearse: Rehearse = False,
+    shape: Annotated[
+        Path | None, typer.Option("--shape", metavar="CONFIG.json", help="Reckon with this model's shape; load no weights.")
+    ] = None,
+    tokens: Annotated[int, typer.Option("--tokens", help="With --shape: tokens of an example.")] = 600,
+    tflops: Annotated[float, typer.Option("--tflops", help="With --shape: what your device does in practice.")] = 100.0,
+) -> None:
     """Validate an experiment and print what follows from it; run nothing. (--rehearse: a few steps, to foretell the rest.)"""
     from mpdd import config
-    from mpdd.check import facts
+    from mpdd.check import facts, reckoned
     from mpdd.cli.show import print_facts
 
     read = config.read(experiment)
-    found = facts(read)
+    if shape and rehearse:
+        raise InputError("--rehearse takes real steps, and --shape has no weights", wanted="one of the two")
+    found = reckoned(read, shape, tokens=tokens, tflops=tflops) if shape else facts(read)
     if rehearse:
         from mpdd.progress import Reporter
         from mpdd.rehearsal import predicted
