@@ -1,5 +1,7 @@
 """Each experiment on a backbone of the paper, at reduced size: a small random model with its config class and quirks (rope
-scaling, experts, attention sinks, sliding windows, a start token, Harmony turns) through all stages, mixed prediction and both exports."""
+scaling, experts, attention sinks, sliding windows, a start token, Harmony turns) through all stages, mixed prediction and
+both exports.
+"""
 
 from __future__ import annotations
 
