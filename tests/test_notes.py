@@ -21,7 +21,7 @@ from mpdd.data.windows import windows
 from mpdd.engines import local
 from mpdd.engines.local import Local
 from mpdd.errors import InputError
-from mpdd.notes import Note, answer_notes, read_notes
+from mpdd.notes import Note, answer_notes, read_notes, shard
 from mpdd.predict import Prediction
 from mpdd.prompts.store import Header, load, save_prompt
 
@@ -157,6 +157,20 @@ def test_empty_cells_are_missing_not_words(tmp_path):
         (note,) = read_notes(tmp_path / f"a.{ending}")
         assert note.choices == ()
         assert not note.fields.get("Question")
+
+
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_parts_one_behind_the_other_are_the_notes(count, n):
+    notes = [Note(str(i), "x", {}) for i in range(count)]
+    parts = [shard(notes, f"{i}/{n}") for i in range(1, n + 1)]
+    assert [note for part in parts for note in part] == notes
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1/0", "1", "a/b", "-1/2", "1/2/3", "", "٣/٤"])
+def test_no_other_part_is_taken(part):
+    with pytest.raises(InputError, match="No such part of the notes.*wanted i/n"):
+        shard([], part)
 
 
 def test_a_very_long_note_in_a_table_is_read_whole(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,15 @@ def answer_notes(
     answers = iter(engine.predict([request for _, _, asked in jobs for request in asked], tick=tick))
     for note, prompt, asked in jobs:
         yield result_of(note, card(prompt), asked, [next(answers) for _ in asked], Confidence.of(engine.vocabulary, prompt))
+
+
+def shard(notes: Sequence[Note], part: str) -> Sequence[Note]:
+    """Part `i/n` of the notes: all parts, one behind the other, are the notes. Raises `InputError` for anything else."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", part)
+    if found is None or int(found[1]) > int(found[2]):
+        raise InputError("No such part of the notes", found=part, wanted="i/n with i from 1 to n, for example 3/8")
+    i, n = int(found[1]), int(found[2])
+    return notes[len(notes) * (i - 1) // n : len(notes) * i // n]
 
 
 def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None:

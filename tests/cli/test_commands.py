@@ -251,6 +251,10 @@ def test_many_notes_and_prompts_give_a_json_list_in_order(mpdd, place):
     lines = (place / "out" / "answers.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == results
     assert [path.name for path in (place / "out").iterdir()] == ["answers.jsonl"]
+    parts = [place / "out" / f"part-{i}.jsonl" for i in (1, 2, 3)]
+    for i, part in enumerate(parts, 1):
+        mpdd("predict", *prompts, "a.jsonl", "--output", part, "--shard", f"{i}/3")
+    assert "".join(part.read_text(encoding="utf-8") for part in parts) == "".join(line + "\n" for line in lines)
 
     out = answer(mpdd, "predict", *prompts, "a.jsonl")
     assert [line for line in out.splitlines() if not line.startswith(" ")] == [f"{r['id']}  {r['task']}" for r in results]

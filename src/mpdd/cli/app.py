@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,6 +194,7 @@ def predict(
     as_json: AsJson = False,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
+    part: Annotated[str, typer.Option("--shard", metavar="I/N", help="Only this part of the notes, as one of N jobs.")] = "",
 ) -> None:
     """Answer notes (txt, jsonl, csv, parquet) with one or more prompt files in mixed batches.
 
@@ -200,7 +202,7 @@ def predict(
     """
     from mpdd.cli.engine import open_engine
     from mpdd.cli.show import print_results
-    from mpdd.notes import answer_notes, card, read_notes
+    from mpdd.notes import answer_notes, card, read_notes, shard
     from mpdd.prompts.store import load, require_backbone
 
     if len(files) < 2:
@@ -208,7 +210,7 @@ def predict(
     prompts = [load(path) for path in files[:-1]]
     for prompt in prompts:
         card(prompt)
-    notes = read_notes(files[-1])
+    notes = shard(read_notes(files[-1]), part) if part else read_notes(files[-1])
     answers = open_engine(backbone or prompts[0].header.backbone, engine, patience=float("inf"))
     for prompt in prompts:
         require_backbone(prompt.path.name, prompt.header, answers.vocabulary)
@@ -218,7 +220,7 @@ def predict(
         print_results(list(answer_notes(answers, prompts, notes)), as_json)
 
 
-def _annotate(engine: Engine, prompts: list[PromptFile], notes: list[Note], output: Path) -> None:
+def _annotate(engine: Engine, prompts: list[PromptFile], notes: Sequence[Note], output: Path) -> None:
     import time
 
     from mpdd.annotate import annotate
