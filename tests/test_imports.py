@@ -13,9 +13,9 @@ import mpdd
 
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
-    "errors", "embedded", "files", "progress", "config", "packed", "template", "vocabulary", "backbone", "compute", "data",
-    "prompts", "training", "predict", "confidence", "engines", "notes", "annotate", "serving", "export", "methods", "run_folder",
-    "evaluation", "shape", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
+    "errors", "embedded", "files", "progress", "config", "distributed", "packed", "template", "vocabulary", "backbone",
+    "compute", "data", "prompts", "training", "predict", "confidence", "engines", "notes", "annotate", "serving", "export",
+    "methods", "run_folder", "evaluation", "shape", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
 )  # fmt: skip
 
 

@@ -285,12 +285,16 @@ def _audited(text: Path | None, write: Path | None) -> dict[str, Any]:
 
 
 def _run(experiment: Experiment, folder: Path) -> None:
-    from mpdd import pipeline
+    from mpdd import distributed, pipeline
     from mpdd.cli.show import print_table
-    from mpdd.progress import Reporter
+    from mpdd.progress import Reporter, Silent
 
-    print_table(pipeline.run(experiment, folder, Reporter(), _command()))
-    typer.echo(f"Report: {folder / 'report.html'}")
+    with distributed.together(), distributed.working_copy(folder) as place:
+        is_first = distributed.number() == 0
+        rows = pipeline.run(experiment, place, Reporter() if is_first else Silent(), _command())
+        if is_first:
+            print_table(rows)
+            typer.echo(f"Report: {folder / 'report.html'}")
 
 
 def _remake(experiment: Experiment, folder: Path, cell: str) -> None:

@@ -1,18 +1,21 @@
 """Forward and backward passes over rows of any tasks and prompts: chunks of similar length, exact sums of gradients.
 
 Rows of many jobs (teachers, learning rates tried) go through the frozen backbone together; what each adds to the
-gradient of its own prompt does not depend on the others, nor on how the rows are cut into chunks.
+gradient of its own prompt does not depend on the others, nor on how the rows are cut into chunks. Where several processes
+train together (`mpdd.distributed`), each runs its share of the rows, and the sums are those over all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mpdd import distributed
 from mpdd.backbone import Backbone
 from mpdd.data.batch import Batch, Encoded, collate
 from mpdd.training.forward import Outputs, forward
@@ -49,12 +52,13 @@ def add_gradients(
     """
     leaves = {name: None if prompt is None else prompt.detach().requires_grad_() for name, prompt in prompts.items()}
     found: dict[str, Tensor] = {}
-    for chunk in chunks(rows):
-        chosen = [rows[i] for i in chunk]
-        parts = _run(backbone, chosen, leaves, losses_of, all_layers)
-        weights = torch.tensor([row.weight for row in chosen], device=parts["loss"].device)
-        (parts["loss"] * weights).sum().backward()  # type: ignore[no-untyped-call]
-        _place(found, parts, chunk, len(rows))
+    with _summed(backbone, rows, leaves, found):
+        for chunk in chunks(rows, shared=True):
+            chosen = [rows[i] for i in chunk]
+            parts = _run(backbone, chosen, leaves, losses_of, all_layers)
+            weights = torch.tensor([row.weight for row in chosen], device=parts["loss"].device)
+            (parts["loss"] * weights).sum().backward()  # type: ignore[no-untyped-call]
+            _place(found, parts, chunk, len(rows))
     for name, leaf in leaves.items():
         prompt = prompts[name]
         if leaf is not None and leaf.grad is not None and prompt is not None:
@@ -66,9 +70,32 @@ def add_gradients(
 def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Float[Tensor, " rows"]:
     """The cross-entropy of each row's answer, in nats a token, without gradient."""
     found: dict[str, Tensor] = {}
-    for chunk in chunks(rows):
+    for chunk in chunks(rows, shared=True):
         _place(found, _run(backbone, [rows[i] for i in chunk], prompts, answer_losses, False), chunk, len(rows))
+    if distributed.shares(len(rows)):
+        distributed.add_up(list(found.values()))
     return found["loss"]
+
+
+@contextmanager
+def _summed(backbone: Backbone, rows: Sequence[Row], leaves: Prompts, found: Parts) -> Iterator[None]:
+    """Sum over all processes what is added within to gradients of prompts and of trained weights of the backbone, and `found`."""
+    if not distributed.shares(len(rows)):
+        yield
+        return
+    used = {row.prompt for row in rows}
+    prompts = [leaf for name, leaf in sorted(leaves.items()) if leaf is not None and name in used]
+    inside = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    before = [weight.grad for weight in inside]
+    for weight in inside:
+        weight.grad = None
+    yield
+    for trained in (*prompts, *inside):
+        trained.grad = torch.zeros_like(trained) if trained.grad is None else trained.grad
+    distributed.add_up([*(t.grad for t in (*prompts, *inside) if t.grad is not None), *found.values()])
+    for weight, grad in zip(inside, before, strict=True):
+        if grad is not None and weight.grad is not None:
+            weight.grad += grad
 
 
 def mean_by_prompt(values: Float[Tensor, " rows"], rows: Sequence[Row]) -> dict[str, float]:
@@ -95,11 +122,12 @@ def encoded_batch(backbone: Backbone, rows: Sequence[Row]) -> Batch:
     return collate([row.encoded for row in rows], backbone.end)
 
 
-def chunks(rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Indices from short to long rows, as many at a time as fit `TOKENS` after padding."""
+def chunks(rows: Sequence[Row], *, shared: bool = False) -> Iterator[list[int]]:
+    """Indices from short to long rows, as many at a time as fit `TOKENS` after padding; `shared`: of this process's share."""
     sizes = [len(row.encoded.input_ids) + len(row.encoded.answer_ids) for row in rows]
     chunk: list[int] = []
-    for i in sorted(range(len(rows)), key=lambda i: (sizes[i], i)):
+    order: Sequence[int] = sorted(range(len(rows)), key=lambda i: (sizes[i], i))
+    for i in distributed.own(order) if shared and distributed.shares(len(rows)) else order:
         if chunk and (len(chunk) + 1) * sizes[i] > TOKENS:
             yield chunk
             chunk = []

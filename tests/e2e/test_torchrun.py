@@ -1,0 +1,112 @@
+"""Two processes of torchrun against one: the same training to rounding, a clear end when one is killed, and one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tomli_w
+import torch
+
+from mpdd.prompts.store import load
+from tests.e2e.conftest import EXPERIMENT, MIRROR
+
+pytestmark = pytest.mark.e2e
+SMALL = EXPERIMENT | {"sources": ["scifact", "ddi"], "targets": ["rqe"], "methods": ["prompt-tuning", "lora", "mpdd"]}
+
+
+@pytest.fixture(scope="module")
+def experiment(world):
+    """In fp32, so that sums in another order differ in the last digits alone."""
+    path = world.folder / "two.toml"
+    values = SMALL | {"backbone": str(world.backbone), "compute": {"dtype": "fp32"}}
+    values["adapt"] = SMALL["adapt"] | {"batch_size": 4, "steps": 6}
+    path.write_text(tomli_w.dumps(values), encoding="utf-8")
+    return path
+
+
+def start(world, experiment, processes, out):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPDD_MIRROR": str(MIRROR)}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "mpdd"]
+    alone = [sys.executable, "-m", "mpdd"]
+    command = [*(torchrun if processes > 1 else alone), "run", str(experiment), "--out", out]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=world.folder, env=environment, text=True, start_new_session=True, **pipes)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return out
+
+
+def prompts(folder):
+    return {path.name: load(path).tensors for path in sorted((folder / "prompts").glob("*.safetensors"))}
+
+
+def dev_losses(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return {(line["run"], line["step"]): line["dev_loss"] for line in lines if "dev_loss" in line}
+
+
+@pytest.fixture(scope="module")
+def one(world, experiment):
+    finish(start(world, experiment, 1, "one"))
+    return world.folder / "one"
+
+
+def assert_same(folder, one):
+    ours, theirs = prompts(folder), prompts(one)
+    assert ours.keys() == theirs.keys()
+    for name, tensors in theirs.items():
+        for part, wanted in tensors.items():
+            torch.testing.assert_close(ours[name][part], wanted, rtol=1e-4, atol=1e-4, msg=f"{name} {part}")
+    losses, wanted_losses = dev_losses(folder), dev_losses(one)
+    assert losses.keys() == wanted_losses.keys()
+    assert max(abs(losses[key] - wanted_losses[key]) for key in losses) < 1e-4
+
+
+def test_two_processes_train_what_one_does(world, experiment, one):
+    out = finish(start(world, experiment, 2, "two"))
+    assert_same(world.folder / "two", one)
+    assert out.count("Report: two/report.html") == 1  # the second process says nothing
+    assert {p.name for p in (world.folder / "two").iterdir()} == {p.name for p in one.iterdir()}
+
+
+def test_a_killed_process_ends_the_run_in_one_sentence_and_one_process_goes_on(world, experiment, one):
+    process = start(world, experiment, 2, "killed")
+    teacher = world.folder / "killed" / "prompts" / "teacher-ddi.safetensors"
+    for _ in range(1200):
+        if teacher.is_file():
+            break
+        time.sleep(0.05)
+    second = next(pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1")
+    os.kill(second, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert (
+        "A process of this run has ended, and the others with it. Start the same command again: it goes on where it was." in err
+    )
+    before = teacher.stat().st_mtime_ns
+    finish(start(world, experiment, 1, "killed"))
+    assert teacher.stat().st_mtime_ns == before
+    assert_same(world.folder / "killed", one)
+
+
+def children(pid):
+    """All processes below this one."""
+    found = []
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        found += [child, *children(child)]
+    return found
+
+
+def environment_of(pid):
+    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
