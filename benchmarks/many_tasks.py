@@ -26,11 +26,13 @@ from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import candidates
 from mpdd.predict import Request, predict
+from mpdd.prompts.memory import PromptMemory
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 from mpdd.serving.folder import PromptFolder
 
 ADDED = 200  # tasks added to a folder that is being served, one after another
+SERVED_LENGTH = 15  # virtual tokens of their prompts: as many as are under 0.05 % of the embedded backbone
 
 
 class Unending(Backbone):
@@ -95,24 +97,24 @@ def stream(
 
 
 def adding(backbone: Backbone, card: TaskCard) -> dict[str, Any]:
-    """Milliseconds until a new file is served, and bytes of memory that it takes, over many files."""
+    """Milliseconds until a new file is served and its prompt read, and bytes of memory that it takes, over many files."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place)
-        folder = PromptFolder(path, backbone.vocabulary)
+        folder, memory = PromptFolder(path, backbone.vocabulary), PromptMemory(backbone)
         times, before = [], 0
         for number in range(ADDED):
-            rows = from_vocabulary(backbone, common.LENGTH, number)
-            header = Header(
-                "soft", backbone.name, backbone.fingerprint, common.LENGTH, backbone.width, tasks=(card.name,), card=card
-            )
             named = TaskCard.from_dict({**card.to_dict(), "name": f"{card.name}-{number}"})
-            save_prompt(path / f"{number:03}.safetensors", {"rows": rows}, Header(**{**vars(header), "card": named}))
-            times.append(1000 * common.seconds(folder.look))
+            header = Header(
+                "soft", backbone.name, backbone.fingerprint, SERVED_LENGTH, backbone.width, tasks=(named.name,), card=named
+            )
+            rows = from_vocabulary(backbone, SERVED_LENGTH, number)
+            save_prompt(path / f"{number:03}.safetensors", {"rows": rows}, header)
+            times.append(1000 * common.seconds(lambda name=named.name: memory.of([folder.look().tasks[name].rows])))
             if number == ADDED // 2:
                 before = _resident()
         grown = (_resident() - before) / (ADDED - ADDED // 2 - 1)
-        assert len(folder.look().tasks) == ADDED
-    return {"tasks": ADDED, "milliseconds": common.spread(times), "bytes_resident": round(grown)}
+        assert len(folder.look().tasks) == len(memory) == ADDED
+    return {"tasks": ADDED, "prompt": SERVED_LENGTH, "milliseconds": common.spread(times), "bytes_resident": round(grown)}
 
 
 def _resident() -> int:

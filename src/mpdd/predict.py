@@ -15,7 +15,9 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
+from mpdd.packed.known import Known
 from mpdd.packed.memory import Memory
+from mpdd.prompts.memory import PromptMemory
 from mpdd.prompts.pack import Text, pack
 from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
@@ -86,13 +88,14 @@ class Asked:
 
 @torch.inference_mode()
 def predict(
-    backbone: Backbone, requests: Sequence[Request], *, batch_size: int = BATCH, tick: Callable[[int], object] = lambda _: None
-) -> list[Prediction]:
+    backbone: Backbone, requests: Sequence[Request], *, batch_size: int = BATCH, memory: PromptMemory | None = None,
+    tick: Callable[[int], object] = lambda _: None,
+) -> list[Prediction]:  # fmt: skip
     """Answer every request, in order; tasks and prompts may be mixed freely.
 
     Rows of similar length go together, at most `batch_size` of them and as many as memory holds. Tasks with a fixed set of
-    answers score each by likelihood; the others generate greedily up to their card's `max_answer_tokens`. Calls `tick(n)`
-    after each batch of n.
+    answers score each by likelihood; the others generate greedily up to their card's `max_answer_tokens`. Prompts
+    that `memory` knows are not run again. Calls `tick(n)` after each batch of n.
     """
     words = backbone.vocabulary
     asked = [ask(words, request) for request in requests]
@@ -100,10 +103,10 @@ def predict(
     for batch in _batches(backbone, asked, batch_size):
         chosen = [asked[i] for i in batch]
         if chosen[0].options:
-            likelihoods = _likelihoods(backbone, chosen) if backbone.packs else _likelihoods_alone(backbone, chosen)
+            likelihoods = _likelihoods(backbone, chosen, memory) if backbone.packs else _likelihoods_alone(backbone, chosen)
             outputs = choose(chosen, likelihoods.tolist())
         else:
-            outputs = _generate(backbone, chosen) if backbone.packs else _generate_alone(backbone, chosen)
+            outputs = _generate(backbone, chosen, memory) if backbone.packs else _generate_alone(backbone, chosen)
         for i, written in zip(batch, outputs, strict=True):
             found[i] = read(requests[i], asked[i], written)
         tick(len(batch))
@@ -144,14 +147,14 @@ def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[
             yield batch
 
 
-def _generate(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:
+def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory | None) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
     written: list[list[tuple[int, float]]] = [[] for _ in asked]
     active = torch.arange(len(asked))
-    packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked])
-    memory = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
+    packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked], _known(asked, memory))
+    written_on = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
     last = torch.tensor(packed.ends, device=backbone.device) - 1
-    states = backbone.packed(packed.embeddings, packed.positions, memory, last, deep=packed.deep)
+    states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep)
     over = [False] * len(asked)
     while True:
         logits = backbone.logits(states)
@@ -168,10 +171,10 @@ def _generate(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:
         if len(going) <= 0.75 * len(active):  # dropping rows copies the others
             kept = torch.tensor(going)
             active, following = active[kept], following[kept.to(following.device)]
-            memory.keep(kept.to(following.device))
+            written_on.keep(kept.to(following.device))
         every = torch.arange(len(active), device=backbone.device)
-        states = backbone.packed(backbone.embed(following), memory.lengths, memory, every)
-        memory.advance()
+        states = backbone.packed(backbone.embed(following), written_on.lengths, written_on, every)
+        written_on.advance()
 
 
 def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written]:
@@ -188,9 +191,11 @@ def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written
     return found
 
 
-def _likelihoods(backbone: Backbone, asked: Sequence[Asked]) -> Float[Tensor, " tokens"]:
+def _likelihoods(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory | None) -> Float[Tensor, " tokens"]:
     """The log-likelihood of every token of every row's options, in order; what precedes the options is read once."""
-    packed = pack(backbone, [Text(one.ids, one.prompt, ways=[way[:-1] for way in one.ways]) for one in asked])
+    packed = pack(
+        backbone, [Text(one.ids, one.prompt, ways=[way[:-1] for way in one.ways]) for one in asked], _known(asked, memory)
+    )
     at = [
         position
         for end, ways in zip(packed.ends, packed.ways, strict=True)
@@ -201,6 +206,10 @@ def _likelihoods(backbone: Backbone, asked: Sequence[Asked]) -> Float[Tensor, " 
     states = backbone.packed(packed.embeddings, packed.positions, packed.layout, places, deep=packed.deep)
     tokens = torch.tensor([token for one in asked for way in one.ways for token in way], device=backbone.device)
     return backbone.log_likelihoods(states, tokens)
+
+
+def _known(asked: Sequence[Asked], memory: PromptMemory | None) -> dict[int, Known]:
+    return memory.of(one.prompt for one in asked) if memory is not None else {}
 
 
 def _generate_alone(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:

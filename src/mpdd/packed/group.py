@@ -23,8 +23,8 @@ class Group:
     keys: Int[Tensor, "rows seen"]
     ago: Int[Tensor, "rows length seen"]
 
-    def __init__(self, before: Sequence[Tokens], own: Sequence[Tokens], device: torch.device | str) -> None:
-        """Segments of the tokens `own`, each behind the tokens `before`."""
+    def __init__(self, before: Sequence[Tokens], own: Sequence[Tokens], device: torch.device | str, known: int = 0) -> None:
+        """Segments of the tokens `own`, each behind the tokens `before`; the first `known` tokens have keys and no queries."""
         length = rounded(max(map(len, own)))
         head = rounded(max(map(len, before)) + length) - length
         more = rounded(len(own), 1, 4) - len(own)  # whole rows of padding
@@ -39,7 +39,7 @@ class Group:
         ago[(ago < 0) | (at[:, None, :] == _NEVER)] = -1
         ago[~real, 0] = 0  # padding sees something, so that its shares are numbers
         self.queries, self.real, self.keys, self.ago = (
-            torch.from_numpy(found).to(device) for found in (queries, real, keys, ago.astype(np.int32))
+            torch.from_numpy(found).to(device) for found in (queries - known, real, keys, ago.astype(np.int32))
         )
 
     def sees(self, window: int | None) -> Bool[Tensor, "rows length seen"]:

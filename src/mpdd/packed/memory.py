@@ -38,7 +38,8 @@ class Memory:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
         """The tree's outputs at first, then those of one new token a row."""
         if layer not in self._kept:
-            self._kept[layer] = self._room_for(key), self._room_for(value)
+            keys, values = self._tree.whole(layer, key, value)
+            self._kept[layer] = self._room_for(keys), self._room_for(values)
             return self._tree.attend(layer, query, key, value, wanted)
         (heads, rows, size), (groups, _, size_v) = query.shape, value.shape
         seen = min(rounded(self._longest + 1), self._capacity)

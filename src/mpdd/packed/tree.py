@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mpdd.packed.attention import Wanted
 from mpdd.packed.group import Group, Tokens, order
+from mpdd.packed.known import Known, joined
 from mpdd.packed.products import Plan, Products
 
 _WASTE = 2**14  # scores of one head that padding may cost a group of segments
@@ -26,20 +27,40 @@ class Tree:
     token of each segment sees, in order.
     """
 
-    def __init__(self, lengths: Sequence[int], parents: Sequence[int | None], device: torch.device | str = "cpu") -> None:
-        """Take the segments' `lengths` in tokens, in their order, and which earlier one each stands behind."""
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        parents: Sequence[int | None],
+        device: torch.device | str = "cpu",
+        known: Sequence[Known] = (),
+    ) -> None:
+        """Take the segments' `lengths` in tokens, in their order, and which earlier one each stands behind.
+
+        The first ones are `known`, and are not run again: the pass has the tokens of the others alone.
+        """
         starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         spans = [np.arange(starts[i], starts[i + 1]) for i in range(len(lengths))]
         before: list[Tokens] = []
         for parent in parents:
             before.append(spans[0][:0] if parent is None else np.concatenate([before[parent], spans[parent]]))
         self.chains = [np.concatenate(both) for both in zip(before, spans, strict=True)]
-        together = _alike(lengths, [len(found) for found in before])
-        self._groups = [Group([before[i] for i in chosen], [spans[i] for i in chosen], device) for chosen in together]
+        self._known = joined(known)
+        together = _alike([0] * len(known) + list(lengths[len(known) :]), [len(found) for found in before])
+        self._groups = [
+            Group([before[i] for i in chosen], [spans[i] for i in chosen], device, self._known.length) for chosen in together
+        ]
         self._plans: dict[tuple[int, int], Plan] = {}
+
+    def whole(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of all tokens, those that were known before those of a pass."""
+        if not self._known.length:
+            return key, value
+        before = self._known.by_layer[layer]
+        return torch.cat([before[0], key], 1), torch.cat([before[1], value], 1)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
         """On a CPU with matrix products, which backward are several times as fast as torch's fused attention."""
+        key, value = self.whole(layer, key, value)
         if query.device.type != "cpu" or len(query) * max(group.ago[0].numel() for group in self._groups) > _MOST:
             outputs = torch.cat([_fused(group, query, key, value, wanted) for group in self._groups])
             return outputs.index_select(0, order([group.queries[group.real] for group in self._groups]))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from torch import Tensor
 from mpdd.backbone import Backbone
 from mpdd.packed.deep import DeepRows
 from mpdd.packed.group import rounded
+from mpdd.packed.known import Known
 from mpdd.packed.tree import Tree
 
 
@@ -52,35 +54,42 @@ class Packed:
 
 @dataclass(frozen=True)
 class _Segment:
-    """Rows of a prompt (or none), then tokens, behind the segment `parent`; `first` is the position it begins at."""
+    """Rows of a prompt (or none), then tokens, behind the segment `parent`; `first` is the position it begins at. Of a `known`
+    one there is nothing to run."""
 
     prompt: Tensor | None
     tokens: Sequence[int]
     parent: int | None
     first: int
+    known: Known | None = None
 
     @property
     def length(self) -> int:
+        """How many tokens go through the backbone."""
         return (0 if self.prompt is None else len(self.prompt)) + len(self.tokens)
 
 
-def pack(backbone: Backbone, texts: Sequence[Text]) -> Packed:
-    """Pack `texts`; those under the same tensor share their prompt."""
-    segments: list[_Segment] = []
+def pack(backbone: Backbone, texts: Sequence[Text], known: Mapping[int, Known] = MappingProxyType({})) -> Packed:
+    """Pack `texts`; those under the same tensor share their prompt. Prompts whose `id` is among the `known` are not run again."""
+    segments = [_Segment(None, (), None, 0, found) for found in known.values()]
+    of_known = {number: segment for segment, number in enumerate(known)}
     of_text: dict[int, int] = {}
     of_way: dict[int, list[int]] = defaultdict(list)
     for chosen in _by_prompt(texts):
-        prompt, parent, common = texts[chosen[0]].prompt, None, 0
+        prompt, common = texts[chosen[0]].prompt, 0
         taken = 0 if prompt is None else len(prompt)
+        parent = of_known.get(id(prompt))
+        before = 0
+        if parent is not None:
+            prompt, before = None, taken
         if len(chosen) > 1:
             common = len(os.path.commonprefix([list(texts[i].ids[: len(texts[i].ids) - texts[i].own]) for i in chosen]))
-            if taken + common:
-                parent = len(segments)
-                segments.append(_Segment(prompt, texts[chosen[0]].ids[:common], None, 0))
-                prompt = None
+            if taken + common > before:
+                segments.append(_Segment(prompt, texts[chosen[0]].ids[:common], parent, before))
+                parent, before, prompt = len(segments) - 1, taken + common, None
         for i in chosen:
             of_text[i] = len(segments)
-            segments.append(_Segment(prompt, texts[i].ids[common:], parent, 0 if parent is None else taken + common))
+            segments.append(_Segment(prompt, texts[i].ids[common:], parent, before))
             for way in texts[i].ways:
                 of_way[i].append(len(segments))
                 segments.append(_Segment(None, way, of_text[i], taken + len(texts[i].ids)))
@@ -92,7 +101,12 @@ def pack(backbone: Backbone, texts: Sequence[Text]) -> Packed:
     return Packed(
         _embeddings(backbone, segments),
         torch.cat(positions).to(backbone.device),
-        Tree([s.length for s in segments], [s.parent for s in segments], backbone.device),
+        Tree(
+            [s.length if s.known is None else s.known.length for s in segments],
+            [s.parent for s in segments],
+            backbone.device,
+            list(known.values()),
+        ),
         [of_text[i] for i in range(len(texts))],
         [ends[of_text[i]] for i in range(len(texts))],
         [[(ends[n] - segments[n].length, ends[n]) for n in of_way[i]] for i in range(len(texts))],
