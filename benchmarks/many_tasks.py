@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -109,7 +110,9 @@ def adding(backbone: Backbone, card: TaskCard) -> dict[str, Any]:
             )
             rows = from_vocabulary(backbone, SERVED_LENGTH, number)
             save_prompt(path / f"{number:03}.safetensors", {"rows": rows}, header)
-            times.append(1000 * common.seconds(lambda name=named.name: memory.of([folder.look().tasks[name].rows])))
+            began = time.perf_counter()
+            memory.of([folder.look().tasks[named.name].rows])
+            times.append(1000 * (time.perf_counter() - began))
             if number == ADDED // 2:
                 before = _resident()
         grown = (_resident() - before) / (ADDED - ADDED // 2 - 1)
