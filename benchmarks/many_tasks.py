@@ -41,8 +41,8 @@ class Unending(Backbone):
 
     @property
     def end(self) -> int:
-        """No token."""
-        return -1
+        """The token of padding, which is never written."""
+        return int(self.tokenizer.pad_token_id)
 
 
 def main() -> None:
