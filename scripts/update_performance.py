@@ -23,7 +23,9 @@ CASES = {
 def main() -> int:
     """Update or check the page; exit code 1 when a check finds a difference."""
     old = PAGE.read_text(encoding="utf-8")
-    new = put(put(put(old, "summary", summary()), "steps", steps()), "growth", growth())
+    new = old
+    for name, lines in (("summary", summary()), ("steps", steps()), ("growth", growth()), ("serving", serving())):
+        new = put(new, name, lines)
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -96,6 +98,34 @@ def growth() -> Iterator[str]:
         yield f"| {label} | {_milliseconds(row['seconds'])} | {row['microseconds_a_text_token']:.0f} | {shares} |"
     yield ""
     yield _conditions("step_cost")
+
+
+def serving() -> Iterator[str]:
+    """What many tasks cost and how a server stands a full load; its rows have bars where there are any."""
+    many, load = read("many_tasks"), read("serving_load")
+    added = many["adding_a_task"]
+    memory, seconds = added["bytes_resident"], added["milliseconds"]
+    yield "| what | bar | measured (median, range) | holds |"
+    yield "| --- | --- | --- | --- |"
+    title = f"throughput of a stream over {many['tasks']} tasks / over one ({many['examples']} examples)"
+    yield _row(title, "at least 0.95", many["throughput_of_31_tasks_to_1"], 0.95)
+    title = f"{many['generating_tasks']} tasks that generate ({many['generating_examples']} examples): PEFT one by one / ours"
+    yield _row(title, "at least 5", many["speed_ratio_to_peft"], 5)
+    yield _row(f"adding a task of {added['prompt']} virtual tokens, ms", "at most 50", seconds, 50, most=True)
+    found = f"{memory / 1024:.0f} KiB ({added['bytes_of_tensors'] / 1024:.0f} of tensors)"
+    yield f"| memory of a task, resident | at most 64 KB | {found} | {_holds(max(memory, added['bytes_of_tensors']) <= 65536)} |"
+    statuses = ", ".join(f"{count:,} of {status}" for status, count in load["statuses"].items())
+    good = all(status in ("200", "429") for status in load["statuses"])
+    title = f"{load['minutes']:.0f} minutes, {load['clients']} clients, {load['tasks']} tasks: answers by status"
+    yield f"| {title} | none but 200 and 429 | {statuses} | {_holds(good)} |"
+    resident, latency = load["resident_mib"], load["latency_seconds"]
+    flat = resident["highest"] <= 1.05 * resident["after_a_quarter"]
+    shown = f"{resident['after_a_quarter']} after a quarter, {resident['end']} at the end, {resident['highest']} at most"
+    yield f"| resident memory of the server, MiB | flat (5%) | {shown} | {_holds(flat)} |"
+    shown = f"{latency['p50']:.2f} median, {latency['p95']:.2f} p95, {latency['p99']:.2f} p99"
+    yield f"| seconds to an answer under that load ({load['answers_a_second']:.1f} answers a second) | reported | {shown} | |"
+    yield ""
+    yield _conditions("many_tasks", "serving_load")
 
 
 def _row(what: str, bar: str, found: Mapping[str, Any], limit: float, *, most: bool = False) -> str:
