@@ -45,6 +45,31 @@ def test_a_file_is_read_and_given_values_replace_defaults(tmp_path):
     assert made.adapt == config.Adapt(steps=7)
 
 
+def test_settings_take_the_place_of_the_files(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text(tomli_w.dumps(LEAST | {"shots": [4], "adapt": {"steps": 7}}), encoding="utf-8")
+    made = read(path, ["adapt.steps=9", "shots=[16, 32]", "prompt.depth=all", "adapt.factor_start = 'kind'"])
+    assert (made.adapt.steps, made.shots, made.prompt.depth, made.adapt.factor_start) == (9, (16, 32), "all", "kind")
+    assert read(path).shots == (4,)
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("steps", "A setting is not understood; found steps"),
+        ("=3", "A setting is not understood"),
+        ("adapt.=3", "A setting is not understood"),
+        ("name.length=3", "name is none"),
+        ("adapt.stepz=3", "adapt.stepz: no such key, perhaps steps"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(tmp_path, setting, problem):
+    path = tmp_path / "a.toml"
+    path.write_text(tomli_w.dumps(LEAST), encoding="utf-8")
+    with pytest.raises(InputError, match=problem):
+        read(path, [setting])
+
+
 def test_all_problems_come_in_one_sentence():
     found = problems(
         targets=["scifact"],

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import tomli_w
+import torch
 
 from mpdd import config, pipeline
 from mpdd.data import catalogue
+from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.methods import METHODS, UNTRAINED
+from mpdd.methods.prompts import same_kind
 from mpdd.progress import Silent
-from mpdd.prompts.store import load
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.store import Header, load, save_prompt
 from tests.data.cards.conftest import CARDS, lines, record
 
 
@@ -53,6 +59,7 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
         {"prompt": {"depth": "all"}},
         {"prompt": {"rank": 2}, "adapt": {"factor_start": "weighted"}},
         {"adapt": {"factor_start": "nearest"}},
+        {"adapt": {"factor_start": "kind"}},
         {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
         {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
     ],
@@ -68,6 +75,19 @@ def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
     assert rows["prompt-tuning"].trainable_parameters == 6 * width
     kept = load(tmp_path / "run" / "prompts" / "three-mpdd-all-s0.safetensors", tiny)
     assert kept.rows().shape == (6, width)
+
+
+def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, tmp_path):
+    meta = MetaPrompt(torch.ones(3, tiny.width), ("a", "b", "c", "d"))
+    header = Header(
+        "meta", tiny.name, tiny.fingerprint, 3, tiny.width, 1, meta.tasks, ("ner", "qa choice", "ner", "qa extractive")
+    )
+    file = save_prompt(tmp_path / "m.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
+    kinds = {"ner": [0.5, 0, 0.5, 0], "qa": [0, 1, 0, 0], "re": None}
+    for task_type, wanted in kinds.items():
+        task = SimpleNamespace(card=TaskCard("x", task_type, "Do it."))
+        weights = same_kind(SimpleNamespace(meta=load(file.path), task=task), meta)
+        assert (None if weights is None else weights.tolist()) == wanted
 
 
 @pytest.mark.parametrize("method", ["shared-prompt", "spot", "lora-multitask", "mpdd-no-teachers"])

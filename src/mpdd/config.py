@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -135,8 +135,9 @@ class Adapt(Steps):
     """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
 
     MPDD trains the shared prompt at the rate tried and the factors at `factor_ratio` times it. Its target factors start from
-    the `mean` of the sources', from those of the source whose prompt fits the target's training examples best (`nearest`),
-    or from a mix weighted by how well each fits (`weighted`).
+    the `mean` of the sources', from the mean of those with answers of the same `kind`, from those of the source whose prompt
+    fits the target's training examples best (`nearest`), or from a mix weighted by how well each fits (`weighted`). Without
+    examples, `nearest` and `weighted` mean `kind`.
     """
 
     prompt_tuning: Rates = (0.003, 0.01, 0.03)
@@ -145,7 +146,7 @@ class Adapt(Steps):
     ia3: Rates = (0.003, 0.01, 0.03)
     full_finetuning: Rates = (0.00003, 0.0001, 0.0003)
     factor_ratio: Rate = 1.0
-    factor_start: Literal["mean", "nearest", "weighted"] = "mean"
+    factor_start: Literal["mean", "kind", "nearest", "weighted"] = "mean"
     lora_rank: Positive = 8
 
 
@@ -220,12 +221,33 @@ class Experiment(_Section):
         return adapt
 
 
-def read(path: Path) -> Experiment:
+def read(path: Path, changes: Sequence[str] = ()) -> Experiment:
     """Read an experiment file; raise one `InputError` that lists every problem in it.
 
-    Task cards and the metaprompt are found from the folder of the experiment file.
+    Task cards and the metaprompt are found from the folder of the experiment file. `changes` are settings that take the place
+    of the file's, as `distil.steps=800`, with the value in TOML.
     """
-    return _from_here(build(read_toml(path, "experiment file"), path.name), path.parent)
+    values = read_toml(path, "experiment file")
+    for change in changes:
+        _put(values, change)
+    return _from_here(build(values, path.name), path.parent)
+
+
+def _put(values: dict[str, Any], change: str) -> None:
+    """Put a setting KEY=VALUE into nested tables, where VALUE is TOML, or else a plain word."""
+    name, equals, text = change.partition("=")
+    *tables, key = name.strip().split(".")
+    if not equals or not all((*tables, key)):
+        raise InputError("A setting is not understood", found=change, wanted="KEY=VALUE, as distil.steps=800")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise InputError("A setting is not understood", found=change, wanted=f"a key under a table, and {table} is none")
+    values[key] = value
 
 
 def read_toml(path: Path, kind: str) -> dict[str, Any]:

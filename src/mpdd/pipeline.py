@@ -162,7 +162,8 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
     shutil.rmtree(cache, ignore_errors=True)
     made = {"teachers": {task: teachers[task].header.digest for task in rows}, **_how(run, "distil")}
-    header = _header(run, kind="meta", rank=meta.rank, tasks=meta.tasks, provenance=made)
+    kinds = tuple(run.tasks[task].task.card.kind for task in meta.tasks)
+    header = _header(run, kind="meta", rank=meta.rank, tasks=meta.tasks, kinds=kinds, provenance=made)
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 
 

@@ -36,6 +36,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="Run a few steps of each stage to predict time and memory.")]
 Config = Annotated[Path, typer.Argument(metavar="EXPERIMENT.toml", help="The experiment file.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; default runs/NAME.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Instead of the file's, as distil.steps=800; may be given many times."),
+]
 
 
 @app.command()
@@ -101,13 +105,14 @@ def check(
     ] = None,
     tokens: Annotated[int, typer.Option("--tokens", help="With --shape: tokens of an example.")] = 600,
     tflops: Annotated[float, typer.Option("--tflops", help="With --shape: what your device does in practice.")] = 100.0,
+    settings: Settings = None,
 ) -> None:
     """Validate an experiment and print what follows from it; run nothing. (--rehearse: a few steps, to foretell the rest.)"""
     from mpdd import config
     from mpdd.check import facts, reckoned
     from mpdd.cli.show import print_facts
 
-    read = config.read(experiment)
+    read = config.read(experiment, settings or ())
     if shape and rehearse:
         raise InputError("--rehearse takes real steps, and --shape has no weights", wanted="one of the two")
     found = reckoned(read, shape, tokens=tokens, tflops=tflops) if shape else facts(read)
@@ -126,9 +131,10 @@ def run(
     cell: Annotated[
         str, typer.Option("--cell", metavar="TARGET/METHOD/SHOTS/sSEED", help="Make this cell alone, anew, and print its row.")
     ] = "",
+    settings: Settings = None,
 ) -> None:
     """Run all stages; the same command resumes a run that was stopped."""
-    read = _read(experiment)
+    read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
     if cell:
         _remake(read, folder, cell)
@@ -137,15 +143,15 @@ def run(
 
 
 @app.command()
-def teach(experiment: Config, out: Out = None) -> None:
+def teach(experiment: Config, out: Out = None, settings: Settings = None) -> None:
     """Stage 1 alone: one soft prompt for each source."""
-    _stages(experiment, out, "teach")
+    _stages(experiment, out, "teach", settings)
 
 
 @app.command()
-def distil(experiment: Config, out: Out = None) -> None:
+def distil(experiment: Config, out: Out = None, settings: Settings = None) -> None:
     """Stages 1 and 2: the metaprompt."""
-    _stages(experiment, out, "distil")
+    _stages(experiment, out, "distil", settings)
 
 
 @app.command()
@@ -182,9 +188,9 @@ def adapt(
 
 
 @app.command()
-def compare(experiment: Config, out: Out = None) -> None:
+def compare(experiment: Config, out: Out = None, settings: Settings = None) -> None:
     """All methods of the experiment on every target, with the report."""
-    run(experiment, out)
+    run(experiment, out, settings=settings)
 
 
 @app.command()
@@ -307,11 +313,11 @@ def _remake(experiment: Experiment, folder: Path, cell: str) -> None:
     typer.echo(json.dumps(asdict(row), indent=1))
 
 
-def _stages(experiment: Path, out: Path | None, last: str) -> None:
+def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:
     from mpdd import pipeline
     from mpdd.progress import Reporter
 
-    read = _read(experiment)
+    read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
     opened = pipeline.Run.open(read, folder, Reporter(), _command())
     if last == "teach":
@@ -323,12 +329,12 @@ def _stages(experiment: Path, out: Path | None, last: str) -> None:
     typer.echo(f"Prompts: {folder / 'prompts'}")
 
 
-def _read(experiment: Path) -> Experiment:
+def _read(experiment: Path, settings: Sequence[str] | None = None) -> Experiment:
     """Read an experiment whose tasks all exist, before anything is written for it."""
     from mpdd import config
     from mpdd.check import require_tasks
 
-    read = config.read(experiment)
+    read = config.read(experiment, settings or ())
     require_tasks(read)
     return read
 

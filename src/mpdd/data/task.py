@@ -133,6 +133,11 @@ class TaskCard:
                 + "; no form for other types, and no labels with extractive and free answers",
             )
 
+    @property
+    def kind(self) -> str:
+        """The kind of answers: the type, with the form where it has several, as "ner" or "qa choice"."""
+        return f"{self.type} {self.form}".rstrip()
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return {**asdict(self), "labels": list(self.labels), "fields": list(self.fields)}

@@ -29,8 +29,11 @@ def zero_shot(cell: Cell) -> Outcome:
 
 
 def mpdd_zero_shot(cell: Cell) -> Outcome:
-    """The metaprompt with the sources' mean factors; no example of the target is used."""
-    return Outcome(cell.answer(_meta(cell).zero_shot()))
+    """The metaprompt with the mean factors of all sources, or of those of the target's kind; no example is used."""
+    meta = _meta(cell)
+    weights = None if cell.adapt.factor_start == "mean" else same_kind(cell, meta)
+    target = meta.for_target(cell.task.name, weights)
+    return Outcome(cell.answer(target(cell.task.name).detach()))
 
 
 def prompt_tuning(cell: Cell) -> Outcome:
@@ -73,10 +76,19 @@ def fit_to(cell: Cell, prompts: dict[str, Tensor]) -> dict[str, float]:
     return mean_by_prompt(row_losses(cell.backbone, rows, prompts), rows)
 
 
+def same_kind(cell: Cell, meta: MetaPrompt) -> Tensor | None:
+    """Equal weights of the sources with answers of the target's kind [sources]; None, for all, where none has."""
+    kinds = cell.meta.header.kinds if cell.meta else ()
+    same = torch.tensor([kind == cell.task.card.kind for kind in kinds])
+    return same / same.sum() if same.any() else None
+
+
 def source_weights(cell: Cell, meta: MetaPrompt) -> Tensor | None:
     """How much of each source's factors the target's start from [sources]; None for their plain mean."""
     if cell.adapt.factor_start == "mean":
         return None
+    if cell.adapt.factor_start == "kind":
+        return same_kind(cell, meta)
     with torch.no_grad():
         prompts = {task: meta(task).to(cell.backbone.device) for task in meta.tasks}
     found = fit_to(cell, prompts)

@@ -36,6 +36,7 @@ class Header:
     """What a prompt file says of itself. `digest` covers all other fields and every tensor.
 
     `template` is what stood around inputs when it was trained; None in files of an older version, which had none.
+    `kinds` are those of the answers of a metaprompt's tasks, in the same order (none in files of an older version).
     `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
     """
 
@@ -46,6 +47,7 @@ class Header:
     width: int
     rank: int = 0
     tasks: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     card: TaskCard | None = None
     metaprompt: str = ""
     template: Template | None = None
@@ -183,7 +185,8 @@ def _from_json(path: Path, values: Mapping[str, Any]) -> Header:
     try:
         card = TaskCard.from_dict(values["card"]) if values.get("card") else None
         template = Template(**values["template"]) if values.get("template") else None
-        header = Header(**{**values, "card": card, "template": template, "tasks": tuple(values["tasks"])})
+        lists = {name: tuple(values.get(name, ())) for name in ("tasks", "kinds")}
+        header = Header(**{**values, "card": card, "template": template, **lists})
         if header.kind not in get_args(Kind):
             raise ValueError("kind")
         return header
