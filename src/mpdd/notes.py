@@ -111,7 +111,7 @@ def requests_for(note: Note, task: TaskCard, rows: Tensor, template: Template | 
     return [Request(task, example, rows, template) for example in _examples(note, task)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Confidence:
     """How sure answers are, by the scale in a task's prompt file; as the backbone says it where there is none."""
 

@@ -100,7 +100,7 @@ class Example:
     lost: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TaskCard:
     """What a task asks: everything needed to render an input and read an output, without its data.
 

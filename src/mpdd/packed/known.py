@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from math import prod
 
 import torch
 from jaxtyping import Float
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from mpdd.packed.attention import Layout, Wanted
 
+Shapes = tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]
 KeysValues = tuple[Float[Tensor, "groups tokens size"], Float[Tensor, "groups tokens size_v"]]
 
 
@@ -21,10 +24,32 @@ class Known:
     length: int
     by_layer: Mapping[int, KeysValues]
 
-    def part(self, start: int, end: int) -> Known:
+    def part(self, start: int, end: int) -> Kept:
         """Those of some of the tokens, in memory of their own."""
-        cut = {layer: (k[:, start:end].clone(), v[:, start:end].clone()) for layer, (k, v) in self.by_layer.items()}
-        return Known(end - start, cut)
+        cut = {layer: (k[:, start:end], v[:, start:end]) for layer, (k, v) in self.by_layer.items()}
+        numbers = torch.cat([part.flatten() for pair in cut.values() for part in pair])
+        shapes = tuple((layer, tuple(k.shape), tuple(v.shape)) for layer, (k, v) in cut.items())
+        return Kept(end - start, numbers, _one_of_a_kind(shapes))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """`Known` in one tensor, as a tensor costs hundreds of bytes beside its numbers. `shapes`: layer, keys' and values'."""
+
+    length: int
+    numbers: Float[Tensor, " numbers"]
+    shapes: Shapes
+
+    def known(self) -> Known:
+        """The same memory, by layer."""
+        parts = iter(self.numbers.split([prod(shape) for _, *both in self.shapes for shape in both]))
+        return Known(self.length, {layer: (next(parts).view(k), next(parts).view(v)) for layer, k, v in self.shapes})
+
+
+@cache
+def _one_of_a_kind(shapes: Shapes) -> Shapes:
+    """One object for all prompts of a length."""
+    return shapes
 
 
 def joined(found: Sequence[Known]) -> Known:

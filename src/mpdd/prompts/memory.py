@@ -35,7 +35,7 @@ class PromptMemory:
         asked = {id(prompt): prompt for prompt in prompts if prompt is not None and len(prompt)}
         if new := [prompt for prompt in asked.values() if prompt not in self._known]:
             self._read(new)
-        return {number: self._known[prompt] for number, prompt in asked.items()}
+        return {number: self._known[prompt].known() for number, prompt in asked.items()}
 
     @torch.inference_mode()
     def _read(self, prompts: Sequence[Prompt]) -> None:

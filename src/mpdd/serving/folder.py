@@ -17,7 +17,7 @@ from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Served:
     """A task with its prompt [length, width] in the backbone's type, the file that it came from with its digest, how sure its
     answers are said to be, and the template that it was trained in."""
@@ -82,9 +82,9 @@ class PromptFolder:
             rows = file.rows().to(self._vocabulary.table)
         except MpddError as error:
             return str(error)
-        return Served(
-            file.header.card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file), file.header.template
-        )
+        own, usual = file.header.template, self._vocabulary.template
+        template = usual if own == usual else own  # one object for all
+        return Served(file.header.card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file), template)
 
 
 def _listing(known: Mapping[tuple[str, int, int], Served | str]) -> Listing:
