@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,8 @@ from mpdd.errors import InputError, MpddError
 
 if TYPE_CHECKING:
     from mpdd.serving.access import Tokens
+
+_KERNELS = "64"  # compiled products that torch keeps on a CPU; its 1,024 come to hundreds of MiB, for a gain of some 2 %
 
 
 def serve(
@@ -31,6 +34,7 @@ def serve(
     per_minute: Annotated[float, typer.Option("--per-minute", min=1, help="Requests a minute for each token.")] = 600.0,
 ) -> None:
     """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
     try:
         import uvicorn
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,8 +34,31 @@ class Local:
 
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
         """See `mpdd.predict`."""
-        return predict(self.backbone, requests, memory=self._memory, tick=tick)
+        answers = predict(self.backbone, requests, memory=self._memory, tick=tick)
+        self._thrift()
+        return answers
 
     @cached_property
     def _memory(self) -> PromptMemory:
         return PromptMemory(self.backbone)
+
+    @cached_property
+    def _thrift(self) -> Thrift:
+        return Thrift()
+
+
+class Thrift:
+    """Gives freed memory back to the system, at most once in `every` seconds, where the C library can (glibc).
+
+    Batches of ever other sizes leave holes in the heap, which glibc keeps: a server grew by a fifth in ten minutes.
+    """
+
+    def __init__(self, every: float = 10.0) -> None:
+        self._every, self._last = every, time.monotonic()
+        self._trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+    def __call__(self) -> None:
+        """Do so now, unless it was done a short time ago. It takes some ten milliseconds."""
+        if self._trim is not None and time.monotonic() - self._last >= self._every:
+            self._trim(0)
+            self._last = time.monotonic()

@@ -42,7 +42,7 @@ class Kept:
 
     def known(self) -> Known:
         """The same memory, by layer."""
-        parts = iter(self.numbers.split([prod(shape) for _, *both in self.shapes for shape in both]))
+        parts = iter(torch.split(self.numbers, [prod(shape) for _, *both in self.shapes for shape in both]))
         return Known(self.length, {layer: (next(parts).view(k), next(parts).view(v)) for layer, k, v in self.shapes})
 
 
