@@ -90,6 +90,11 @@ def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, t
         assert (None if weights is None else weights.tolist()) == wanted
 
 
+def test_nothing_is_taught_for_methods_that_have_nothing_from_sources(made, tmp_path):
+    pipeline.run(made(["zero-shot", "prompt-tuning"]), tmp_path / "run", Silent())
+    assert [path.name for path in (tmp_path / "run" / "prompts").iterdir()] == ["three-prompt-tuning-all-s0.safetensors"]
+
+
 @pytest.mark.parametrize("method", ["shared-prompt", "spot", "lora-multitask", "mpdd-no-teachers"])
 def test_methods_that_learn_from_sources_need_them(made, method):
     with pytest.raises(InputError, match="sources: "):

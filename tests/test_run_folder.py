@@ -27,6 +27,21 @@ def test_the_work_of_another_experiment_is_refused_and_kept(tmp_path, work):
     RunFolder(tmp_path, FIRST)
 
 
+@pytest.mark.parametrize("more", [{"seeds": [0, 1]}, {"shots": [4, "all"]}, {"methods": ["zero-shot", "ia3"]}], ids=str)
+def test_a_run_goes_on_with_more_cells(tmp_path, more):
+    RunFolder(tmp_path, FIRST)
+    (tmp_path / "cells").mkdir()
+    RunFolder(tmp_path, config.build(LEAST | more, "a.toml"))
+    RunFolder(tmp_path, FIRST)
+
+
+def test_a_run_does_not_go_on_from_another_first_seed(tmp_path):
+    RunFolder(tmp_path, FIRST)
+    (tmp_path / "cells").mkdir()
+    with pytest.raises(InputError, match="but for methods, shots and further seeds"):
+        RunFolder(tmp_path, config.build(LEAST | {"seeds": [1, 0]}, "a.toml"))
+
+
 def test_an_experiment_may_be_corrected_before_anything_was_trained(tmp_path):
     """A run that ended at its first step, for want of a backbone say, must not stand in its own way."""
     RunFolder(tmp_path, FIRST).write_json("provenance.json", {})

@@ -40,7 +40,7 @@ from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
 from mpdd.evaluation.transfer import METHOD, transfer
 from mpdd.files import write_atomically
-from mpdd.methods import IN_THE_WEIGHTS, METHODS, ORIGIN, UNTRAINED
+from mpdd.methods import ALONE, IN_THE_WEIGHTS, METHODS, ORIGIN, UNTRAINED
 from mpdd.methods.cell import Cell, Outcome, plan_of
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
@@ -109,9 +109,14 @@ class Run:
 def run(experiment: Experiment, path: Path, reporter: Reporter, command: str = "") -> list[Row]:
     """The whole method; returns the rows of `results.json` and leaves a report beside them."""
     opened = Run.open(experiment, path, reporter, command)
-    rows = compare_methods(opened, metaprompt_of(opened))
+    rows = compare_methods(opened, _metaprompt_for(opened, experiment.methods))
     write_report(path)
     return rows
+
+
+def _metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
+    """The metaprompt, unless none of `methods` has anything from the sources."""
+    return metaprompt_of(run) if set(methods) - ALONE else None
 
 
 def metaprompt_of(run: Run) -> PromptFile | None:
@@ -287,7 +292,8 @@ def remake(run: Run, name: str) -> Row:
             next_step=f"Perhaps {near[0]}.",
         )  # fmt: skip
     run.folder.forget(name)
-    (row,) = compare_methods(run, metaprompt_of(run), only=lambda key: key.name == name)
+    metaprompt = _metaprompt_for(run, [keys[name].method])
+    (row,) = compare_methods(run, metaprompt, only=lambda key: key.name == name)
     return row
 
 

@@ -25,16 +25,19 @@ from mpdd.training.tune import Watch
 
 
 class RunFolder:
-    """Opens or continues the run of `experiment` in `path`; `InputError` if another experiment's run is there."""
+    """Opens or continues the run of `experiment` in `path`; `InputError` if another experiment's run is there.
+
+    A run may be continued with other methods, shots and further seeds: its cells do not depend on each other.
+    """
 
     def __init__(self, path: Path, experiment: Experiment) -> None:
         self.path = path
         resolved = config.to_toml(experiment).encode()
         written = path / "config.toml"
-        if written.is_file() and written.read_bytes() != resolved and self._has_work():
+        if written.is_file() and written.read_bytes() != resolved and self._has_work() and not _continues(experiment, written):
             raise InputError(
                 f"The folder {path} holds a run with another configuration",
-                wanted="the same configuration to resume",
+                wanted="the same configuration to resume, but for methods, shots and further seeds",
                 next_step="Choose another folder with --out, or delete this one.",
             )
         self._require_writable()
@@ -126,6 +129,20 @@ class RunFolder:
             raise InputError(
                 f"Cannot write to the run folder {self.path}", found=error.strerror, wanted="a writable folder"
             ) from error
+
+
+def _continues(experiment: Experiment, written: Path) -> bool:
+    """Whether the run of a configuration file differs in nothing but which cells are made."""
+    try:
+        before = config.build(config.read_toml(written, "configuration"), str(written))
+    except InputError:
+        return False
+    return _alike(experiment) == _alike(before)
+
+
+def _alike(experiment: Experiment) -> Experiment:
+    """The experiment as all that it shares between cells; sources are taught with the first seed."""
+    return experiment.model_copy(update={"methods": (), "shots": (), "seeds": experiment.seeds[:1]})
 
 
 def _line(values: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ METHODS: Mapping[str, Callable[[Cell], Outcome]] = {
     "ia3": weights.ia3,
     "full-finetuning": weights.full_finetuning,
 }
+ALONE = frozenset(("zero-shot", "prompt-tuning", "lora", "ia3", "full-finetuning"))  # nothing from the sources
 UNTRAINED = frozenset(("zero-shot", "mpdd-zero-shot"))
 IN_THE_WEIGHTS = frozenset(("lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning"))  # one rate at a time
 # The prompt file that a method starts from, where it is not `metaprompt`.
