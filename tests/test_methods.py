@@ -60,31 +60,37 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
         {"prompt": {"rank": 2}, "adapt": {"factor_start": "weighted"}},
         {"adapt": {"factor_start": "nearest"}},
         {"adapt": {"factor_start": "kind"}},
+        {"prompt": {"depth": "all"}, "adapt": {"mode": "factors", "prompt_tuning_length": 9}},
+        {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0}},
         {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
         {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
     ],
     ids=str,
 )
 def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
-    methods = ["mpdd", "mpdd-factors", "mpdd-zero-shot", "prompt-tuning", "spot", "shared-prompt"]
+    methods = ["mpdd", "mpdd-factors", "mpdd-zero-shot", "prompt-tuning", "deep-prompt-tuning", "spot", "shared-prompt"]
     rows = {row.method: row for row in pipeline.run(made(methods, **values), tmp_path / "run", Silent())}
     deep = tiny.depth if values.get("prompt", {}).get("depth") == "all" else 1
     rank = values.get("prompt", {}).get("rank", 1)
     width = deep * tiny.width
-    assert rows["mpdd"].trainable_parameters == 6 * width + rank * (6 + width)
-    assert rows["prompt-tuning"].trainable_parameters == 6 * width
+    factors = rank * (6 + width)
+    alone = values.get("adapt", {}).get("mode") == "factors"
+    assert rows["mpdd"].trainable_parameters == factors + (0 if alone else 6 * width)
+    assert rows["mpdd-factors"].trainable_parameters == factors
+    assert rows["spot"].trainable_parameters == rows["shared-prompt"].trainable_parameters == 6 * width
+    short = values.get("adapt", {}).get("prompt_tuning_length", 6)
+    assert rows["prompt-tuning"].trainable_parameters == short * tiny.width
+    assert rows["deep-prompt-tuning"].trainable_parameters == 6 * tiny.depth * tiny.width
     kept = load(tmp_path / "run" / "prompts" / "three-mpdd-all-s0.safetensors", tiny)
     assert kept.rows().shape == (6, width)
 
 
 def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, tmp_path):
     meta = MetaPrompt(torch.ones(3, tiny.width), ("a", "b", "c", "d"))
-    header = Header(
-        "meta", tiny.name, tiny.fingerprint, 3, tiny.width, 1, meta.tasks, ("ner", "qa choice", "ner", "qa extractive")
-    )
+    kinds = ("ner", "qa choice", "ner", "qa extractive")
+    header = Header("meta", tiny.name, tiny.fingerprint, 3, tiny.width, 1, meta.tasks, kinds=kinds)
     file = save_prompt(tmp_path / "m.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
-    kinds = {"ner": [0.5, 0, 0.5, 0], "qa": [0, 1, 0, 0], "re": None}
-    for task_type, wanted in kinds.items():
+    for task_type, wanted in {"ner": [0.5, 0, 0.5, 0], "qa": [0, 1, 0, 0], "re": None}.items():
         task = SimpleNamespace(card=TaskCard("x", task_type, "Do it."))
         weights = same_kind(SimpleNamespace(meta=load(file.path), task=task), meta)
         assert (None if weights is None else weights.tolist()) == wanted

@@ -28,8 +28,8 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
     width = shape.width * (shape.depth if experiment.prompt.depth == "all" else 1)
     factors = rank * (length + width)
     trained = {
-        "prompt-tuning": length * width,
-        "mpdd": length * width + factors,
+        "prompt-tuning": (experiment.adapt.prompt_tuning_length or length) * shape.width,
+        "mpdd": factors + (length * width if experiment.adapt.mode == "all" else 0),
         "mpdd-factors": factors,
         "metaprompt (all sources)": length * width + factors * len(experiment.sources),
     }

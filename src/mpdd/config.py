@@ -49,16 +49,25 @@ Rates = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_distinc
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^\w[\w. -]*$")]
 MethodName = Literal[
-    "zero-shot", "prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers", "shared-prompt", "spot", "lora",
-    "lora-matched", "lora-multitask", "ia3", "full-finetuning",
+    "zero-shot", "prompt-tuning", "deep-prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers",
+    "shared-prompt", "spot", "lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning",
 ]  # fmt: skip
-RATES: Mapping[str, str] = {  # the list of `adapt` with the rates that a method tries
+_RATES: Mapping[str, str] = {  # the list of `adapt` with the rates that a method tries
     "prompt-tuning": "prompt_tuning", "shared-prompt": "prompt_tuning", "spot": "prompt_tuning",
+    "deep-prompt-tuning": "deep_prompt_tuning",
     "mpdd": "mpdd", "mpdd-factors": "mpdd", "mpdd-no-teachers": "mpdd",
     "lora": "lora", "lora-matched": "lora", "lora-multitask": "lora",
     "ia3": "ia3", "full-finetuning": "full_finetuning",
 }  # fmt: skip
 FROM_SOURCES = frozenset(("mpdd-no-teachers", "shared-prompt", "spot", "lora-multitask"))  # a finished metaprompt is not enough
+
+
+def rates_of(method: str, depth: str) -> str | None:
+    """The list of `adapt` with the rates that a method tries; None for what is not trained.
+
+    Whole prompts that start from the sources' are as deep as the metaprompt, and deep ones have rates of their own.
+    """
+    return "deep_prompt_tuning" if method in ("shared-prompt", "spot") and depth == "all" else _RATES.get(method)
 
 
 class _Section(BaseModel):
@@ -134,17 +143,23 @@ class Distil(Steps):
 class Adapt(Steps):
     """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
 
-    MPDD trains the shared prompt at the rate tried and the factors at `factor_ratio` times it. Its target factors start from
-    the `mean` of the sources', from the mean of those with answers of the same `kind`, from those of the source whose prompt
-    fits the target's training examples best (`nearest`), or from a mix weighted by how well each fits (`weighted`). Without
-    examples, `nearest` and `weighted` mean `kind`.
+    MPDD trains (`mode`) `all`, the shared prompt at the rate tried and the factors at `factor_ratio` times it; or the `factors`
+    alone, so that all tasks share one prompt. Prompt tuning has `prompt_tuning_length` virtual tokens at the input (0: as many
+    as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer.
+
+    MPDD's target factors start from the `mean` of the sources', from the mean of those with answers of the same `kind`, from
+    those of the source whose prompt fits the target's training examples best (`nearest`), or from a mix weighted by how well
+    each fits (`weighted`). Without examples, `nearest` and `weighted` mean `kind`.
     """
 
     prompt_tuning: Rates = (0.003, 0.01, 0.03)
+    prompt_tuning_length: Annotated[int, Field(ge=0)] = 0
+    deep_prompt_tuning: Rates = (0.03, 0.1, 0.3)
     mpdd: Rates = (0.003, 0.01, 0.03)
     lora: Rates = (0.0003, 0.001, 0.003)
     ia3: Rates = (0.003, 0.01, 0.03)
     full_finetuning: Rates = (0.00003, 0.0001, 0.0003)
+    mode: Literal["all", "factors"] = "all"
     factor_ratio: Rate = 1.0
     factor_start: Literal["mean", "kind", "nearest", "weighted"] = "mean"
     lora_rank: Positive = 8
@@ -214,7 +229,9 @@ class Experiment(_Section):
     @classmethod
     def _is_fair(cls, adapt: Adapt, others: ValidationInfo) -> Adapt:
         methods = others.data.get("methods", cls.model_fields["methods"].default)  # where they are wrong, that is said elsewhere
-        trials = {RATES[name]: len(getattr(adapt, RATES[name])) for name in methods if name in RATES}
+        depth = others.data.get("prompt", PromptOptions()).depth
+        lists = [rates for name in methods if (rates := rates_of(name, depth))]
+        trials = {name: len(getattr(adapt, name)) for name in lists}
         if len(set(trials.values())) > 1:
             found = ", ".join(f"{count} for {name}" for name, count in trials.items())
             raise ValueError(f"every method must try equally many rates, or the comparison is not fair, found {found}")

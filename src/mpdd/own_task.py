@@ -38,7 +38,7 @@ def experiment_for(
         "methods": list(methods),
         "seeds": [seed],
         "shots": ["all" if shots is None else shots],
-        "prompt": {"length": header.length, "rank": header.rank},
+        "prompt": {"length": header.length, "rank": header.rank, "depth": header.depth},
         "adapt": {} if steps is None else {"steps": steps, "every": max(1, steps // 4)},
     }
     return config.build(values, "the command line")

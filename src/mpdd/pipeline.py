@@ -22,7 +22,7 @@ from mpdd import compute
 from mpdd.backbone import Backbone
 from mpdd.check import require_room, require_tasks
 from mpdd.confidence import units
-from mpdd.config import RATES, Distil, Experiment, Shots
+from mpdd.config import Distil, Experiment, Shots, rates_of
 from mpdd.data import catalogue, store
 from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
@@ -125,7 +125,13 @@ def metaprompt_of(run: Run) -> PromptFile | None:
         return _finished_metaprompt(run)
     if not run.experiment.sources:
         return None
-    return distil_sources(run, teach_sources(run))
+    return distil_sources(run, teach_sources(run) if _distils(run) else {})
+
+
+def _distils(run: Run) -> bool:
+    """Whether stage 2 needs teachers: for its losses, or to start from."""
+    options = run.experiment.distil
+    return weights_of(options).needs_teachers or options.start == "teachers"
 
 
 def teach_sources(run: Run) -> dict[str, PromptFile]:
@@ -306,7 +312,8 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key
     methods = tuple(dict.fromkeys(key.method for key in keys))
     targets = len({key.target for key in keys})
     run.reporter.stage(f"Stage 3: {len(keys)} cells: {targets} targets, {len(methods)} methods")
-    teachers = teach_sources(run) if {"shared-prompt", "spot"} & set(methods) else {}
+    asked = "spot" in methods or ("shared-prompt" in methods and _distils(run))
+    teachers = teach_sources(run) if asked else {}
     origins = {method: _origin(run, method, metaprompt, teachers) for method in methods}
     found = [run.folder.unit(key.name, partial(_cell, run, key, origins[key.method])) for key in keys]
     if only is not None:
@@ -417,7 +424,8 @@ def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     target, method, shots, seed, name = key.target, key.method, key.shots, key.seed, key.name
     examples, experiment = run.tasks[target], run.experiment
     trained = method not in UNTRAINED
-    passes = len(getattr(experiment.adapt, RATES[method])) if method in IN_THE_WEIGHTS else 1  # prompts try all rates at once
+    rates = rates_of(method, experiment.prompt.depth)
+    passes = len(getattr(experiment.adapt, rates)) if rates and method in IN_THE_WEIGHTS else 1  # prompts try all rates at once
     steps = experiment.adapt.steps * passes if trained else 0
     with run.reporter.job(f"{target} {method}", steps + len(examples.test)) as tick:
         cell = Cell(
@@ -495,7 +503,8 @@ def _row(run: Run, examples: Examples, method: str, shots: Shots, seed: int, out
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
     train = examples.train if shots == "all" else few_shot(examples.train, shots, seed)
-    return Data.of(run.backbone, examples.task.card, train, examples.dev, run.experiment.prompt.length)
+    longest = max(run.experiment.prompt.length, run.experiment.adapt.prompt_tuning_length)
+    return Data.of(run.backbone, examples.task.card, train, examples.dev, longest)
 
 
 def _all_metrics(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -549,6 +558,7 @@ def _header(run: Run, **values: Any) -> Header:
         template=run.backbone.template,
         length=run.experiment.prompt.length,
         width=row_width(run.backbone, run.experiment.prompt.depth),
+        depth=run.experiment.prompt.depth,
         **values,
     )
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from mpdd.config import RATES, Experiment, Steps
+from mpdd.config import Experiment, Steps, rates_of
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
 from mpdd.methods import IN_THE_WEIGHTS, UNTRAINED
@@ -178,7 +178,8 @@ def _comparing(run: Run) -> dict[str, float]:
         if prompted:
             seconds["adapt"] += cells * prompted * _cost(tuned, options, train=1.0, dev=dev).of(options)
         if inside_weights:  # all at the cost of LoRA
-            tries = sum(len(getattr(options, RATES[method])) for method in inside_weights)
+            lists = [rates for method in inside_weights if (rates := rates_of(method, experiment.prompt.depth))]
+            tries = sum(len(getattr(options, rates)) for rates in lists)
             seconds["adapt"] += cells * tries * _cost(adapted, options, train=1.0, dev=dev).of(options)
         test, card = run.tasks[target].test, run.tasks[target].task.card
         began = time.perf_counter()

@@ -30,6 +30,7 @@ LEVELS = {"ncbi_disease": 52.0, "chemprot": 38.0, "pubmedqa": 60.0, "scitail_cli
 COSTS: dict[str, tuple[float, int, float, int]] = {
     "zero-shot": (-30, 0, 0, 0),
     "prompt-tuning": (0, 76_800, 410, 6),
+    "deep-prompt-tuning": (2.2, 921_600, 430, 6),
     "mpdd": (7, 77_668, 395, 6),
     "mpdd-zero-shot": (-18, 0, 0, 0),
     "mpdd-factors": (1.5, 868, 220, 6),

@@ -27,7 +27,7 @@ _SHAPES = (("circle", ""), ("square", "6 3"), ("triangle", "1.5 3"), ("diamond",
 _FAMILIES = {
     "untrained": ("zero-shot",),
     "mpdd": ("mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers"),
-    "prompt": ("prompt-tuning", "shared-prompt", "spot"),
+    "prompt": ("prompt-tuning", "deep-prompt-tuning", "shared-prompt", "spot"),
     "lora": ("lora", "lora-matched", "lora-multitask"),
     "other": ("full-finetuning", "ia3"),
 }

@@ -12,6 +12,7 @@ from mpdd.errors import InputError
 METHODS = (
     "zero-shot",
     "prompt-tuning",
+    "deep-prompt-tuning",
     "mpdd",
     "mpdd-zero-shot",
     "mpdd-factors",

@@ -34,6 +34,7 @@ METRIC_NOTES = {
 METHOD_NOTES = {
     "zero-shot": "The backbone with the task's instruction; nothing is trained.",
     "prompt-tuning": "One soft prompt for each target, trained on that target alone.",
+    "deep-prompt-tuning": "As prompt tuning, with trained rows before every layer of the backbone.",
     "mpdd": "A metaprompt distilled from many source tasks, adapted to the target together with low-rank task factors.",
     "mpdd-zero-shot": "The metaprompt with the source tasks' mean factors; nothing is trained on the target.",
     "mpdd-factors": "As mpdd, but only the target's factors are trained and the metaprompt stays shared.",

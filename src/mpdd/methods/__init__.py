@@ -11,6 +11,7 @@ from mpdd.methods.cell import Cell, Outcome
 METHODS: Mapping[str, Callable[[Cell], Outcome]] = {
     "zero-shot": prompts.zero_shot,
     "prompt-tuning": prompts.prompt_tuning,
+    "deep-prompt-tuning": prompts.deep_prompt_tuning,
     "mpdd": prompts.mpdd,
     "mpdd-zero-shot": prompts.mpdd_zero_shot,
     "mpdd-factors": prompts.mpdd_factors,
@@ -23,7 +24,8 @@ METHODS: Mapping[str, Callable[[Cell], Outcome]] = {
     "ia3": weights.ia3,
     "full-finetuning": weights.full_finetuning,
 }
-ALONE = frozenset(("zero-shot", "prompt-tuning", "lora", "ia3", "full-finetuning"))  # nothing from the sources
+# Those that have nothing from the sources.
+ALONE = frozenset(("zero-shot", "prompt-tuning", "deep-prompt-tuning", "lora", "ia3", "full-finetuning"))
 UNTRAINED = frozenset(("zero-shot", "mpdd-zero-shot"))
 IN_THE_WEIGHTS = frozenset(("lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning"))  # one rate at a time
 # The prompt file that a method starts from, where it is not `metaprompt`.

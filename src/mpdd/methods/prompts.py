@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,15 +38,17 @@ def mpdd_zero_shot(cell: Cell) -> Outcome:
 
 def prompt_tuning(cell: Cell) -> Outcome:
     """A fresh soft prompt for this task alone (Lester et al. 2021, arXiv 2104.08691)."""
-    text = cell.task.card.instruction
-    shape = cell.shape
-    start = initial_rows(cell.backbone, shape.length, shape.start, depth=shape.depth, seed=cell.seed, text=text)
-    return _tuned(cell, start)
+    return _tuned(cell, _fresh(cell, cell.adapt.prompt_tuning_length or cell.shape.length, "input"), cell.adapt.prompt_tuning)
+
+
+def deep_prompt_tuning(cell: Cell) -> Outcome:
+    """A fresh prompt with rows before every layer, for this task alone (P-tuning v2, Liu et al. 2022, arXiv 2110.07602)."""
+    return _tuned(cell, _fresh(cell, cell.shape.length, "all"), cell.adapt.deep_prompt_tuning)
 
 
 def shared_prompt(cell: Cell) -> Outcome:
     """One prompt learned from all sources without decomposition, tuned further on this task."""
-    return _tuned(cell, _meta(cell).zero_shot())
+    return _tuned(cell, _meta(cell).zero_shot(), _rates(cell))
 
 
 def spot(cell: Cell) -> Outcome:
@@ -56,12 +58,12 @@ def spot(cell: Cell) -> Outcome:
     """
     prompts = {name: file.rows().to(cell.backbone.device) for name, file in cell.teachers.items()}
     losses = fit_to(cell, prompts)
-    return _tuned(cell, prompts[min(losses, key=losses.__getitem__)])
+    return _tuned(cell, prompts[min(losses, key=losses.__getitem__)], _rates(cell))
 
 
 def mpdd(cell: Cell) -> Outcome:
-    """The metaprompt adapted to this task: shared prompt and factors."""
-    return _adapted(cell, "all")
+    """The metaprompt adapted to this task: shared prompt and factors, or (`adapt.mode`) the factors alone."""
+    return _adapted(cell, cell.adapt.mode)
 
 
 def mpdd_factors(cell: Cell) -> Outcome:
@@ -98,14 +100,24 @@ def source_weights(cell: Cell, meta: MetaPrompt) -> Tensor | None:
     return torch.softmax(-_SHARPNESS * losses, 0)
 
 
-def _tuned(cell: Cell, start: Tensor) -> Outcome:
+def _fresh(cell: Cell, length: int, depth: str) -> Tensor:
+    text = cell.task.card.instruction
+    return initial_rows(cell.backbone, length, cell.shape.start, depth=depth, seed=cell.seed, text=text)
+
+
+def _rates(cell: Cell) -> Sequence[float]:
+    """For a whole prompt as deep as the metaprompt."""
+    return cell.adapt.deep_prompt_tuning if cell.shape.depth == "all" else cell.adapt.prompt_tuning
+
+
+def _tuned(cell: Cell, start: Tensor, rates: Sequence[float]) -> Outcome:
     trials = teacher.teach(
-        cell.backbone, {cell.task.name: cell.data}, {cell.task.name: start}, cell.plan, lrs=cell.adapt.prompt_tuning,
-        seed=cell.seed, watch=cell.watch,
+        cell.backbone, {cell.task.name: cell.data}, {cell.task.name: start}, cell.plan, lrs=rates, seed=cell.seed,
+        watch=cell.watch,
     )[cell.task.name]  # fmt: skip
     rows = best(trials).made.rows.detach()
     calibration = cell.calibration(rows)
-    saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft", rows.shape[1], calibration))
+    saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft", rows, calibration))
     return Outcome.of(cell.answer(rows), rows.numel(), saved.stored_bytes, trials, calibration)
 
 
@@ -118,7 +130,7 @@ def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
     target = best(trials).made
     tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
     calibration = cell.calibration((target.shared * (target.u[0].T @ target.v[0])).detach())
-    saved = save_prompt(cell.save_to, tensors, _header(cell, "task", target.shared.shape[1], calibration))
+    saved = save_prompt(cell.save_to, tensors, _header(cell, "task", target.shared, calibration))
     numbers = sum(t.numel() for t in tensors.values())
     return Outcome.of(cell.answer(saved.rows()), numbers, saved.stored_bytes, trials, calibration)
 
@@ -129,14 +141,15 @@ def _meta(cell: Cell) -> MetaPrompt:
     return cell.meta.metaprompt()
 
 
-def _header(cell: Cell, kind: Any, width: int, calibration: Mapping[str, float]) -> Header:
+def _header(cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, float]) -> Header:
     meta = cell.meta.header if cell.meta and kind == "task" else None
     return Header(
         kind=kind,
         backbone=cell.backbone.name,
         fingerprint=cell.backbone.fingerprint,
-        length=cell.shape.length,
-        width=width,
+        length=rows.shape[0],
+        width=rows.shape[1],
+        depth="all" if rows.shape[1] > cell.backbone.width else "input",
         rank=meta.rank if meta else 0,
         tasks=(cell.task.name,),
         card=cell.task.card,

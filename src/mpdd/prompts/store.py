@@ -35,6 +35,8 @@ Kind = Literal["soft", "meta", "task"]
 class Header:
     """What a prompt file says of itself. `digest` covers all other fields and every tensor.
 
+    With `depth` all there are rows before every layer, and `width` is that of all layers together.
+
     `template` is what stood around inputs when it was trained; None in files of an older version, which had none.
     `kinds` are those of the answers of a metaprompt's tasks, in the same order (none in files of an older version).
     `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
@@ -47,10 +49,11 @@ class Header:
     width: int
     rank: int = 0
     tasks: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
     card: TaskCard | None = None
     metaprompt: str = ""
     template: Template | None = None
+    depth: Literal["input", "all"] = "input"
+    kinds: tuple[str, ...] = ()
     calibration: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
