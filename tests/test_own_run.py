@@ -101,6 +101,21 @@ def test_one_cell_can_be_made_anew_and_no_other(run, tmp_path):
         pipeline.remake(opened, "own/mpdd/7/s0")
 
 
+def test_parts_of_a_run_come_together_in_the_whole(run, tmp_path):
+    experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2)
+    rows = {row.method: row for row in pipeline.run(experiment, tmp_path / "run", Silent())}
+    parts = pipeline.Run.open(experiment, tmp_path / "parts", Silent(), "")
+    made = [*pipeline.part(parts, "own/mpdd/*"), *pipeline.part(parts, "*/0/s0")]
+    assert {row.method for row in made} == set(rows)
+    assert not (tmp_path / "parts" / "results.json").exists()
+    times = [path.stat().st_mtime_ns for path in sorted((tmp_path / "parts" / "cells").iterdir())]
+    whole = {row.method: row for row in pipeline.run(experiment, tmp_path / "parts", Silent())}
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "parts" / "cells").iterdir())] == times
+    assert {name: row.value for name, row in whole.items()} == {name: row.value for name, row in rows.items()}
+    with pytest.raises(InputError, match=r"No cell of the experiment own fits rqe/\*.*Perhaps own/\*"):
+        pipeline.part(parts, "rqe/*")
+
+
 def test_the_metaprompt_of_the_package_is_for_its_backbone_alone(tmp_path, monkeypatch):
     shipped = tmp_path / "metaprompt.safetensors"
     monkeypatch.setattr(own_task, "EMBEDDED_METAPROMPT", shipped)

@@ -10,6 +10,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -301,6 +302,21 @@ def remake(run: Run, name: str) -> Row:
     metaprompt = _metaprompt_for(run, [keys[name].method])
     (row,) = compare_methods(run, metaprompt, only=lambda key: key.name == name)
     return row
+
+
+def part(run: Run, pattern: str) -> list[Row]:
+    """Make those of the missing cells whose names fit a shell pattern ("rqe/*"), and return the rows of all that fit.
+
+    Nothing is written for the whole comparison: a last run over the cells of all parts does that. Raises `InputError` where
+    no cell fits.
+    """
+    chosen = {key.name: key.method for key in cells_of(run) if fnmatchcase(key.name, pattern)}
+    if not chosen:
+        raise InputError(
+            f"No cell of the experiment {run.experiment.name} fits {pattern}", wanted="a pattern of TARGET/METHOD/SHOTS/sSEED",
+            next_step="Perhaps " + f"{run.targets[0]}/*.",
+        )  # fmt: skip
+    return compare_methods(run, _metaprompt_for(run, list(chosen.values())), only=lambda key: key.name in chosen)
 
 
 def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key], bool] | None = None) -> list[Row]:

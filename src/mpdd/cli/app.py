@@ -131,13 +131,20 @@ def run(
     cell: Annotated[
         str, typer.Option("--cell", metavar="TARGET/METHOD/SHOTS/sSEED", help="Make this cell alone, anew, and print its row.")
     ] = "",
+    only: Annotated[
+        str, typer.Option("--only", metavar="PATTERN", help="Make the missing cells of this pattern alone, as 'rqe/*'.")
+    ] = "",
     settings: Settings = None,
 ) -> None:
     """Run all stages; the same command resumes a run that was stopped."""
+    if cell and only:
+        raise InputError("--cell and --only do not go together", wanted="one of the two")
     read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
     if cell:
         _remake(read, folder, cell)
+    elif only:
+        _part(read, folder, only)
     else:
         _run(read, folder)
 
@@ -311,6 +318,14 @@ def _remake(experiment: Experiment, folder: Path, cell: str) -> None:
 
     row = pipeline.remake(pipeline.Run.open(experiment, folder, Reporter(), _command()), cell)
     typer.echo(json.dumps(asdict(row), indent=1))
+
+
+def _part(experiment: Experiment, folder: Path, only: str) -> None:
+    from mpdd import pipeline
+    from mpdd.cli.show import print_table
+    from mpdd.progress import Reporter
+
+    print_table(pipeline.part(pipeline.Run.open(experiment, folder, Reporter(), _command()), only))
 
 
 def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:
