@@ -65,7 +65,7 @@ def prompts(tiny, tmp_path_factory):
 def saying(output):
     """Let the model answer each request with `output(request)`, read back as any answer is."""
 
-    def predict(_, requests, tick):
+    def predict(_, requests, tick, memory):
         written = [output(request) for request in requests]
         tick(len(requests))
         return [Prediction(text, parse(r.card, r.example, text), 0) for r, text in zip(requests, written, strict=True)]

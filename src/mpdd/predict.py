@@ -169,9 +169,8 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory |
         if not going:
             return [Written.of(backbone.tokenizer, tokens) for tokens in written]
         if len(going) <= 0.75 * len(active):  # dropping rows copies the others
-            kept = torch.tensor(going)
-            active, following = active[kept], following[kept.to(following.device)]
-            written_on.keep(kept.to(following.device))
+            order = written_on.keep(torch.tensor(going, device=following.device))
+            active, following = active[order.to(active.device)], following[order]
         every = torch.arange(len(active), device=backbone.device)
         states = backbone.packed(backbone.embed(following), written_on.lengths, written_on, every)
         written_on.advance()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -52,6 +52,20 @@ def rounded(length: int, least: int = 32, parts: int = 16) -> int:
     oneDNN makes for it stays in memory, so few shapes are better."""
     step = max(least, 1 << max(0, (length - 1).bit_length() - parts.bit_length() + 1))
     return -(-length // step) * step
+
+
+def take(packed: Float[Tensor, "heads tokens size"], places: Int[Tensor, " places"]) -> Float[Tensor, "heads places size"]:
+    """Tokens by their places, so that gradients add up in the same order every time: on a CPU indexing does not, on a GPU
+    `index_select` does not. Without gradients, whole tokens or four bf16 numbers are moved as one, in about half the time."""
+    if packed.device.type != "cpu":
+        return packed[:, places]
+    if packed.requires_grad:
+        return packed.index_select(1, places)
+    if packed.transpose(0, 1).is_contiguous():
+        return packed.transpose(0, 1).index_select(0, places).transpose(0, 1)
+    if packed.is_contiguous() and packed.element_size() == 2 and packed.shape[2] % 4 == 0:
+        return packed.view(torch.int64).index_select(1, places).view(packed.dtype)
+    return packed.index_select(1, places)
 
 
 def order(places: Sequence[Int[Tensor, " n"]], stands: Int[Tensor, " places"] | None = None) -> Int[Tensor, " places"]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mpdd.packed.attention import Wanted
-from mpdd.packed.group import Group, Tokens, order
+from mpdd.packed.group import Group, Tokens, order, take
 from mpdd.packed.known import Known, joined
 from mpdd.packed.products import Plan, Products
 
@@ -93,7 +93,7 @@ def _fused(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Want
     """A group's outputs, without its padding, by torch's fused attention, which keeps no scores."""
     rows, length = group.queries.shape
     q, k, v = (
-        _take(found, places.flatten()).view(len(found), *places.shape, -1).transpose(0, 1)
+        take(found, places.flatten()).view(len(found), *places.shape, -1).transpose(0, 1)
         for found, places in ((query, group.queries), (key, group.keys), (value, group.keys))
     )
     sees = group.sees(wanted.window)[:, None]
@@ -106,9 +106,3 @@ def _fused(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Want
         q, k, v, attn_mask=bias, scale=wanted.scale, enable_gqa=len(query) != len(key)
     )
     return out.transpose(1, 2)[group.real]
-
-
-def _take(packed: Float[Tensor, "heads tokens size"], places: Int[Tensor, " places"]) -> Tensor:
-    """Tokens by their places, so that gradients add up in the same order every time: on a CPU indexing does not, on a GPU
-    `index_select` does not."""
-    return packed.index_select(1, places) if packed.device.type == "cpu" else packed[:, places]
