@@ -118,6 +118,10 @@ corpus, then nats a token on copies and on instruction answers):
 |---|{"---:|" * len(names)}
 {curve}
 
+**Held out over all recipes** (`python -m backbones.curves`; figures in `results/backbone`):
+
+![Held-out bits per byte and the loss on copies, over {tokens / 1e6:.0f} million tokens](../../../docs/backbone.svg)
+
 **At the end of each recipe**, bits per byte on the same held-out text:
 
 | recipe | {" | ".join(corpora)} |
