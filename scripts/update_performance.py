@@ -119,8 +119,9 @@ def serving() -> Iterator[str]:
     title = f"{load['minutes']:.0f} minutes, {load['clients']} clients, {load['tasks']} tasks: answers by status"
     yield f"| {title} | none but 200 and 429 | {statuses} | {_holds(good)} |"
     resident, latency = load["resident_mib"], load["latency_seconds"]
-    flat = resident["highest"] <= 1.05 * resident["after_a_quarter"]
-    shown = f"{resident['after_a_quarter']} after a quarter, {resident['end']} at the end, {resident['highest']} at most"
+    early, late = resident["highest_in_second_quarter"], resident["highest_in_last_quarter"]
+    flat = late <= 1.05 * early
+    shown = f"at most {early} in the second quarter, {late} in the last"
     yield f"| resident memory of the server, MiB | flat (5%) | {shown} | {_holds(flat)} |"
     shown = f"{latency['p50']:.2f} median, {latency['p95']:.2f} p95, {latency['p99']:.2f} p99"
     yield f"| seconds to an answer under that load ({load['answers_a_second']:.1f} answers a second) | reported | {shown} | |"
