@@ -15,7 +15,8 @@ ROOT = Path(mpdd.__file__).parent
 ORDER = (
     "errors", "embedded", "files", "progress", "config", "distributed", "packed", "template", "vocabulary", "backbone",
     "compute", "data", "prompts", "training", "predict", "confidence", "engines", "notes", "annotate", "serving", "export",
-    "methods", "run_folder", "evaluation", "shape", "check", "pipeline", "rehearsal", "own_task", "demo", "cli",
+    "methods", "run_folder", "evaluation", "shape", "check", "pipeline", "rehearsal", "own_task", "federated", "demo",
+    "cli",
 )  # fmt: skip
 
 

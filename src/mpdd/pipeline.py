@@ -173,8 +173,13 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
     shutil.rmtree(cache, ignore_errors=True)
-    made = {"teachers": {task: teachers[task].header.digest for task in rows}, **_how(run, "distil")}
+    return save_metaprompt(run, path, meta, {"teachers": {task: teachers[task].header.digest for task in rows}})
+
+
+def save_metaprompt(run: Run, path: Path, meta: MetaPrompt, made: Mapping[str, Any]) -> PromptFile:
+    """Write a metaprompt of the run's sources; `made` goes into its provenance, beside the options of stage 2."""
     kinds = tuple(run.tasks[task].task.card.kind for task in meta.tasks)
+    made = {**made, **_how(run, "distil")}
     header = _header(run, kind="meta", rank=meta.rank, tasks=meta.tasks, kinds=kinds, provenance=made)
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 

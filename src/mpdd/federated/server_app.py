@@ -1,0 +1,104 @@
+"""The Flower app of the server: starts P*, averages it round by round, and writes the joint metaprompt. It sees no text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from flwr.app import DEFAULT_TTL, ArrayRecord, Context, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from torch import Tensor
+
+from mpdd.backbone import Backbone
+from mpdd.errors import MpddError
+from mpdd.federated import travelling
+from mpdd.federated.averaging import Averaging, SecureAveraging
+from mpdd.federated.federation import Agreement, Federation, opening
+from mpdd.federated.quiet import require_silence
+from mpdd.files import write_atomically
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.soft import initial_rows
+from mpdd.prompts.store import Header, save_prompt
+
+app = ServerApp()
+NO_TASK = "federated"  # stands for the sources in a joint metaprompt without their factors
+
+
+def main(grid: Grid, context: Context) -> None:
+    """Run a federation to its end. Its file, as text, and the folder for what comes of it stand in the run's configuration."""
+    require_silence()
+    federation = Federation.from_toml(str(context.run_config["federation"]))
+    out, run = Path(str(context.run_config["out"])), str(context.run_id)
+    agreement, origin = opening(federation)
+    if isinstance(origin, Backbone):
+        shape = federation.prompt
+        shared = initial_rows(origin, shape.length, shape.start, depth=shape.depth, seed=federation.seed)
+    else:
+        shared = origin.tensors["shared"]
+    strategy = SecureAveraging(federation, context) if federation.secure else Averaging(federation)
+
+    def keep(number: int, arrays: ArrayRecord) -> None:
+        _save(out, federation, agreement, travelling.shared_in(arrays), [], {"run": run, "round": number})
+
+    said = travelling.settings(run, federation, agreement)
+    result = strategy.start(
+        grid, travelling.arrays(shared), num_rounds=federation.rounds, timeout=float(DEFAULT_TTL), train_config=said,
+        evaluate_config=said, evaluate_fn=keep,
+    )  # fmt: skip
+    _write_rounds(out, result.evaluate_metrics_clientapp)
+    made = {"run": run, "round": federation.rounds}
+    final = travelling.shared_in(result.arrays)
+    _save(out, federation, agreement, final, _factors(grid, strategy, agreement), made)
+
+
+app.main()(main)
+
+
+def _factors(grid: Grid, strategy: Averaging, agreement: Agreement) -> list[tuple[str, str, Tensor, Tensor]]:
+    """Name, kind, u [rank, length] and v [rank, width] of every task of the sites that share them."""
+    ask = [Message(RecordDict(), node, MessageType.QUERY) for node in grid.get_node_ids()]
+    found = []
+    for message in strategy.answered(grid.send_and_receive(ask, timeout=float(DEFAULT_TTL))):
+        if "factors" in message.content:
+            record = message.content["factors"]
+            u, v = (torch.tensor(record[name].numpy()) for name in ("u", "v"))
+            names, kinds = json.loads(message.content["tasks"]["names"])
+            rank = agreement.rank
+            wanted = [(len(names), rank, agreement.length), (len(names), rank, agreement.width)]
+            if [tuple(u.shape), tuple(v.shape)] != wanted or len(kinds) != len(names):
+                raise MpddError("A site shared factors of another shape than it agreed to.")
+            found += list(zip(names, kinds, u, v, strict=True))
+    return found
+
+
+def _save(
+    out: Path,
+    federation: Federation,
+    agreement: Agreement,
+    shared: Tensor,
+    factors: Sequence[tuple[str, str, Tensor, Tensor]],
+    made: dict[str, Any],
+) -> None:
+    """The joint metaprompt, with the factors that are shared; else with those of one task that leaves P* as it is."""
+    names: list[str] = []
+    for name, *_ in factors:
+        same = sum(known == name or known.startswith(f"{name} (") for known in names)
+        names.append(f"{name} ({same + 1})" if same else name)
+    meta = MetaPrompt(shared, names or [NO_TASK], agreement.rank)
+    with torch.no_grad():
+        for k, (_, _, u, v) in enumerate(factors):
+            meta.u[k], meta.v[k] = u, v
+    header = Header(
+        "meta", agreement.backbone, agreement.fingerprint, agreement.length, agreement.width, agreement.rank, meta.tasks,
+        tuple(kind for _, kind, _, _ in factors), template=agreement.template,
+        provenance={"federation": {**made, "name": federation.name, "sites": federation.sites, "rounds": federation.rounds}},
+    )  # fmt: skip
+    save_prompt(out / "prompts" / "metaprompt.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
+
+
+def _write_rounds(out: Path, losses: dict[int, MetricRecord]) -> None:
+    rows = [{"round": number, "dev_loss": record[travelling.LOSS]} for number, record in sorted(losses.items())]
+    write_atomically(out / "rounds.json", (json.dumps(rows, indent=1) + "\n").encode())

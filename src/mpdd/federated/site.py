@@ -1,0 +1,155 @@
+"""One site's part: stage 2 on its own sources from the P* that it is given; its factors stay in its run folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mpdd import config, pipeline
+from mpdd.errors import InputError
+from mpdd.federated.federation import Agreement, DisagreementError
+from mpdd.methods.cell import plan_of
+from mpdd.pipeline import Run
+from mpdd.progress import Reporter
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.store import PromptFile, load
+from mpdd.training.distil import distil
+from mpdd.training.tune import Data, mean_losses
+
+SEEDS_APART = 1_000_003  # between rounds, so that each draws other examples and the first draws what plain training draws
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Round `number` of `rounds`, from 1, in the federated run with the name `run`."""
+
+    run: str
+    number: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site's experiment, opened in its run folder."""
+
+    run: Run
+
+    @classmethod
+    def open(cls, experiment: Path, out: Path | None, reporter: Reporter) -> Site:
+        """Load the site's backbone and data. Raises `InputError` without sources, and what `Run.open` raises."""
+        read = config.read(experiment)
+        if not read.sources:
+            raise InputError(f"{experiment.name} has no sources to train the shared prompt on", wanted="two or more sources")
+        return cls(Run.open(read, out or Path("runs") / read.name, reporter, "mpdd federate"))
+
+    @property
+    def agreement(self) -> Agreement:
+        """What must be alike at all sites."""
+        return Agreement.of(self.run.backbone, self.run.experiment.prompt)
+
+    @property
+    def examples(self) -> int:
+        """Training examples over all sources: the weight of this site in the average (n_k of arXiv 1602.05629, algorithm 1)."""
+        return sum(len(self.run.tasks[name].train) for name in self.run.sources)
+
+    def train(self, shared: Float[Tensor, "length width"], turn: Turn) -> Float[Tensor, "length width"]:
+        """Train P* and the site's factors for one round and return P*; the factors are kept.
+
+        The rates fall from round to round as they fall within one; the optimizer starts anew. What comes back is the state
+        with the lowest loss on the site's own dev examples, the one that was given among them.
+        """
+        options, meta = self.run.experiment.distil, self._metaprompt(shared, turn)
+        steps = _share(options.steps, turn)
+        teachers = self._teachers()
+        cache = self.run.folder.path / "checkpoints" / "teachers-say-federated"
+        watch = self.run.folder.watch(f"federated-{turn.number}", lambda: None, stage="distil", method="mpdd", task="all")
+        left = (turn.rounds - turn.number + 1) / turn.rounds
+        fitted = distil(
+            self.run.backbone,
+            self._data(),
+            teachers,
+            meta,
+            replace(plan_of(options), steps=steps),
+            lr_shared=options.lr_shared * left,
+            lr_factors=options.lr_factors * left,
+            weights=pipeline.weights_of(options),
+            seed=self.run.experiment.seeds[0] + SEEDS_APART * (turn.number - 1),
+            cache=cache,
+            watch=replace(watch, checkpoint=None),
+        )
+        shutil.rmtree(cache, ignore_errors=True)
+        self.run.reporter.say(f"  round {turn.number} of {turn.rounds}: dev loss {fitted.best_dev:.3f} with its own prompt")
+        self._save(meta, turn)
+        return meta.shared.detach().cpu()
+
+    def settle(self, shared: Float[Tensor, "length width"], turn: Turn) -> float:
+        """Take the average P* as the site's own, beside its factors; return the mean dev loss in nats over its sources."""
+        meta = self._metaprompt(shared, turn)
+        dev = {task: part.dev for task, part in self._data().items()}
+        with torch.no_grad():
+            losses = mean_losses(self.run.backbone, dev, {task: meta(task) for task in meta.tasks})
+        mean = sum(losses.values()) / len(losses)
+        self.run.reporter.say(f"  round {turn.number} of {turn.rounds}: dev loss {mean:.3f} with the shared prompt")
+        self._save(meta, turn)
+        return mean
+
+    def factors(self) -> PromptFile:
+        """The site's metaprompt file, whose factors it may share. Raises `InputError` before the first round."""
+        return load(self._path, self.run.backbone)
+
+    @property
+    def _path(self) -> Path:
+        return self.run.folder.prompt("metaprompt")
+
+    def _save(self, meta: MetaPrompt, turn: Turn) -> None:
+        made = {"federation": {"run": turn.run, "round": turn.number, "rounds": turn.rounds}}
+        pipeline.save_metaprompt(self.run, self._path, meta, made)
+
+    def _metaprompt(self, shared: Tensor, turn: Turn) -> MetaPrompt:
+        """P* with the site's factors, where they were trained in this run or beside this very P*; else with fresh ones."""
+        meta = MetaPrompt(shared, self.run.sources, self.run.experiment.prompt.rank, seed=self.run.experiment.seeds[0])
+        kept = self._kept()
+        if kept and (kept.header.provenance["federation"]["run"] == turn.run or torch.equal(kept.tensors["shared"], shared)):
+            with torch.no_grad():
+                meta.u.copy_(kept.tensors["u"])
+                meta.v.copy_(kept.tensors["v"])
+        return meta.to(self.run.backbone.device)
+
+    def _kept(self) -> PromptFile | None:
+        """What an earlier round left."""
+        if not self._path.is_file():
+            return None
+        kept = load(self._path, self.run.backbone)
+        if "federation" not in kept.header.provenance:
+            raise InputError(
+                f"The folder {self.run.folder.path} holds a metaprompt that was not made in a federation",
+                wanted="a folder of its own for the federation",
+                next_step='Name another with out="..." in the node\'s configuration.',
+            )
+        return kept
+
+    def _teachers(self) -> Mapping[str, Tensor]:
+        """The rows of the site's own teachers, taught before the first round where its experiment weighs them."""
+        if not pipeline.weights_of(self.run.experiment.distil).needs_teachers:
+            return {}
+        taught = pipeline.teach_sources(self.run)
+        return {task: file.rows().to(self.run.backbone.device) for task, file in taught.items()}
+
+    def _data(self) -> dict[str, Data]:
+        return {name: pipeline.data_of(self.run, self.run.tasks[name], "all", 0) for name in self.run.sources}
+
+
+def _share(steps: int, turn: Turn) -> int:
+    """The steps of one round, so that all rounds together have `steps`. Raises `DisagreementError` where that leaves none."""
+    if turn.rounds > steps:
+        raise DisagreementError(
+            "This site has fewer steps than the federation has rounds", found=f"distil.steps {steps}",
+            wanted=f"{turn.rounds} or more",
+        )  # fmt: skip
+    return steps * turn.number // turn.rounds - steps * (turn.number - 1) // turn.rounds
