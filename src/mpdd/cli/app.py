@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpdd.cli.export import export
+from mpdd.cli.federate import federate
 from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
 from mpdd.errors import InputError
@@ -266,6 +267,7 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
 
 
 app.command()(export)
+app.command()(federate)
 app.command()(serve)
 app.command()(token)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.common import FitIns, FitRes, Parameters
 from flwr.compat.common.recorddict_compat import parameters_to_arrayrecord
@@ -24,7 +23,7 @@ from mpdd.federated.federation import Federation
 
 
 class Averaging(FedAvg):
-    """The mean of the sites' P*, each weighted by its training examples."""
+    """The mean of the sites' P* [length, width], each weighted by its training examples."""
 
     def __init__(self, federation: Federation) -> None:
         sites = federation.sites
@@ -34,7 +33,7 @@ class Averaging(FedAvg):
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The weighted mean. Raises `MpddError` unless every site answered with a P* of one shape."""
         answered = self.answered(replies)
-        found = [travelling.shared_in(message.content["arrays"]) for message in answered]
+        found = [travelling.shared_in(message.content.array_records["arrays"]) for message in answered]
         if len({tuple(shared.shape) for shared in found}) > 1:
             raise MpddError("The sites answered with shared prompts of several shapes.")
         averaged: tuple[ArrayRecord | None, MetricRecord | None] = super().aggregate_train(server_round, answered)
@@ -78,15 +77,15 @@ class SecureAveraging(Averaging):
         assert self.waiting is not None
         arrays, config, grid, nodes = self.waiting
         once = _Once(nodes, dict(config), self.sites)
-        context = LegacyContext(self.context, strategy=once, client_manager=once)
+        older: Any = once
+        context = LegacyContext(self.context, strategy=older, client_manager=older)
         context.state.config_records[MAIN_CONFIGS_RECORD] = ConfigRecord({Key.CURRENT_ROUND: server_round})
         context.state.array_records[MAIN_PARAMS_RECORD] = ArrayRecord([travelling.shared_in(arrays).numpy()])
-        watched = _Watched(grid, self)
+        watched: Any = _Watched(grid, self)
         self.workflow(watched, context)
         if once.found is None:
             raise MpddError("Secure aggregation ended before its end; Flower's log says at which stage.")
-        mean = torch.tensor(travelling.shared_in(parameters_to_arrayrecord(once.found, True)).numpy())
-        return travelling.arrays(mean), None
+        return travelling.arrays(travelling.shared_in(parameters_to_arrayrecord(once.found, True))), None
 
 
 class _Once:

@@ -16,7 +16,7 @@ from mpdd.backbone import Backbone
 from mpdd.config import Compute, Name, Positive, PromptOptions, Seed
 from mpdd.errors import InputError
 from mpdd.prompts.soft import row_width
-from mpdd.prompts.store import Header, PromptFile, load
+from mpdd.prompts.store import PromptFile, load
 from mpdd.template import Template
 
 
@@ -80,7 +80,6 @@ class Federation(BaseModel):
 class Agreement:
     """What averaging rows of prompts needs to be alike everywhere: the backbone, what stands around inputs, and the shape."""
 
-    backbone: str
     fingerprint: str
     template: Template
     length: int
@@ -91,7 +90,7 @@ class Agreement:
     def of(cls, backbone: Backbone, prompt: PromptOptions) -> Agreement:
         """That of a loaded backbone and the shape of an experiment's or a federation's prompt."""
         width = row_width(backbone, prompt.depth)
-        return cls(backbone.name, backbone.fingerprint, backbone.template, prompt.length, width, prompt.rank)
+        return cls(backbone.fingerprint, backbone.template, prompt.length, width, prompt.rank)
 
     @classmethod
     def from_json(cls, text: str) -> Agreement:
@@ -115,7 +114,7 @@ class Agreement:
             )
 
     def _told(self) -> dict[str, object]:
-        """What is compared, by the names that a message has for it; not the backbone's, which may be a local path."""
+        """What is compared, by the names that a message has for it; not the backbone's own, which may be a local path."""
         template = self.template if self.template.before or self.template.after else self.template.kind
         return {
             "backbone": self.fingerprint[:12], "template": template,
@@ -137,8 +136,4 @@ def opening(federation: Federation) -> tuple[Agreement, PromptFile | Backbone]:
             found=f"length {header.length}, rank {header.rank}",
             wanted=f"prompt.length {wanted.length}, prompt.rank {wanted.rank}",
         )
-    return _agreement_of(header, header.template), given
-
-
-def _agreement_of(header: Header, template: Template) -> Agreement:
-    return Agreement(header.backbone, header.fingerprint, template, header.length, header.width, header.rank)
+    return Agreement(header.fingerprint, header.template, header.length, header.width, header.rank), given

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
 
 from mpdd.federated import client_app, server_app
 from mpdd.federated.federation import Federation
@@ -28,16 +30,27 @@ class Here(Grid):
         return list(self.sites)
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Each message's answer."""
-        replies = [client_app.app(message, self.sites[message.metadata.dst_node_id]) for message in messages]
+        """Each message's answer; a site gets a copy, as over a wire."""
+        replies = [client_app.app(deepcopy(message), self.sites[message.metadata.dst_node_id]) for message in messages]
         self.passed += replies
         return replies
 
     def create_message(self, *_: Any, **__: Any) -> Message:
-        """Not needed here."""
+        """Not needed here, and so the rest."""
         raise NotImplementedError
 
-    push_messages = pull_messages = set_run = run = create_message
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:  # noqa: D102
+        raise NotImplementedError
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:  # noqa: D102
+        raise NotImplementedError
+
+    def set_run(self, run: Any) -> None:  # noqa: D102
+        raise NotImplementedError
+
+    @property
+    def run(self) -> Any:  # noqa: D102
+        raise NotImplementedError
 
 
 def federate_here(federation: Federation, sites: Sequence[Path], out: Path, nodes: Sequence[dict[str, Any]] = ()) -> Here:
@@ -46,6 +59,7 @@ def federate_here(federation: Federation, sites: Sequence[Path], out: Path, node
     `nodes` adds to each site's node configuration. Raises what the apps raise.
     """
     be_silent()
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN, 0, RUN
     more = list(nodes) or [{} for _ in sites]
     places = [
         {"experiment": str(path), "out": str(out / f"site-{n}"), **extra}

@@ -13,11 +13,11 @@ from flwr.serverapp import Grid, ServerApp
 from torch import Tensor
 
 from mpdd.backbone import Backbone
-from mpdd.errors import MpddError
 from mpdd.federated import travelling
 from mpdd.federated.averaging import Averaging, SecureAveraging
 from mpdd.federated.federation import Agreement, Federation, opening
 from mpdd.federated.quiet import require_silence
+from mpdd.federated.travelling import Factors
 from mpdd.files import write_atomically
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
@@ -57,21 +57,11 @@ def main(grid: Grid, context: Context) -> None:
 app.main()(main)
 
 
-def _factors(grid: Grid, strategy: Averaging, agreement: Agreement) -> list[tuple[str, str, Tensor, Tensor]]:
-    """Name, kind, u [rank, length] and v [rank, width] of every task of the sites that share them."""
+def _factors(grid: Grid, strategy: Averaging, agreement: Agreement) -> list[Factors]:
+    """Those of every task of the sites that share them."""
     ask = [Message(RecordDict(), node, MessageType.QUERY) for node in grid.get_node_ids()]
-    found = []
-    for message in strategy.answered(grid.send_and_receive(ask, timeout=float(DEFAULT_TTL))):
-        if "factors" in message.content:
-            record = message.content["factors"]
-            u, v = (torch.tensor(record[name].numpy()) for name in ("u", "v"))
-            names, kinds = json.loads(message.content["tasks"]["names"])
-            rank = agreement.rank
-            wanted = [(len(names), rank, agreement.length), (len(names), rank, agreement.width)]
-            if [tuple(u.shape), tuple(v.shape)] != wanted or len(kinds) != len(names):
-                raise MpddError("A site shared factors of another shape than it agreed to.")
-            found += list(zip(names, kinds, u, v, strict=True))
-    return found
+    replies = strategy.answered(grid.send_and_receive(ask, timeout=float(DEFAULT_TTL)))
+    return [found for message in replies for found in travelling.factors_in(message.content, agreement)]
 
 
 def _save(
@@ -79,21 +69,21 @@ def _save(
     federation: Federation,
     agreement: Agreement,
     shared: Tensor,
-    factors: Sequence[tuple[str, str, Tensor, Tensor]],
+    factors: Sequence[Factors],
     made: dict[str, Any],
 ) -> None:
     """The joint metaprompt, with the factors that are shared; else with those of one task that leaves P* as it is."""
     names: list[str] = []
-    for name, *_ in factors:
-        same = sum(known == name or known.startswith(f"{name} (") for known in names)
-        names.append(f"{name} ({same + 1})" if same else name)
+    for number, found in enumerate(factors):  # the same task may be at several sites
+        before = sum(other.task == found.task for other in factors[:number])
+        names.append(f"{found.task} ({before + 1})" if before else found.task)
     meta = MetaPrompt(shared, names or [NO_TASK], agreement.rank)
     with torch.no_grad():
-        for k, (_, _, u, v) in enumerate(factors):
-            meta.u[k], meta.v[k] = u, v
+        for k, found in enumerate(factors):
+            meta.u[k], meta.v[k] = found.u, found.v
     header = Header(
-        "meta", agreement.backbone, agreement.fingerprint, agreement.length, agreement.width, agreement.rank, meta.tasks,
-        tuple(kind for _, kind, _, _ in factors), template=agreement.template,
+        "meta", federation.backbone, agreement.fingerprint, agreement.length, agreement.width, agreement.rank, meta.tasks,
+        tuple(found.kind for found in factors), template=agreement.template,
         provenance={"federation": {**made, "name": federation.name, "sites": federation.sites, "rounds": federation.rounds}},
     )  # fmt: skip
     save_prompt(out / "prompts" / "metaprompt.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -35,6 +36,16 @@ class Told:
     most_examples: int
 
 
+@dataclass(frozen=True)
+class Factors:
+    """A task that a site shares: its name, the kind of its answers, u [rank, length] and v [rank, width]."""
+
+    task: str
+    kind: str
+    u: Float[Tensor, "rank length"]
+    v: Float[Tensor, "rank width"]
+
+
 def arrays(shared: Float[Tensor, "length width"]) -> ArrayRecord:
     """P* as a record."""
     return ArrayRecord({"shared": Array(shared.detach().cpu().float().numpy())})
@@ -51,16 +62,16 @@ def shared_in(record: ArrayRecord) -> Float[Tensor, "length width"]:
 
 def settings(run: str, federation: Federation, agreement: Agreement) -> ConfigRecord:
     """What sites are told beside P*; Flower adds the number of the round."""
-    told = {"run": run, "rounds": federation.rounds, "agreement": agreement.to_json()}
-    return ConfigRecord({**told, "most-examples": federation.most_examples})
+    said: dict[str, str | int] = {"run": run, "rounds": federation.rounds, "agreement": agreement.to_json()}
+    return ConfigRecord({**said, "most-examples": federation.most_examples})
 
 
 def told(content: RecordDict) -> Told:
     """What a message to a site says, in both layouts: a strategy's, and that of secure aggregation."""
     (record,) = content.array_records.values()
-    (said,) = (record for record in content.config_records.values() if "agreement" in record)
-    turn = Turn(str(said["run"]), int(said["server-round"]), int(said["rounds"]))
-    return Told(shared_in(record), turn, Agreement.from_json(str(said["agreement"])), int(said["most-examples"]))
+    said: Mapping[str, Any] = next(record for record in content.config_records.values() if "agreement" in record)
+    turn = Turn(said["run"], said["server-round"], said["rounds"])
+    return Told(shared_in(record), turn, Agreement.from_json(said["agreement"]), said["most-examples"])
 
 
 def trained(shared: Float[Tensor, "length width"], examples: int, *, secure: bool, most_examples: int) -> RecordDict:
@@ -98,6 +109,19 @@ def shared_factors(tensors: Mapping[str, Tensor], tasks: Sequence[str], kinds: S
     """The factors u [tasks, rank, length] and v [tasks, rank, width] of a site that shares them, with its tasks' names."""
     factors = ArrayRecord({name: Array(tensors[name].float().numpy()) for name in ("u", "v")})
     return RecordDict({"factors": factors, "tasks": ConfigRecord({"names": json.dumps([list(tasks), list(kinds)])})})
+
+
+def factors_in(content: RecordDict, agreement: Agreement) -> list[Factors]:
+    """The factors that a site shares, task by task; none where it shares none. Raises `MpddError` for other shapes."""
+    if "factors" not in content:
+        return []
+    record: Mapping[str, Any] = content.array_records["factors"]
+    u, v = (torch.tensor(record[name].numpy(), dtype=torch.float32) for name in ("u", "v"))
+    names, kinds = json.loads(str(content.config_records["tasks"]["names"]))
+    wanted = [(len(names), agreement.rank, width) for width in (agreement.length, agreement.width)]
+    if [tuple(u.shape), tuple(v.shape)] != wanted or len(kinds) != len(names):
+        raise MpddError("A site shared factors of another shape than it agreed to.")
+    return [Factors(*one) for one in zip(names, kinds, u, v, strict=True)]
 
 
 _MAY_LEAVE: Mapping[str, Mapping[str, frozenset[str]]] = {  # by the kind of message: records, and the names in them
