@@ -12,7 +12,7 @@ pytest.importorskip("flwr")
 
 from mpdd import config, pipeline
 from mpdd.errors import MpddError
-from mpdd.federated import client_app
+from mpdd.federated import site
 from mpdd.federated.federation import Federation
 from mpdd.federated.here import federate_here
 from mpdd.progress import Silent
@@ -30,7 +30,7 @@ def metaprompt(folder):
 
 @pytest.fixture(autouse=True)
 def fresh():
-    client_app._site.cache_clear()
+    site.opened.cache_clear()
 
 
 def replies(grid, kind):
@@ -44,7 +44,7 @@ def test_the_average_is_that_by_hand(world, tmp_path):
     grid = federate_here(federation(world, rounds=1), sites, tmp_path / "out")
     first, second = replies(grid, "train")
     weights = [m.content.metric_records["metrics"]["num-examples"] for m in (first, second)]
-    assert weights[0] < weights[1] and weights[0] == client_app._site(str(sites[0]), str(tmp_path / "out/site-1")).examples
+    assert weights[0] < weights[1] and weights[0] == site.opened(str(sites[0]), str(tmp_path / "out/site-1")).examples
     found = [m.content.array_records["arrays"]["shared"].numpy() for m in (first, second)]
     assert not np.allclose(*found)
     by_hand = (weights[0] * found[0] + weights[1] * found[1]) / sum(weights)
@@ -137,12 +137,12 @@ def test_one_site_with_itself_in_one_round_is_plain_training(world, tmp_path, ti
 def test_rounds_draw_other_examples_and_go_on_with_their_factors(world, tmp_path):
     path = world.site("a")
     federate_here(federation(world, rounds=1, sites=1), [path], tmp_path / "one")
-    client_app._site.cache_clear()
+    site.opened.cache_clear()
     grid = federate_here(federation(world, rounds=4, sites=1), [path], tmp_path / "four")
     first, *_, last = (m.content.metric_records["metrics"]["dev-loss"] for m in replies(grid, "evaluate"))
     assert last <= first  # alone, each round ends at its best state
     again = metaprompt(tmp_path / "four/site-1").tensors
-    client_app._site.cache_clear()
+    site.opened.cache_clear()
     start = str(tmp_path / "four/prompts/metaprompt.safetensors")
     grid = federate_here(federation(world, rounds=1, sites=1, start=start), [path], tmp_path / "more")
     assert torch.equal(load(tmp_path / "four/prompts/metaprompt.safetensors").tensors["shared"], again["shared"])
@@ -160,7 +160,7 @@ def test_sites_that_agree_share_their_factors(world, tmp_path):
 def test_secure_aggregation_gives_the_same_average_and_shows_no_site_alone(world, tmp_path):
     sites = [world.site("a", 20), world.site("b", 40)]
     plain = federate_here(federation(world), sites, tmp_path / "plain")
-    client_app._site.cache_clear()
+    site.opened.cache_clear()
     grid = federate_here(federation(world, secure=True, most_examples=1000), sites, tmp_path / "secure", [{"secure": True}] * 2)
     ours, theirs = metaprompt(tmp_path / "secure").tensors["shared"], metaprompt(tmp_path / "plain").tensors["shared"]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-3)

@@ -8,20 +8,20 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
-from functools import lru_cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.client.mod import secaggplus_mod
 from flwr.clientapp import ClientApp
 
 from mpdd.errors import MpddError
-from mpdd.federated import travelling
-from mpdd.federated.federation import DisagreementError
+from mpdd.federated.errors import DisagreementError
+from mpdd.federated.leaving import SECURE, require_only_prompts
 from mpdd.federated.quiet import require_silence
-from mpdd.federated.site import Site
-from mpdd.federated.travelling import SECURE, Told
-from mpdd.progress import Reporter
+
+if TYPE_CHECKING:
+    from mpdd.federated.site import Site
+    from mpdd.federated.travelling import Told
 
 Next = Callable[[Message, Context], Message]
 FAILED = "A site could not do its part; its own log says why."
@@ -33,7 +33,7 @@ def guarded(message: Message, context: Context, further: Next) -> Message:
     try:
         require_silence()
         reply = further(message, context)
-        travelling.require_only_prompts(reply, shares_factors=bool(context.node_config.get("share-factors")))
+        require_only_prompts(reply, shares_factors=bool(context.node_config.get("share-factors")))
     except DisagreementError as error:
         return _refusal(message, error, str(error))
     except MpddError as error:
@@ -59,6 +59,8 @@ app = ClientApp(mods=[guarded])
 
 def train(message: Message, context: Context) -> Message:
     """A round on the site's own sources."""
+    from mpdd.federated import travelling
+
     secure = SECURE in message.content.config_records
     site, given = _opened(message, context)
     shared = site.train(given.shared, given.turn)
@@ -67,6 +69,8 @@ def train(message: Message, context: Context) -> Message:
 
 def evaluate(message: Message, context: Context) -> Message:
     """Takes the average as the site's own, and says how well it does."""
+    from mpdd.federated import travelling
+
     site, given = _opened(message, context)
     return Message(travelling.settled(site.settle(given.shared, given.turn), site.examples), reply_to=message)
 
@@ -75,8 +79,11 @@ def query(message: Message, context: Context) -> Message:
     """The site's factors, where it shares them."""
     if not context.node_config.get("share-factors"):
         return Message(RecordDict(), reply_to=message)
-    kept = _site(*_place(context)).factors()
-    return Message(travelling.shared_factors(kept.tensors, kept.header.tasks, kept.header.kinds), reply_to=message)
+    from mpdd.federated import travelling
+    from mpdd.federated.site import kept
+
+    file = kept(*_place(context))
+    return Message(travelling.shared_factors(file.tensors, file.header.tasks, file.header.kinds), reply_to=message)
 
 
 app.train(mods=[secured])(train)
@@ -85,8 +92,11 @@ app.query()(query)
 
 
 def _opened(message: Message, context: Context) -> tuple[Site, Told]:
+    from mpdd.federated import travelling
+    from mpdd.federated.site import opened
+
     given = travelling.told(message.content)
-    site = _site(*_place(context))
+    site = opened(*_place(context))
     given.agreement.require(site.agreement)
     return site, given
 
@@ -96,11 +106,6 @@ def _place(context: Context) -> tuple[str, str]:
     if not experiment:
         raise MpddError("The node's configuration names no experiment: --node-config 'experiment=\"site.toml\"'.")
     return str(experiment), str(context.node_config.get("out", ""))
-
-
-@lru_cache(maxsize=8)
-def _site(experiment: str, out: str) -> Site:
-    return Site.open(Path(experiment), Path(out) if out else None, Reporter())
 
 
 def _refusal(message: Message, error: Exception, sentence: str) -> Message:

@@ -15,13 +15,10 @@ from mpdd import compute, config
 from mpdd.backbone import Backbone
 from mpdd.config import Compute, Name, Positive, PromptOptions, Seed
 from mpdd.errors import InputError
+from mpdd.federated.errors import DisagreementError
 from mpdd.prompts.soft import row_width
 from mpdd.prompts.store import PromptFile, load
 from mpdd.template import Template
-
-
-class DisagreementError(InputError):
-    """A site does not fit its federation. The one error whose sentence leaves a site: it holds numbers and hashes alone."""
 
 
 class Federation(BaseModel):

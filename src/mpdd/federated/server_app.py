@@ -16,6 +16,7 @@ from mpdd.backbone import Backbone
 from mpdd.federated import travelling
 from mpdd.federated.averaging import Averaging, SecureAveraging
 from mpdd.federated.federation import Agreement, Federation, opening
+from mpdd.federated.leaving import LOSS
 from mpdd.federated.quiet import require_silence
 from mpdd.federated.travelling import Factors
 from mpdd.files import write_atomically
@@ -90,5 +91,5 @@ def _save(
 
 
 def _write_rounds(out: Path, losses: dict[int, MetricRecord]) -> None:
-    rows = [{"round": number, "dev_loss": record[travelling.LOSS]} for number, record in sorted(losses.items())]
+    rows = [{"round": number, "dev_loss": record[LOSS]} for number, record in sorted(losses.items())]
     write_atomically(out / "rounds.json", (json.dumps(rows, indent=1) + "\n").encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from mpdd import config, pipeline
 from mpdd.errors import InputError
-from mpdd.federated.federation import Agreement, DisagreementError
+from mpdd.federated.errors import DisagreementError
+from mpdd.federated.federation import Agreement
 from mpdd.methods.cell import plan_of
 from mpdd.pipeline import Run
 from mpdd.progress import Reporter
@@ -99,10 +101,6 @@ class Site:
         self._save(meta, turn)
         return mean
 
-    def factors(self) -> PromptFile:
-        """The site's metaprompt file, whose factors it may share. Raises `InputError` before the first round."""
-        return load(self._path, self.run.backbone)
-
     @property
     def _path(self) -> Path:
         return self.run.folder.prompt("metaprompt")
@@ -153,3 +151,15 @@ def _share(steps: int, turn: Turn) -> int:
             wanted=f"{turn.rounds} or more",
         )  # fmt: skip
     return steps * turn.number // turn.rounds - steps * (turn.number - 1) // turn.rounds
+
+
+@lru_cache(maxsize=8)
+def opened(experiment: str, out: str) -> Site:
+    """The site of an experiment file, kept for the next message where that comes to the same process."""
+    return Site.open(Path(experiment), Path(out) if out else None, Reporter())
+
+
+def kept(experiment: str, out: str) -> PromptFile:
+    """The metaprompt that a site has, without opening the site. Raises `InputError` before the first round."""
+    folder = Path(out) if out else Path("runs") / config.read(Path(experiment)).name
+    return load(folder / "prompts" / "metaprompt.safetensors")

@@ -1,4 +1,4 @@
-"""What travels between server and sites, written and read in one place, and the guard that refuses all else on its way out.
+"""What travels between server and sites, written and read in one place; `leaving` refuses all else on its way out.
 
 From the server: P* and what all agree on. From a site: P*, how many training examples it weighs, one dev loss; where the site
 shares them, its factors with their tasks' names. With secure aggregation a site's P* leaves as masked numbers.
@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from jaxtyping import Float
 from torch import Tensor
 
 from mpdd.errors import MpddError
-from mpdd.federated.federation import Agreement, DisagreementError, Federation
+from mpdd.federated.errors import DisagreementError
+from mpdd.federated.federation import Agreement, Federation
+from mpdd.federated.leaving import EXAMPLES, LOSS
 from mpdd.federated.site import Turn
 
 CLIP = 8.0  # weighted numbers of P* that secure aggregation can carry lie within this (Flower's own default)
-SECURE = RECORD_KEY_CONFIGS
-EXAMPLES, LOSS = "num-examples", "dev-loss"
 
 
 @dataclass(frozen=True)
@@ -122,30 +121,3 @@ def factors_in(content: RecordDict, agreement: Agreement) -> list[Factors]:
     if [tuple(u.shape), tuple(v.shape)] != wanted or len(kinds) != len(names):
         raise MpddError("A site shared factors of another shape than it agreed to.")
     return [Factors(*one) for one in zip(names, kinds, u, v, strict=True)]
-
-
-_MAY_LEAVE: Mapping[str, Mapping[str, frozenset[str]]] = {  # by the kind of message: records, and the names in them
-    "train": {"arrays": frozenset({"shared"}), "metrics": frozenset({EXAMPLES})},
-    "evaluate": {"metrics": frozenset({EXAMPLES, LOSS})},
-    "query": {"factors": frozenset({"u", "v"}), "tasks": frozenset({"names"})},
-}
-_MAY_LEAVE_SECURELY: Mapping[str, frozenset[str]] = {
-    "fitres.parameters": frozenset(),  # emptied: what Flower has masked stands in the protocol's own record
-    "fitres.num_examples": frozenset({"num_examples"}),
-    "fitres.metrics": frozenset(),
-    "fitres.status": frozenset({"code", "message"}),
-    SECURE: frozenset({"pk1", "pk2", "dsts", "ctxts", "masked_params", "nids", "shares"}),
-}
-
-
-def require_only_prompts(reply: Message, *, shares_factors: bool) -> None:
-    """Raise `MpddError` if a message that leaves a site holds anything but what this module names."""
-    kind = reply.metadata.message_type
-    allowed = dict(_MAY_LEAVE.get(kind, {}))
-    if kind == "train" and SECURE in reply.content:
-        allowed = dict(_MAY_LEAVE_SECURELY)
-    if kind == "query" and not shares_factors:
-        allowed = {}
-    for name, record in reply.content.items():
-        if name not in allowed or not set(record) <= allowed[name]:
-            raise MpddError(f"A message that was to leave this site held more than prompts, and was stopped: {kind}, {name}.")
