@@ -7,7 +7,7 @@ ifneq ($(wildcard ../shared/data/upstream.tsv),)
 export MPDD_MIRROR ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test bench unit e2e lint setup clean
+.PHONY: demo test bench unit e2e lint setup federated clean
 
 demo: $(VENV)/ready
 	$(BIN)/mpdd demo $(DEMO)
@@ -34,6 +34,16 @@ lint: setup
 	$(BIN)/python scripts/update_open31.py --check
 	$(BIN)/python scripts/update_performance.py --check
 
+# Tests of federated metaprompts, in an environment of their own: Flower wants older typer, rich and fastapi than our pins.
+FLOWER := .venv-federated
+federated: $(FLOWER)/ready
+	OMP_NUM_THREADS=1 $(FLOWER)/bin/pytest tests/federated tests/e2e/test_federated.py
+
+$(FLOWER)/ready: pyproject.toml
+	$(PYTHON) -m venv $(FLOWER)
+	$(FLOWER)/bin/python -m pip --quiet --disable-pip-version-check install -e ".[dev,federated]"
+	touch $@
+
 setup: $(VENV)/ready-dev
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c constraints.txt
@@ -49,4 +59,4 @@ $(VENV)/ready-dev: $(VENV)/ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FLOWER) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -35,6 +35,7 @@ COMMANDS = {
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",
     "export": "Write prompts for other programs",
+    "federate": "Train one metaprompt with other sites: prompts travel, text does not.",
     "serve": "Serve all tasks of a folder over HTTP, with a web page",
     "token": "Make an access token",
 }

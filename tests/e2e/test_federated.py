@@ -104,6 +104,5 @@ def test_two_sites_make_one_metaprompt(place):
     for own in sites.values():
         torch.testing.assert_close(own.tensors["shared"], joint.tensors["shared"], rtol=0, atol=0)
     assert {own.header.tasks for own in sites.values()} == set(map(tuple, SITES.values()))
-    assert not torch.equal(sites["a"].tensors["u"], torch.ones_like(sites["a"].tensors["u"]))
     assert len(json.loads((place / "out/rounds.json").read_text())) == 1
     assert "Metaprompt: out/prompts/metaprompt.safetensors" in (place / "mpdd.log").read_text()

@@ -12,8 +12,6 @@ import tomli_w
 from mpdd.data import catalogue
 from tests.data.cards.conftest import CARDS, lines, record
 
-pytest.importorskip("flwr")
-
 
 @dataclass(frozen=True)
 class World:

@@ -58,7 +58,8 @@ def _submit(app: Path, superlink: str) -> None:
     _flwr("log", number, superlink, "--stream", shown=True)
     (run,) = json.loads(_flwr("list", superlink, "--run-id", number, "--format", "json"))["runs"]
     if not str(run["status"]).endswith("completed"):
-        raise MpddError(f"The federation ended early ({run['status']}); Flower's log above says why.")
+        said = str(run.get("status-details", "")).removeprefix("ServerApp failed with exception: ")
+        raise MpddError(f"The federation ended early: {said or run['status']}")
 
 
 def _flwr(*arguments: str, shown: bool = False) -> str:
