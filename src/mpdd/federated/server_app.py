@@ -14,8 +14,9 @@ from torch import Tensor
 
 from mpdd.backbone import Backbone
 from mpdd.federated import travelling
+from mpdd.federated.agreement import Agreement, opening
 from mpdd.federated.averaging import Averaging, SecureAveraging
-from mpdd.federated.federation import Agreement, Federation, opening
+from mpdd.federated.federation import Federation
 from mpdd.federated.leaving import LOSS
 from mpdd.federated.quiet import require_silence
 from mpdd.federated.travelling import Factors

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mpdd import config, pipeline
 from mpdd.errors import InputError
+from mpdd.federated.agreement import Agreement
 from mpdd.federated.errors import DisagreementError
-from mpdd.federated.federation import Agreement
 from mpdd.methods.cell import plan_of
 from mpdd.pipeline import Run
 from mpdd.progress import Reporter

@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mpdd.errors import MpddError
+from mpdd.federated.agreement import Agreement
 from mpdd.federated.errors import DisagreementError
-from mpdd.federated.federation import Agreement, Federation
+from mpdd.federated.federation import Federation
 from mpdd.federated.leaving import EXAMPLES, LOSS
 from mpdd.federated.site import Turn
 
