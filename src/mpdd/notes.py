@@ -70,10 +70,28 @@ def read_notes(path: Path) -> list[Note]:
     if ending not in readers:
         found = ending or "no ending"
         raise InputError(f"The input {path.name} has an unknown format", found=found, wanted=", ".join(FORMATS))
-    notes = [_note(path, row, values) for row, values in enumerate(readers[ending](path), start=1)]
+    notes = [note_of(path, row, values) for row, values in enumerate(readers[ending](path), start=1)]
     if not any(note.text.strip() for note in notes):
         raise InputError(f"The input {path.name} is empty", wanted="at least one note with text")
     return notes
+
+
+def note_of(path: Path, row: int, values: Mapping[str, Any]) -> Note:
+    """The note of a table's row; `InputError`, naming file, row and what is wrong, where it is none."""
+    given = {name: value for name, value in values.items() if value is not None}
+    where = f"{path.name}, row {row}"
+    if not isinstance(given.get("text"), str):  # names of columns are not shown: without a header they are a note
+        raise InputError(f"{where}: no text", found=f"{len(given)} columns", wanted="a column text with a string")
+    choices = given.get("choices") or []
+    if isinstance(choices, str):
+        choices = choices.split("|")
+    if not isinstance(choices, list):
+        raise InputError(f"{where}: choices cannot be read", found=type(choices).__name__, wanted="a list, or a|b|c")
+    fields = {name: str(value) for name, value in given.items() if name not in ("id", "text", "choices")}
+    note = Note(str(given.get("id", row)), given["text"], fields, tuple(map(str, choices)))
+    if not note.is_unicode:
+        raise InputError(f"{where}: not Unicode", found="half a surrogate pair", wanted="valid Unicode text")
+    return note
 
 
 def answer_notes(
@@ -246,23 +264,6 @@ def _extracted(note: Note, text: str) -> Result | None:
 def _choice(task: TaskCard, example: Example, prediction: Prediction) -> str | None:
     chosen = prediction.parsed.answer.choice
     return None if chosen is None else (example.choices or task.labels)[chosen]
-
-
-def _note(path: Path, row: int, values: Mapping[str, Any]) -> Note:
-    given = {name: value for name, value in values.items() if value is not None}
-    where = f"{path.name}, row {row}"
-    if not isinstance(given.get("text"), str):  # names of columns are not shown: without a header they are a note
-        raise InputError(f"{where}: no text", found=f"{len(given)} columns", wanted="a column text with a string")
-    choices = given.get("choices") or []
-    if isinstance(choices, str):
-        choices = choices.split("|")
-    if not isinstance(choices, list):
-        raise InputError(f"{where}: choices cannot be read", found=type(choices).__name__, wanted="a list, or a|b|c")
-    fields = {name: str(value) for name, value in given.items() if name not in ("id", "text", "choices")}
-    note = Note(str(given.get("id", row)), given["text"], fields, tuple(map(str, choices)))
-    if not note.is_unicode:
-        raise InputError(f"{where}: not Unicode", found="half a surrogate pair", wanted="valid Unicode text")
-    return note
 
 
 def _text(path: Path) -> str:

@@ -41,7 +41,7 @@ def serve(
         from mpdd.serving.app import create_app
     except ImportError as error:
         raise MpddError("Serving needs more libraries; `pip install mpdd[serve]` brings them.") from error
-    from mpdd.cli.engine import open_engine
+    from mpdd.engines.opening import open_engine
     from mpdd.serving.access import Tokens
     from mpdd.serving.audit import AuditLog
     from mpdd.serving.folder import PromptFolder

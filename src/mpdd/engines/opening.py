@@ -1,13 +1,9 @@
-"""The engine that a command's options ask for."""
+"""The engine that options ask for."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from mpdd.engines import Engine
 from mpdd.errors import MpddError
-
-if TYPE_CHECKING:
-    from mpdd.engines import Engine
 
 
 def open_engine(backbone: str, url: str, *, patience: float) -> Engine:
