@@ -2,7 +2,7 @@
 
 `python -m benchmarks.ray_workers [--notes N] [--workers N]` (needs `mpdd[ray]` and psutil): sentences of four public sets of the
 suite, cut at 300 characters, are asked one question with two answers, under an untrained prompt: what is measured is the work,
-not its quality. Both are whole commands with their start; the killed worker's time is in. Rounds in turn: Ray, one process.
+not its quality. Both are whole commands with their start, one after the other; the time that the killed worker costs is in.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def main() -> None:
         different = write_notes(folder / "notes.parquet", args.notes)
         prompt = write_prompt(folder / "task.safetensors")
         command = [sys.executable, "-m", "mpdd", "predict", str(prompt), str(folder / "notes.parquet"), "--output"]
-        ray, killed_at = timed([*command, str(folder / "out"), "--workers", str(args.workers)], kill=folder / "out", of=args.notes)
+        workers = [str(folder / "out"), "--workers", str(args.workers)]
+        ray, killed_at = timed([*command, *workers], kill=folder / "out", of=args.notes)
         alone, _ = timed([*command, str(folder / "alone.jsonl")])
         found = compare(read(folder / "out"), [json.loads(line) for line in (folder / "alone.jsonl").open()])
     values = {"notes": args.notes, "different_notes": different, "workers": args.workers, "killed_after_notes": killed_at}

@@ -170,7 +170,9 @@ def test_a_federation_starts_from_the_metaprompt_of_another(world, tmp_path):
     site.opened.cache_clear()
     federate_here(federation(world, **site_free, start=str(start)), sites, tmp_path / "two")
     assert metaprompt(tmp_path / "two").header.fingerprint == load(start).header.fingerprint
-    with pytest.raises(InputError, match="another shape than the federation.*found length 4, rank 1; wanted prompt.length 5"):
+    with pytest.raises(
+        InputError, match="another shape than the federation.*found length 4, rank 1, depth input; wanted prompt.length 5"
+    ):
         federate_here(federation(world, **site_free, start=str(start), prompt={"length": 5}), sites, tmp_path / "three")
 
 
@@ -240,3 +242,12 @@ def test_a_run_goes_on_from_the_metaprompt_of_a_site(world, tmp_path):
     assert (row.method, row.target) == ("mpdd", "a-target")
     adapted = load(tmp_path / "out/site-1/prompts/a-target-mpdd-all-s0.safetensors")
     assert adapted.header.fingerprint == metaprompt(tmp_path / "out").header.fingerprint
+
+
+def test_rows_before_every_layer_travel_as_well(world, tmp_path, tiny):
+    deep = {"prompt": {"length": 4, "depth": "all"}}
+    sites = [world.site(name, **deep) for name in ("a", "b")]
+    federate_here(federation(world, rounds=1, **deep), sites, tmp_path / "out")
+    joint = metaprompt(tmp_path / "out")
+    assert joint.header.depth == "all" and joint.header.width > tiny.width
+    assert joint.tensors["shared"].shape == (4, joint.header.width)

@@ -71,10 +71,11 @@ def opening(federation: Federation) -> tuple[Agreement, PromptFile | Backbone]:
     given = load(Path(federation.start))
     header, wanted = given.header, federation.prompt
     given.metaprompt()  # or says what it is instead
-    if (header.length, header.rank) != (wanted.length, wanted.rank) or header.template is None:
+    shape = (header.length, header.rank, header.depth)
+    if shape != (wanted.length, wanted.rank, wanted.depth) or header.template is None:
         raise InputError(
             f"The metaprompt {given.path.name} has another shape than the federation, or no template",
-            found=f"length {header.length}, rank {header.rank}",
-            wanted=f"prompt.length {wanted.length}, prompt.rank {wanted.rank}",
+            found=f"length {header.length}, rank {header.rank}, depth {header.depth}",
+            wanted=f"prompt.length {wanted.length}, prompt.rank {wanted.rank}, prompt.depth {wanted.depth}",
         )
     return Agreement(header.fingerprint, header.template, header.length, header.width, header.rank), given

@@ -85,7 +85,7 @@ def _save(
             meta.u[k], meta.v[k] = found.u, found.v
     header = Header(
         "meta", federation.backbone, agreement.fingerprint, agreement.length, agreement.width, agreement.rank, meta.tasks,
-        tuple(found.kind for found in factors), template=agreement.template,
+        kinds=tuple(found.kind for found in factors), template=agreement.template, depth=federation.prompt.depth,
         provenance={"federation": {**made, "name": federation.name, "sites": federation.sites, "rounds": federation.rounds}},
     )  # fmt: skip
     save_prompt(out / "prompts" / "metaprompt.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
