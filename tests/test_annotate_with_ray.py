@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from mpdd import annotate_with_ray
 from mpdd.annotate_with_ray import Work, _alone_in, _groups, _lock, _missing, annotate, count
+from mpdd.cli import main
 from mpdd.data import catalogue
-from mpdd.errors import InputError
+from mpdd.errors import InputError, MpddError
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 
@@ -98,3 +101,20 @@ def test_what_a_killed_worker_left_is_cleared(tmp_path):
     (tmp_path / ".part-abc.parquet.tmp1").touch()
     with _alone_in(tmp_path):
         assert sorted(path.name for path in tmp_path.iterdir()) == [".job", ".workers"]
+
+
+def test_without_ray_one_sentence_says_what_to_install(tmp_path, prompts, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    path = notes(tmp_path / "notes.parquet", ["a"])
+    with pytest.raises(MpddError, match=r"^Several workers need Ray; `pip install mpdd\[ray\]` brings it.$"):
+        annotate(Work(prompts, tmp_path / "out", ""), path, workers=2)
+
+
+def test_a_folder_needs_an_output_and_workers(prompts, tmp_path, monkeypatch, capsys):
+    path = notes(tmp_path / "notes.parquet", ["a"])
+    for wrong in (["--workers", "2"], ["--output", str(tmp_path / "out"), "--ray", "auto"]):
+        monkeypatch.setattr(sys, "argv", ["mpdd", "predict", str(prompts[0].path), str(path), *wrong])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and "Workers do not know enough; wanted --workers N and --output FOLDER." in said

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -167,24 +168,22 @@ def _run(work: Work, parts: Sequence[Part], workers: int, address: str) -> Itera
     """What workers say of every part, in the order in which they are done."""
     os.environ.update(ENVIRONMENT)
     try:
-        import ray
-        from ray.data import ActorPoolStrategy, DataContext
+        ray: Any = import_module("ray")  # whose types would not let a class be mapped
+        data: Any = import_module("ray.data")
     except ImportError as error:
         raise MpddError("Several workers need Ray; `pip install mpdd[ray]` brings it.") from error
-    here: dict[str, Any] = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    here = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
-        ray.init(**here, **quiet)
+        ray.init(**here, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise MpddError(f"No Ray cluster answers at {address}; `ray start --head` starts one.") from error
     try:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        DataContext.get_current().enable_progress_bars = False
+        data.DataContext.get_current().enable_progress_bars = False
         gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
-        jobs = ray.data.from_items(
-            [{"part": json.dumps(asdict(part))} for part in parts], override_num_blocks=min(len(parts), 1000)
-        )
-        done = jobs.map(Worker, fn_constructor_args=(work,), compute=ActorPoolStrategy(size=workers), num_cpus=1, num_gpus=gpu)
+        jobs = data.from_items([{"part": json.dumps(asdict(part))} for part in parts], override_num_blocks=min(len(parts), 1000))
+        pool = data.ActorPoolStrategy(size=workers)
+        done = jobs.map(Worker, fn_constructor_args=(work,), compute=pool, num_cpus=1, num_gpus=gpu)
         yield from done.iter_rows()
     finally:
         ray.shutdown()
