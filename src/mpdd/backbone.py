@@ -40,7 +40,8 @@ class States:
 @dataclass(frozen=True)
 class Backbone:
     """A frozen causal language model with its tokenizer. `fingerprint` binds prompts to it; `packs` says whether rows can
-    go through it laid end to end, which is true of all whose tokens meet in attention alone."""
+    go through it laid end to end, which is true of all whose tokens meet in attention alone; `is_split`, whether several
+    processes hold it together, and so must run it equally often."""
 
     name: str
     model: Any
@@ -48,6 +49,7 @@ class Backbone:
     fingerprint: str
     packs: bool = True
     template: Template = PLAIN
+    is_split: bool = False
 
     @property
     def table(self) -> Float[Tensor, "vocabulary width"]:

@@ -1,6 +1,6 @@
-"""How a frozen backbone is held and computed: its element type, quantized weights (`mpdd.backbone`), and two bargains:
-compiled layers (time for a slow start) and layers that are computed again in the backward pass (memory for time).
-Neither of these two changes what comes out but by rounding.
+"""How a frozen backbone is held and computed: its element type, quantized weights (`mpdd.backbone`), layers split over processes
+(`mpdd.distributed`), and two bargains: compiled layers (time for a slow start) and layers that are computed again in the
+backward pass (memory for time). Neither of these two changes what comes out but by rounding.
 
 The last layer stays as it is: its feed-forward part sees answer tokens only (`packed/narrow.py`), and computing it again
 would save nothing, as the backward pass begins with it.
@@ -9,6 +9,7 @@ would save nothing, as the backward pass begins with it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from mpdd import backbone as backbones
+from mpdd import distributed
 from mpdd.backbone import Backbone, Quantize
 from mpdd.errors import InputError
 from mpdd.template import Kind
@@ -25,10 +27,13 @@ DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": t
 
 def load(
     name: str, *, dtype: str = "auto", quantize: Quantize = "no", compile: bool = False, gradient_checkpointing: bool = False,
-    template: Kind = "plain",
+    shard: bool = False, template: Kind = "plain",
 ) -> Backbone:  # fmt: skip
     """Load a backbone as an experiment's `compute` wants it. Raises what `mpdd.backbone.load` raises."""
-    backbone = backbones.load(name, dtype=DTYPES[dtype], quantize=quantize, template=template)
+    if shard and distributed.processes() > 1:
+        backbone = _split(name, DTYPES[dtype], template)
+    else:
+        backbone = backbones.load(name, dtype=DTYPES[dtype], quantize=quantize, template=template)
     if gradient_checkpointing:
         recompute_layers(backbone)
     if compile:
@@ -36,12 +41,21 @@ def load(
     return backbone
 
 
+def _split(name: str, dtype: torch.dtype | None, template: Kind) -> Backbone:
+    """A backbone whose layers are shared among processes; it is read into ordinary memory, as no device may hold it whole."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    backbone = backbones.load(name, dtype=dtype or backbones.fast_dtype(device), device="cpu", template=template)
+    distributed.split(_layers(backbone, "split"))
+    backbone.model.to(device)
+    return replace(backbone, is_split=True)
+
+
 def compile_layers(backbone: Backbone) -> None:
     """Compile each layer but the last for any lengths, in place; the first steps take as long as the compiler needs.
 
     Attention stays outside of what is compiled. Raises `InputError` for a backbone without a plain list of layers.
     """
-    for layer in _layers(backbone):
+    for layer in _layers(backbone, "compiled")[:-1]:
         layer.forward = torch.compile(layer.forward, dynamic=True)
 
 
@@ -50,7 +64,7 @@ def recompute_layers(backbone: Backbone) -> None:
 
     Raises `InputError` for a backbone without a plain list of layers.
     """
-    for layer in _layers(backbone):
+    for layer in _layers(backbone, "computed again")[:-1]:
         layer.forward = _recomputed(layer.forward)
 
 
@@ -63,13 +77,12 @@ def _recomputed(forward: Callable[..., Any]) -> Callable[..., Any]:
     return again
 
 
-def _layers(backbone: Backbone) -> list[nn.Module]:
-    """All layers but the last."""
+def _layers(backbone: Backbone, wanted: str) -> list[nn.Module]:
     if backbone.layers is None:
         raise InputError(
-            f"The layers of the backbone {backbone.name} cannot be compiled or computed again",
+            f"The layers of the backbone {backbone.name} cannot be {wanted}",
             found=type(backbone.decoder).__name__,
             wanted="a model with a list of layers",
-            next_step="Leave compute.compile and compute.gradient_checkpointing out.",
+            next_step="Leave compute.compile, compute.gradient_checkpointing and compute.shard out.",
         )
-    return list(backbone.layers)[:-1]
+    return list(backbone.layers)

@@ -170,13 +170,22 @@ class Compute(_Section):
 
     `dtype`: auto takes bf16 where the hardware multiplies it fast. `quantize`: weights of linear layers in 8 or 4 bits (needs
     the library bitsandbytes). `compile`: faster steps after a slow start. `gradient_checkpointing`: less memory, more
-    time. Prompts and optimizers are in fp32 always.
+    time. `shard`: where several processes train together, each holds a part of every layer's weights. Prompts and optimizers
+    are in fp32 always.
     """
 
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     quantize: Literal["no", "int8", "nf4"] = "no"
     compile: bool = False
     gradient_checkpointing: bool = False
+    shard: bool = False
+
+    @field_validator("shard")
+    @classmethod
+    def _is_of_plain_weights(cls, shard: bool, others: ValidationInfo) -> bool:
+        if shard and (others.data.get("compile") or others.data.get("quantize", "no") != "no"):
+            raise ValueError("layers that are split can be neither quantized nor compiled")
+        return shard
 
 
 class Experiment(_Section):
@@ -204,6 +213,13 @@ class Experiment(_Section):
     teach: Teach = Teach()
     distil: Distil = Distil()
     adapt: Adapt = Adapt()
+
+    @field_validator("methods")
+    @classmethod
+    def _leave_split_weights_alone(cls, methods: tuple[MethodName, ...], others: ValidationInfo) -> tuple[MethodName, ...]:
+        if "full-finetuning" in methods and others.data.get("compute", Compute()).shard:
+            raise ValueError("full-finetuning cannot train a backbone that is split (compute.shard)")
+        return methods
 
     @field_validator("sources")
     @classmethod

@@ -1,7 +1,8 @@
 """Training in several processes, as `torchrun` starts them: each takes its share of the rows of every step, and sums travel.
 
-Every process holds the whole frozen backbone, draws the same examples and steps the same optimizers; what it adds to the
-gradients of prompts (a few hundred thousand numbers), and the losses of its rows, are summed over all. So all processes
+Every process holds the whole frozen backbone (or, where it is `split`, a part of each layer), draws the same examples and steps
+the same optimizers; what it adds to the gradients of prompts (a few hundred thousand numbers), and the losses of its rows, are
+summed over all. So all processes
 know the same and decide the same, and the global batch is that of one process. Only the first one's run folder is kept:
 the others work in copies of it that are thrown away, so that a run can be resumed with another number of processes.
 """
@@ -20,7 +21,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 
 from mpdd.errors import InputError, MpddError
 
@@ -80,7 +82,20 @@ def shares(count: int) -> bool:
 
 def own(items: Sequence[int]) -> Sequence[int]:
     """This process's share of items, every so many-th of them."""
-    return items[number() :: processes()]
+    return all_shares(items)[number()]
+
+
+def all_shares(items: Sequence[int]) -> list[Sequence[int]]:
+    """The share of each process."""
+    return [items[first :: processes()] for first in range(processes())]
+
+
+def split(layers: Sequence[nn.Module]) -> None:
+    """Keep 1/n of the weights of each layer in each of n processes, in place; a layer's are gathered while it runs (FSDP, Zhao
+    et al. 2023, arXiv 2304.11277). From now on all processes must run the layers equally often, forward and backward.
+    """
+    for layer in layers:  # each for itself: transformers records no hidden states of a decoder that FSDP has wrapped
+        fully_shard(layer, reshard_after_forward=True)
 
 
 def add_up(tensors: Sequence[Tensor]) -> None:

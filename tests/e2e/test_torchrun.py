@@ -31,11 +31,11 @@ def experiment(world):
     return path
 
 
-def start(world, experiment, processes, out):
+def start(world, experiment, processes, out, *options):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPDD_MIRROR": str(MIRROR)}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "mpdd"]
     alone = [sys.executable, "-m", "mpdd"]
-    command = [*(torchrun if processes > 1 else alone), "run", str(experiment), "--out", out]
+    command = [*(torchrun if processes > 1 else alone), "run", str(experiment), "--out", out, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=world.folder, env=environment, text=True, start_new_session=True, **pipes)
 
@@ -77,6 +77,15 @@ def test_two_processes_train_what_one_does(world, experiment, one):
     assert_same(world.folder / "two", one)
     assert out.count("Report: two/report.html") == 1  # the second process says nothing
     assert {p.name for p in (world.folder / "two").iterdir()} == {p.name for p in one.iterdir()}
+
+
+def test_two_processes_that_share_the_backbone_train_what_one_does(world, experiment, one):
+    """Each has half of every layer's weights (FSDP); one of them goes on with the whole backbone."""
+    finish(start(world, experiment, 2, "split", "--set", "compute.shard=true"))
+    assert_same(world.folder / "split", one)
+    cells = {path.name: path.stat().st_mtime_ns for path in (world.folder / "split" / "cells").rglob("*.json")}
+    finish(start(world, experiment, 1, "split", "--set", "compute.shard=true"))
+    assert cells == {path.name: path.stat().st_mtime_ns for path in (world.folder / "split" / "cells").rglob("*.json")}
 
 
 def test_a_killed_process_ends_the_run_in_one_sentence_and_one_process_goes_on(world, experiment, one):

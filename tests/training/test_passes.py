@@ -1,8 +1,11 @@
 """Passes over chunks of rows give what the plain way gives: one batch, the prompt copied before every row."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from mpdd import distributed
 from mpdd.data.batch import Encoded, collate
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training import passes
@@ -54,6 +57,20 @@ def test_chunks_hold_every_row_once_and_few_padding_tokens(rows, monkeypatch):
     sizes = [len(row.encoded.input_ids) + 2 for row in rows]
     assert all(len(chunk) == 1 or len(chunk) * max(sizes[i] for i in chunk) <= 40 for chunk in cut)
     assert [len(chunk) for chunk in cut] == [3, 1, 1]
+
+
+@pytest.mark.parametrize("tokens", [1, 25, 40, 8192])
+def test_a_split_backbone_runs_equally_often_in_every_process(tiny, rows, tokens, monkeypatch):
+    monkeypatch.setattr(passes, "TOKENS", tokens)
+    monkeypatch.setattr(distributed, "processes", lambda: 2)
+    found = []
+    for number in (0, 1):
+        monkeypatch.setattr(distributed, "number", lambda number=number: number)
+        found.append(list(passes._own_chunks(replace(tiny, is_split=True), rows)))
+    assert len(found[0]) == len(found[1])
+    assert sorted(i for chunks in found for chunk, counts in chunks if counts for i in chunk) == list(range(5))
+    if tokens == 1:
+        assert [counts for _, counts in found[1]] == [True, True, False]  # two rows against three
 
 
 def test_means_by_prompt(rows):

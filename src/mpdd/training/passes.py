@@ -53,12 +53,13 @@ def add_gradients(
     leaves = {name: None if prompt is None else prompt.detach().requires_grad_() for name, prompt in prompts.items()}
     found: dict[str, Tensor] = {}
     with _summed(backbone, rows, leaves, found):
-        for chunk in chunks(rows, shared=True):
+        for chunk, counts in _own_chunks(backbone, rows):
             chosen = [rows[i] for i in chunk]
             parts = _run(backbone, chosen, leaves, losses_of, all_layers)
-            weights = torch.tensor([row.weight for row in chosen], device=parts["loss"].device)
+            weights = torch.tensor([row.weight * counts for row in chosen], device=parts["loss"].device)
             (parts["loss"] * weights).sum().backward()  # type: ignore[no-untyped-call]
-            _place(found, parts, chunk, len(rows))
+            if counts:
+                _place(found, parts, chunk, len(rows))
     for name, leaf in leaves.items():
         prompt = prompts[name]
         if leaf is not None and leaf.grad is not None and prompt is not None:
@@ -70,8 +71,10 @@ def add_gradients(
 def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Float[Tensor, " rows"]:
     """The cross-entropy of each row's answer, in nats a token, without gradient."""
     found: dict[str, Tensor] = {}
-    for chunk in chunks(rows, shared=True):
-        _place(found, _run(backbone, [rows[i] for i in chunk], prompts, answer_losses, False), chunk, len(rows))
+    for chunk, counts in _own_chunks(backbone, rows):
+        parts = _run(backbone, [rows[i] for i in chunk], prompts, answer_losses, False)
+        if counts:
+            _place(found, parts, chunk, len(rows))
     if distributed.shares(len(rows)):
         distributed.add_up(list(found.values()))
     return found["loss"]
@@ -122,15 +125,41 @@ def encoded_batch(backbone: Backbone, rows: Sequence[Row]) -> Batch:
     return collate([row.encoded for row in rows], backbone.end)
 
 
-def chunks(rows: Sequence[Row], *, shared: bool = False) -> Iterator[list[int]]:
-    """Indices from short to long rows, as many at a time as fit `TOKENS` after padding; `shared`: of this process's share."""
-    sizes = [len(row.encoded.input_ids) + len(row.encoded.answer_ids) for row in rows]
+def chunks(rows: Sequence[Row]) -> Iterator[list[int]]:
+    """Indices from short to long rows, as many at a time as fit `TOKENS` after padding."""
+    return _cut(rows, _by_length(rows))
+
+
+def _own_chunks(backbone: Backbone, rows: Sequence[Row]) -> Iterator[tuple[list[int], bool]]:
+    """This process's chunks, and whether they count: a split backbone runs equally often in every process, so that one with
+    fewer chunks repeats its first."""
+    order = _by_length(rows)
+    if not distributed.shares(len(rows)):
+        yield from ((chunk, True) for chunk in _cut(rows, order))
+        return
+    own = list(_cut(rows, distributed.own(order)))
+    yield from ((chunk, True) for chunk in own)
+    if backbone.is_split:
+        most = max(sum(1 for _ in _cut(rows, share)) for share in distributed.all_shares(order))
+        yield from ((own[0], False) for _ in range(most - len(own)))
+
+
+def _by_length(rows: Sequence[Row]) -> list[int]:
+    sizes = _sizes(rows)
+    return sorted(range(len(rows)), key=lambda i: (sizes[i], i))
+
+
+def _cut(rows: Sequence[Row], order: Sequence[int]) -> Iterator[list[int]]:
+    sizes = _sizes(rows)
     chunk: list[int] = []
-    order: Sequence[int] = sorted(range(len(rows)), key=lambda i: (sizes[i], i))
-    for i in distributed.own(order) if shared and distributed.shares(len(rows)) else order:
+    for i in order:
         if chunk and (len(chunk) + 1) * sizes[i] > TOKENS:
             yield chunk
             chunk = []
         chunk.append(i)
     if chunk:
         yield chunk
+
+
+def _sizes(rows: Sequence[Row]) -> list[int]:
+    return [len(row.encoded.input_ids) + len(row.encoded.answer_ids) for row in rows]
