@@ -1,6 +1,7 @@
-"""vLLM answers as `predict` does from an exported checkpoint: prompts as plain token ids, several tasks in one batch.
+"""Other engines answer as `predict` does from an exported checkpoint: prompts as plain token ids, several tasks in one model.
 
-Optional: MPDD_VLLM_PYTHON names the Python of an environment with vLLM, see `test_vllm.py`.
+Optional: MPDD_VLLM_PYTHON names the Python of an environment with vLLM, see `test_vllm.py`; MPDD_LLAMA_CPP_PYTHON that of one
+with xllamacpp (llama.cpp), gguf, sentencepiece, torch and transformers, see `llama_cpp_generate.py`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from mpdd.predict import Request, predict
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 
-PYTHON = os.environ.get("MPDD_VLLM_PYTHON")
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not PYTHON, reason="MPDD_VLLM_PYTHON is not set")]
+pytestmark = pytest.mark.e2e
 TASKS = ("synthetic_conditions", "synthetic_dosage", "synthetic_impression")
 NOTES, TOKENS, LENGTH = 12, 24, 15  # notes of each task, tokens written behind each, rows of a prompt
 
@@ -57,8 +57,16 @@ def exported(asked, tmp_path_factory):
     return folder / "made"
 
 
-def test_vllm_answers_as_predict_does(asked, exported):
-    backbone, requests = asked
+def python_of(engine):
+    """The Python that has an engine, where there is one."""
+    found = os.environ.get(f"MPDD_{engine}_PYTHON")
+    if not found:
+        pytest.skip(f"MPDD_{engine}_PYTHON is not set")
+    return found
+
+
+def ask(python, script, exported, backbone, requests):
+    """What a script of that Python gives for every request's token ids."""
     record = json.loads((exported / RECORD).read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(exported)
     inputs = [tokenizer(render_input(r.card, r.example), add_special_tokens=False)["input_ids"] for r in requests]
@@ -68,12 +76,25 @@ def test_vllm_answers_as_predict_does(asked, exported):
         **os.environ, "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }  # fmt: skip
-    script = Path(__file__).with_name("vllm_generate.py")
-    done = subprocess.run([PYTHON, script], input=json.dumps(given), capture_output=True, text=True, env=environment)
+    command = [python, Path(__file__).with_name(script)]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-6000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert max(map(max, found)) < record["vocabulary"]["old"]
-    written = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in found]
-    wanted = [prediction.output for prediction in predict(backbone, requests)]
-    same = [a == b for a, b in zip(written, wanted, strict=True)]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def require_same(texts, backbone, requests):
+    same = [text.strip() == one.output for text, one in zip(texts, predict(backbone, requests), strict=True)]
     assert all(same), f"{sum(same)} of {len(same)} equal"
+
+
+def test_vllm_answers_as_predict_does(asked, exported):
+    backbone, requests = asked
+    found = ask(python_of("VLLM"), "vllm_generate.py", exported, backbone, requests)
+    assert max(map(max, found)) < json.loads((exported / RECORD).read_text(encoding="utf-8"))["vocabulary"]["old"]
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    require_same([tokenizer.decode(row, skip_special_tokens=True) for row in found], backbone, requests)
+
+
+def test_llama_cpp_answers_as_predict_does(asked, exported):
+    backbone, requests = asked
+    require_same(ask(python_of("LLAMA_CPP"), "llama_cpp_generate.py", exported, backbone, requests), backbone, requests)
