@@ -24,8 +24,9 @@ def main() -> int:
     """Update or check the page; exit code 1 when a check finds a difference."""
     old = PAGE.read_text(encoding="utf-8")
     new = old
-    for name, lines in (("summary", summary()), ("steps", steps()), ("growth", growth()), ("serving", serving())):
-        new = put(new, name, lines)
+    parts = {"summary": summary, "steps": steps, "growth": growth, "serving": serving, "annotating": annotating}
+    for name, lines in parts.items():
+        new = put(new, name, lines())
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -98,6 +99,21 @@ def growth() -> Iterator[str]:
         yield f"| {label} | {_milliseconds(row['seconds'])} | {row['microseconds_a_text_token']:.0f} | {shares} |"
     yield ""
     yield _conditions("step_cost")
+
+
+def annotating() -> Iterator[str]:
+    """Ray workers against one process."""
+    found = read("ray_workers")
+    wrong = [found["missing"], found["duplicates"], found["notes"] - found["same_answer"]]
+    killed = f"{found['notes']:,} short notes by {found['workers']} Ray workers, one killed after {found['killed_after_notes']:,}"
+    yield "| what | bar | measured | holds |"
+    yield "| --- | --- | --- | --- |"
+    shown = f"{wrong[0]} missing, {wrong[1]} twice, {wrong[2]} not what one process answers"
+    yield f"| {killed} | nothing missing, nothing twice, the same answers | {shown} | {_holds(not any(wrong))} |"
+    shown = f"{found['throughput_ratio']:.2f} ({found['seconds_ray']:.0f} s against {found['seconds_one_process']:.0f} s)"
+    yield f"| throughput of the workers, kill included / one process with two threads | reported | {shown} | |"
+    yield ""
+    yield _conditions("ray_workers")
 
 
 def serving() -> Iterator[str]:
