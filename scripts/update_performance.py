@@ -24,7 +24,14 @@ def main() -> int:
     """Update or check the page; exit code 1 when a check finds a difference."""
     old = PAGE.read_text(encoding="utf-8")
     new = old
-    parts = {"summary": summary, "steps": steps, "growth": growth, "serving": serving, "annotating": annotating}
+    parts = {
+        "summary": summary,
+        "steps": steps,
+        "growth": growth,
+        "serving": serving,
+        "annotating": annotating,
+        "federating": federating,
+    }
     for name, lines in parts.items():
         new = put(new, name, lines())
     if "--check" in sys.argv:
@@ -114,6 +121,22 @@ def annotating() -> Iterator[str]:
     yield f"| throughput of the workers, kill included / one process with two threads | reported | {shown} | |"
     yield ""
     yield _conditions("ray_workers")
+
+
+def federating() -> Iterator[str]:
+    """Losses of two sites with a joint metaprompt and alone."""
+    found = read("federated")["mean_over_seeds"]
+    yield "| answer loss on test, nats a token | each site alone | joint | all data in one place |"
+    yield "| --- | --- | --- | --- |"
+    for site, ways in found["own_tasks"].items():
+        values = (f"{ways[way]['test']:.3f}" for way in ("alone", "joint", "pooled"))
+        yield f"| three tasks of site {site} | {' | '.join(values)} |"
+    for task, ways in found["held_out"].items():
+        for kind, title in (("zero_shot", "without an example"), ("adapted", "adapted to 32 examples")):
+            alone, joint = (", ".join(f"{ways[f'{way}_{site}'][kind]:.3f}" for site in "ab") for way in ("alone", "joint"))
+            yield f"| a task of neither, {task}, {title} (sites a, b) | {alone} | {joint} | {ways['pooled'][kind]:.3f} |"
+    yield ""
+    yield f"Seeds: {len(read('federated')['seeds'])}. {_conditions('federated')}"
 
 
 def serving() -> Iterator[str]:
