@@ -65,7 +65,7 @@ def test_every_missing_answer_is_in_one_part(tmp_path, prompts):
     work = Work(prompts, tmp_path / "out", "")
     known = {work.key(f"n{i}", prompts[0]) for i in range(0, 250, 2)} | {work.key("n7", prompt) for prompt in prompts}
     parts, before = _missing(work, _groups(path), known)
-    asked = [(100 * part.group + row, prompt) for part in parts for row in part.rows for prompt in part.prompts]
+    asked = [(part.before + row, prompt) for part in parts for row in part.rows for prompt in part.prompts]
     assert before == len(known) == 127
     assert len(asked) == len(set(asked)) == 500 - before
     assert {(f"n{row}", prompts[prompt].path) for row, prompt in asked}.isdisjoint(

@@ -58,11 +58,22 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The notes of one row group of a file: their ids, and how many stand before them in the file."""
+
+    file: str
+    number: int
+    before: int
+    ids: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Part:
     """Rows of one row group of one input file, to be asked for some of the prompts (by index)."""
 
     file: str
     group: int
+    before: int
     rows: tuple[int, ...]
     prompts: tuple[int, ...]
 
@@ -108,7 +119,7 @@ def annotate(
 
 def count(notes: Path) -> int:
     """How many notes there are. Raises as `annotate` does."""
-    return sum(len(ids) for _, _, ids in _groups(notes))
+    return sum(len(group.ids) for group in _groups(notes))
 
 
 def read(output: Path) -> list[dict[str, Any]]:
@@ -140,7 +151,7 @@ class Worker:
         engine = self.engine = self.engine or _opened(self.work)
         prompts, file = [self.work.prompts[i] for i in part.prompts], Path(part.file)
         table = _group(part.file, part.group).take(part.rows)
-        notes = [note_of(file, row + 1, values) for row, values in zip(part.rows, table.to_pylist(), strict=True)]
+        notes = [note_of(file, part.before + row + 1, values) for row, values in zip(part.rows, table.to_pylist(), strict=True)]
         require_inputs(prompts, notes)
         keys = [self.work.key(note.id, prompt) for note in notes for prompt in prompts]
         results = [json.dumps(result, ensure_ascii=False) for result in answer_notes(engine, prompts, notes)]
@@ -180,32 +191,33 @@ def _run(work: Work, parts: Sequence[Part], workers: int, address: str) -> Itera
     try:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         data.DataContext.get_current().enable_progress_bars = False
-        gpu = 1 if ray.cluster_resources().get("GPU", 0) >= workers else 0
+        gpus = min(1.0, ray.cluster_resources().get("GPU", 0) / workers)
         jobs = data.from_items([{"part": json.dumps(asdict(part))} for part in parts], override_num_blocks=min(len(parts), 1000))
         pool = data.ActorPoolStrategy(size=workers)
-        done = jobs.map(Worker, fn_constructor_args=(work,), compute=pool, num_cpus=1, num_gpus=gpu)
+        done = jobs.map(Worker, fn_constructor_args=(work,), compute=pool, num_cpus=1, num_gpus=gpus)
         yield from done.iter_rows()
     finally:
         ray.shutdown()
 
 
-def _missing(work: Work, groups: Iterator[tuple[str, int, list[str]]], known: set[tuple[str, ...]]) -> tuple[list[Part], int]:
+def _missing(work: Work, groups: Iterator[Group], known: set[tuple[str, ...]]) -> tuple[list[Part], int]:
     """Parts for all answers that are not there, and how many are."""
-    parts, before = [], 0
-    for file, group, ids in groups:
+    parts, there = [], 0
+    for group in groups:
         wanted: dict[tuple[int, ...], list[int]] = {}
-        for row, note in enumerate(ids):
+        for row, note in enumerate(group.ids):
             lacking = tuple(i for i, prompt in enumerate(work.prompts) if work.key(note, prompt) not in known)
-            before += len(work.prompts) - len(lacking)
+            there += len(work.prompts) - len(lacking)
             if lacking:
                 wanted.setdefault(lacking, []).append(row)
         for prompts, rows in wanted.items():
-            parts += [Part(file, group, tuple(rows[at : at + PART]), prompts) for at in range(0, len(rows), PART)]
-    return parts, before
+            cut = [tuple(rows[at : at + PART]) for at in range(0, len(rows), PART)]
+            parts += [Part(group.file, group.number, group.before, chosen, prompts) for chosen in cut]
+    return parts, there
 
 
-def _groups(notes: Path) -> Iterator[tuple[str, int, list[str]]]:
-    """File, row group and note ids of all notes. Raises `InputError` for what cannot be told apart."""
+def _groups(notes: Path) -> Iterator[Group]:
+    """All row groups of all files. Raises `InputError` for what cannot be told apart."""
     files = sorted(notes.glob("*.parquet")) if notes.is_dir() else [notes]
     if not files or not all(file.is_file() for file in files):
         raise InputError("There are no such notes", found=str(notes), wanted="a Parquet file, or a folder of them")
@@ -218,8 +230,9 @@ def _groups(notes: Path) -> Iterator[tuple[str, int, list[str]]]:
         missing = [name for name in ("id", "text") if name not in table.schema_arrow.names]
         if missing:
             raise InputError(f"{file.name} lacks a column", found=f"no {' and no '.join(missing)}", wanted="columns id and text")
-        for group in range(table.num_row_groups):
-            given = table.read_row_group(group, columns=["id"])["id"].to_pylist()
+        before = 0
+        for number in range(table.num_row_groups):
+            given = table.read_row_group(number, columns=["id"])["id"].to_pylist()
             ids = [str(one) for one in given if one is not None]
             without, twice = len(given) - len(ids), len(ids) - len(set(ids)) + len(seen.intersection(ids))
             if without or twice:
@@ -228,7 +241,8 @@ def _groups(notes: Path) -> Iterator[tuple[str, int, list[str]]]:
                     f"Notes of {file.name} cannot be told apart", found=found, wanted="an id of its own for each note"
                 )
             seen.update(ids)
-            yield str(file.resolve()), group, ids
+            yield Group(str(file.resolve()), number, before, ids)
+            before += len(ids)
 
 
 def _keys(output: Path) -> Iterator[tuple[str, ...]]:
