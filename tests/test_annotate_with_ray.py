@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from mpdd import annotate_with_ray
-from mpdd.annotate_with_ray import Work, _alone_in, _groups, _lock, _missing, annotate, count
+from mpdd.annotate_with_ray import Work, Worker, _alone_in, _groups, _lock, _missing, annotate, count
 from mpdd.cli import main
 from mpdd.data import catalogue
 from mpdd.errors import InputError, MpddError
@@ -95,6 +95,20 @@ def test_workers_of_a_killed_job_are_waited_for(tmp_path, monkeypatch):
     worker.close()
     with _alone_in(tmp_path):
         pass
+
+
+def test_a_worker_that_starts_when_its_job_was_killed_and_another_began_does_nothing(tmp_path):
+    def worker(job):
+        return Worker(Work([], tmp_path, "", job=job))
+
+    with _alone_in(tmp_path) as killed:
+        worker(killed).lock.close()
+    with _alone_in(tmp_path) as running:
+        with pytest.raises(MpddError, match="another one has begun"):
+            worker(killed)
+        assert running != killed
+        worker(running).lock.close()
+        worker(running).lock.close()  # in place of one that was killed
 
 
 def test_what_a_killed_worker_left_is_cleared(tmp_path):

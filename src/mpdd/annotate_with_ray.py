@@ -4,7 +4,8 @@ The output is a folder of Parquet files, with one row for each note and task und
 `backbone`): note id, task, digest of the prompt file, fingerprint of the backbone. Workers read their notes from the input
 themselves, so that no text passes through Ray's object store, and each part of the work is one file that appears whole or
 not at all, under a name that follows from its keys: a part that is done twice is still there once. What is there already
-is not asked again, so a job that stopped goes on, and further notes or prompts are added to a folder.
+is not asked again, so a job that stopped goes on, and further notes or prompts are added to a folder. A later job may cut
+its parts otherwise, so workers that outlive their job are waited for, and one that only starts then writes nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib import import_module
 from io import BytesIO
@@ -35,7 +37,7 @@ from mpdd.notes import answer_notes, card, note_of, require_inputs
 from mpdd.prompts.store import PromptFile, require_backbone
 
 PART = 64  # notes of a part at most: what a killed worker has to do again
-WORKERS = ".workers"  # the file that workers hold
+WORKERS = ".workers"  # the file that workers hold, with the name of the job that they are to work for
 PATIENCE = 60.0  # seconds for the workers of a killed job to end
 KEY = ("id", "task", "prompt", "backbone")
 SCHEMA = pyarrow.schema([(name, pyarrow.string()) for name in (*KEY, "result")])
@@ -51,6 +53,7 @@ class Work:
     output: Path
     backbone: str
     engine: str = ""
+    job: str = ""  # which run of the command it is
 
     def key(self, note: str, prompt: PromptFile) -> tuple[str, str, str, str]:
         """Of the row with a note's answer for a prompt's task."""
@@ -102,7 +105,8 @@ def annotate(
     """
     if len({prompt.header.digest for prompt in work.prompts}) < len(work.prompts):
         raise InputError("The same prompt was given twice", wanted="different prompt files")
-    with _alone_in(work.output):
+    with _alone_in(work.output) as job:
+        work = replace(work, job=job)
         known = set(_keys(work.output))
         parts, before = _missing(work, _groups(notes), known)
         made = 0
@@ -135,6 +139,8 @@ class Worker:
         self.work = work
         self.engine: Engine | None = None
         self.lock = _lock(work.output / WORKERS, exclusive=False)  # until this process ends
+        if self.lock.read() != work.job:
+            raise MpddError("The job of this worker was killed, and another one has begun.")
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Answer a part (as JSON) and write its file; what went wrong, in words without text of a note."""
@@ -260,15 +266,18 @@ def _keys(output: Path) -> Iterator[tuple[str, ...]]:
 
 
 @contextmanager
-def _alone_in(output: Path) -> Iterator[None]:
-    """One job at a time writes to a folder. A killed one holds it until the last of its workers is gone, too."""
+def _alone_in(output: Path) -> Iterator[str]:
+    """One job at a time writes to a folder; gives its name. A killed one holds it until the last of its workers is gone."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         with _lock(output / ".job", exclusive=True):
-            _lock(output / WORKERS, exclusive=True, patience=PATIENCE).close()
+            job = secrets.token_hex(8)
+            with _lock(output / WORKERS, exclusive=True, patience=PATIENCE) as workers:
+                workers.truncate()
+                workers.write(job)
             for left in output.glob(".part-*"):
                 left.unlink()  # of a worker that was killed while it wrote
-            yield
+            yield job
     except BlockingIOError as error:
         raise InputError(f"Another job is writing to {output}", wanted="one at a time, or another --output") from error
     except PermissionError as error:
@@ -276,10 +285,14 @@ def _alone_in(output: Path) -> Iterator[None]:
 
 
 def _lock(path: Path, *, exclusive: bool, patience: float = 0) -> IO[str]:
-    """An open file that is locked until it is closed; `BlockingIOError` where others hold it for `patience` seconds."""
+    """An open file, at its start, that is locked until it is closed.
+
+    Raises `BlockingIOError` where others hold it for `patience` seconds.
+    """
     import fcntl
 
-    file, until = path.open("w"), time.monotonic() + patience
+    path.touch()
+    file, until = path.open("r+"), time.monotonic() + patience
     while True:
         try:
             fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)

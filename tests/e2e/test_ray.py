@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 
@@ -15,7 +16,7 @@ from mpdd.annotate_with_ray import KEY, read
 from mpdd.backbone import load as load_backbone
 from mpdd.data import catalogue
 from mpdd.prompts.soft import from_vocabulary
-from mpdd.prompts.store import Header, save_prompt
+from mpdd.prompts.store import Header, load, save_prompt
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.e2e
@@ -77,6 +78,13 @@ def wait_for(output, count, process):
         time.sleep(0.05)
 
 
+def answered_by_a_job_with(prompt, output):
+    """Rows of the parts that hold answers for no other prompt: those of a job that had no other one."""
+    digest = load(prompt).header.digest
+    tables = [parquet.read_table(path, columns=["prompt"]) for path in parts(output)]
+    return sum(table.num_rows for table in tables if set(table["prompt"].to_pylist()) == {digest})
+
+
 def require_whole(output, alone):
     rows = read(output)
     keys = [tuple(row[name] for name in KEY) for row in rows]
@@ -90,8 +98,8 @@ def test_a_killed_worker_loses_nothing_and_repeats_nothing(world, job, alone, tm
     process = world.start("predict", *prompts, notes, "--output", output, "--workers", 2)
     wait_for(output, 2, process)
     killed = workers_of(process)
-    assert len(killed) == 2 and len(parts(output)) < 10
     killed[0].send_signal(signal.SIGKILL)
+    assert len(killed) == 2 and len(parts(output)) < 10
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     require_whole(output, alone)
@@ -102,16 +110,20 @@ def test_a_killed_worker_loses_nothing_and_repeats_nothing(world, job, alone, tm
 
 
 def test_a_killed_job_goes_on_and_a_further_prompt_is_added(world, job, alone, tmp_path):
+    """At once: workers outlive their job for seconds, go on writing, and may do nothing that the next job does, too."""
     prompts, notes = job
     output = tmp_path / "out"
     process = world.start("predict", prompts[0], notes, "--output", output, "--workers", 2)
-    wait_for(output, 3, process)
+    wait_for(output, 1, process)
     process.kill()
-    process.communicate()
-    there = len(read(output))
-    assert 0 < there < NOTES
+    process.wait()
+    there = {path: path.read_bytes() for path in parts(output)}
     _, errors = world.run("predict", *prompts, notes, "--output", output, "--workers", 2)
-    assert f"{there:,} answered before" in errors
+    process.communicate()
+    before = answered_by_a_job_with(prompts[0], output)
+    assert 0 < before < NOTES
+    assert re.search(rf"^{NOTES * len(TASKS) - before:,} answers in .*, {before:,} answered before", errors, re.MULTILINE)
+    assert there.items() <= {path: path.read_bytes() for path in parts(output)}.items()
     require_whole(output, alone)
 
 
@@ -120,7 +132,7 @@ def test_a_note_that_cannot_be_answered_ends_the_job_without_its_text_shown(worl
     table = pyarrow.table({"id": ["a", "b"], "text": ["Jane Roe 4711", None]})
     parquet.write_table(table, tmp_path / "notes.parquet")
     process = world.start("predict", prompts[0], tmp_path / "notes.parquet", "--output", tmp_path / "out", "--workers", 2)
-    said, errors = process.communicate(timeout=120)
+    said, errors = process.communicate(timeout=300)
     assert process.returncode == 1 and not said
     assert errors.splitlines()[-1].startswith("mpdd: notes.parquet, row 2: no text; found 1 columns; wanted a column text")
     assert "Jane" not in errors and "Traceback" not in errors
