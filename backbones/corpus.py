@@ -11,7 +11,8 @@ import json
 import lzma
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mpdd.data import catalogue
@@ -24,6 +25,9 @@ TARGET_FOLDERS = (
 )  # fmt: skip
 
 
+SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])|\n+")  # what stands between two sentences
+
+
 @dataclass(frozen=True)
 class Document:
     """One pretraining text with the few fields that text-to-text tasks are made from."""
@@ -34,6 +38,11 @@ class Document:
     title: str = ""
     question: str = ""
 
+    @cached_property
+    def sentences(self) -> list[str]:
+        """The text's sentences, as far as a rule can tell; found once."""
+        return [s for s in SENTENCE.split(self.text) if s]
+
 
 def read(folder: Path) -> Iterator[Document]:
     """All documents of the five corpora, in file order."""
@@ -43,6 +52,18 @@ def read(folder: Path) -> Iterator[Document]:
                 record = json.loads(line)
                 title = record.get("title") or record.get("description") or ""
                 yield Document(record["id"], source, _tidy(record["text"]), _tidy(title), record.get("question", ""))
+
+
+def save(documents: Iterable[Document], path: Path) -> None:
+    """Keep documents as JSON lines in xz, so that a recipe can go on where the corpora and the benchmark's files are not."""
+    with lzma.open(path, "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(asdict(document), ensure_ascii=False) + "\n" for document in documents)
+
+
+def load(path: Path) -> list[Document]:
+    """What `save` kept."""
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        return [Document(**json.loads(line)) for line in lines]
 
 
 def target_runs(data: Path) -> set[int]:

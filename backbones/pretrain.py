@@ -1,6 +1,7 @@
 """Pretrains a small Llama from raw text: `python -m backbones.pretrain CONFIG.toml --text DIR --data DIR --work DIR`.
 
-Resumable to the step (a checkpoint every `EVERY` steps); each step's batch depends on the seed and the step alone.
+Resumable to the step (a checkpoint every `every` steps); each step's batch depends on the seed and the step alone. On a
+GPU where there is one: `--prepare` here, take the work folder there, and go on there without `--text` and `--data`.
 """
 
 from __future__ import annotations
@@ -9,104 +10,116 @@ import argparse
 import json
 import math
 import os
-import shutil
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from backbones import corpus as text_corpus
 from backbones import tokenizer as bpe
+from backbones.ahead import ahead
 from backbones.stream import ANSWER_WEIGHT, Corpus, Skills, batch, tokenize
 
 EVERY = 100
 HELD_OUT = 50  # every 50th document of a corpus is never trained on
+SHARD = "16MB"  # of weights as they are written
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def main() -> None:
     """Run, or go on with, the recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
-    parser.add_argument("--text", type=Path, required=True, help="folder of *.jsonl.xz")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the benchmark's files, for the leak filter")
+    parser.add_argument("--text", type=Path, help="folder of *.jsonl.xz; with --data at the first start")
+    parser.add_argument("--data", type=Path, help="folder of the benchmark's files, for the leak filter")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and logs")
-    parser.add_argument("--start", type=Path, help="work folder of the recipe that this one goes on from (`after`)")
+    parser.add_argument("--prepare", action="store_true", help="only filter the text and train the tokenizer")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches; 0: a thread, enough for two cores")
+    parser.add_argument("--stop", type=int, help="leave after this step, to go on another time")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
-    if ("after" in config) != (args.start is not None):
-        parser.error(f"--start is for a recipe that names another one in `after`; {args.config.name} does not agree")
-    args.work.mkdir(parents=True, exist_ok=True)
-    if args.start and not (args.work / "checkpoint.pt").exists():
-        begin_from(args.start, args.work)
-    train, held_out, tokenizer = prepare(config, args.text, args.data, args.work)
-    pretrain(config, train, held_out, tokenizer, args.work)
+    if not (args.work / "tokenizer").exists():
+        if not (args.text and args.data):
+            parser.error(
+                f"{args.work} has no filtered text yet: --text and --data say where the text and the benchmark's files are"
+            )
+        prepare(config, args.text, args.data, args.work)
+    if not args.prepare:
+        train, held_out = read(config, args.work)
+        pretrain(config, train, held_out, args.work, args.workers, args.stop)
 
 
-def begin_from(former: Path, work: Path) -> None:
-    """Take over a finished recipe's tokenizer and weights, not its optimizers' state; the step is 0 again."""
-    shutil.copytree(former / "tokenizer", work / "tokenizer", dirs_exist_ok=True)
-    state = torch.load(former / "checkpoint.pt", weights_only=True)
-    torch.save({"step": 0, "master": state["master"], "optimizers": None}, work / "checkpoint.pt")
-
-
-def prepare(config: Mapping[str, Any], text: Path, data: Path, work: Path) -> tuple[Corpus, Corpus, Any]:
-    """Filter the text, train or load the tokenizer, encode everything (three minutes; the same on every start)."""
+def prepare(config: Mapping[str, Any], text: Path, data: Path, work: Path) -> None:
+    """Filter the text and train the tokenizer (five minutes on two cores); the work folder has all that a run reads then."""
+    work.mkdir(parents=True, exist_ok=True)
     documents, counts = text_corpus.clean(text_corpus.read(text), text_corpus.target_runs(data))
     (work / "corpus.json").write_text(json.dumps(counts, indent=1))
     kept = [d for i, d in enumerate(documents) if i % HELD_OUT]
     if answers := config.get("without_answers_of"):
         kept = text_corpus.without_answers(kept, answers)
-    folder = work / "tokenizer"
-    if folder.exists():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    else:
-        tokenizer = bpe.train(
-            (d.text for i, d in enumerate(kept) if d.source != "trials" or i % 3 == 0), config["vocabulary"], folder
-        )
-    skills = Skills(**config.get("skills", {}))
-    return tokenize(kept, tokenizer, skills), tokenize(documents[::HELD_OUT], tokenizer), tokenizer
+    text_corpus.save(kept, work / "train.jsonl.xz")
+    text_corpus.save(documents[::HELD_OUT], work / "held_out.jsonl.xz")
+    bpe.train(
+        (d.text for i, d in enumerate(kept) if d.source != "trials" or i % 3 == 0), config["vocabulary"], work / "tokenizer"
+    )
 
 
-def pretrain(config: Mapping[str, Any], train: Corpus, held_out: Corpus, tokenizer: Any, work: Path) -> None:
+def read(config: Mapping[str, Any], work: Path) -> tuple[Corpus, Corpus]:
+    """What is trained on and what is held out, encoded."""
+    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    kept, held_out = (text_corpus.load(work / f"{part}.jsonl.xz") for part in ("train", "held_out"))
+    return tokenize(kept, tokenizer, Skills(**config.get("skills", {}))), tokenize(held_out, tokenizer)
+
+
+def pretrain(
+    config: Mapping[str, Any], train: Corpus, held_out: Corpus, work: Path, workers: int = 0, stop: int | None = None
+) -> None:
     """The training loop: bf16 forward and backward, fp32 master weights, Muon for matrices and AdamW for the rest."""
     torch.manual_seed(config["seed"])
+    total = sum(phase["steps"] for phase in config["phase"])
+    first = _step_of(work)
+    coming = ahead(partial(_batch_at, config, train), range(first, min(total, stop or total)), workers)
+    tokenizer = train.tokenizer
     model: Any = LlamaForCausalLM(LlamaConfig(
         vocab_size=config["vocabulary"], tie_word_embeddings=True, bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **config["model"],
     ))  # fmt: skip
-    vocabulary = model.get_input_embeddings().weight.detach()
-    drawn = torch.randint(len(vocabulary), (train.skills.count * train.skills.length,))
-    parameters = [*model.parameters(), torch.nn.Parameter(vocabulary[drawn].clone().to(torch.bfloat16))]
+    model.to(DEVICE)
+    skills = SoftTokens.drawn(model.get_input_embeddings().weight.detach(), train.skills)
+    parameters = [*model.parameters(), *skills.parameters()]
     master = [p.detach().clone().float() for p in parameters]
     model.to(torch.bfloat16)
-    optimizers = _optimizers(master, config["optimizer"])
-    total = sum(phase["steps"] for phase in config["phase"])
-    first = _resume(work, master, optimizers)
-    loss_of = torch.compile(_loss(model, parameters[-1]), dynamic=False)
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(_batch_at, config, train, first)
-        for step in range(first, total):
-            began = time.perf_counter()
-            inputs, targets, weights = coming.result()
-            coming = ahead.submit(_batch_at, config, train, min(step + 1, total - 1))
+    skills.to(torch.bfloat16)
+    parameters = [*model.parameters(), *skills.parameters()]
+    optimizers = _optimizers(master, len(list(model.parameters())), config["optimizer"])
+    _resume(work, master, optimizers)
+    loss_of = _compiled(model, skills)
+    began = time.perf_counter()
+    for step, parts in zip(range(first, total), coming, strict=False):
+        _to_model(parameters, master)
+        loss = loss_of(*map(_on_device, parts))
+        loss.backward()  # type: ignore[no-untyped-call]
+        _update(parameters, master, optimizers, _rate(step, total, config["optimizer"]))
+        if step % 10 == 0:
+            value, now = loss.item(), time.perf_counter()
+            done = parts[0].size * (min(10, step - first) or 1)
+            _log(work, step=step, loss=round(value, 4), tokens_per_second=round(done / (now - began)))
+            began = now
+        last = step + 1 in (total, stop)
+        if (step + 1) % config.get("every", EVERY) == 0 or last:
+            _save(work, step + 1, master, optimizers)
             _to_model(parameters, master)
-            loss = loss_of(inputs, targets, weights)
-            loss.backward()  # type: ignore[no-untyped-call]
-            _update(parameters, master, optimizers, _rate(step, total, config["optimizer"]))
-            if step % 10 == 0:
-                seconds = time.perf_counter() - began
-                _log(work, step=step, loss=loss.item(), tokens_per_second=round(inputs.numel() / seconds))
-            if (step + 1) % EVERY == 0 or step + 1 == total:
-                _save(work, step + 1, master, optimizers)
-                _to_model(parameters, master)
+            with torch.compiler.set_stance("force_eager"):
                 _log(work, step=step, **evaluate(model, held_out, config))
-                _export(model, tokenizer, work / "model")
+            _export(model, tokenizer, work / "model")
 
 
 @torch.inference_mode()
@@ -117,30 +130,72 @@ def evaluate(model: Any, held_out: Corpus, config: Mapping[str, Any]) -> dict[st
     for source in config["weights"]:
         ids, goal, weight = batch(held_out, seed=1, step=0, rows=6, length=512, mix={"lm": 1.0}, weights={source: 1.0})
         size = sum(len(str(held_out.tokenizer.decode(row)).encode()) for row in goal)
-        found[f"bpb_{source}"] = loss_of(ids, goal, weight).item() * goal.numel() / math.log(2) / size
+        found[f"bpb_{source}"] = loss_of(*map(_on_device, (ids, goal, weight))).item() * goal.size / math.log(2) / size
     for kind, scored in (("copy", 1.0), ("task", ANSWER_WEIGHT), ("shots", ANSWER_WEIGHT)):
         parts = batch(held_out, seed=2, step=0, rows=12, length=512, mix={kind: 1.0}, weights=config["weights"])
-        weight = (parts[2] == scored).float()
-        found[f"{kind}_loss"] = loss_of(parts[0], parts[1], weight).item()
+        weight = (parts[2] == scored).astype(np.float32)
+        found[f"{kind}_loss"] = loss_of(*map(_on_device, (*parts[:2], weight))).item()
     return {name: round(value, 4) for name, value in found.items()}
 
 
-def _loss(model: Any, skills: torch.Tensor | None = None) -> Callable[..., torch.Tensor]:
-    """The weighted loss; `skills` [tokens, width] are the embeddings of ids from the end of the vocabulary on."""
+class SoftTokens(torch.nn.Module):
+    """The soft tokens of all skills [skills * length, width]: half are free, half a shared prompt under factors, P o (u v^T)."""
+
+    def __init__(self, free: torch.Tensor, shared: torch.Tensor, u: torch.Tensor, v: torch.Tensor) -> None:
+        super().__init__()
+        self.free, self.shared, self.u, self.v = map(torch.nn.Parameter, (free, shared, u, v))
+
+    @classmethod
+    def drawn(cls, vocabulary: torch.Tensor, skills: Skills) -> SoftTokens:
+        """Start at random words, and factors near one."""
+        device, width = vocabulary.device, vocabulary.shape[1]
+        factored = skills.count // 2
+        drawn = torch.randint(len(vocabulary), ((skills.count - factored + 1) * skills.length,), device=device)
+        rows = vocabulary[drawn].view(-1, skills.length, width).clone() if skills.count else vocabulary.new_zeros(1, 0, width)
+        factors = [1 + 0.3 * torch.randn(factored, size, device=device) for size in (skills.length, width)]
+        return cls(rows[1:], rows[0], *factors)
+
+    def forward(self) -> torch.Tensor:
+        """All rows, one skill behind the other."""
+        made = self.shared * self.u.unsqueeze(2) * self.v.unsqueeze(1)
+        return torch.cat([self.free, made]).flatten(0, 1)
+
+
+def _cross_entropy(hidden: torch.Tensor, words: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    losses = functional.cross_entropy((hidden @ words.T).float(), targets, reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
+def _loss(
+    model: Any, skills: SoftTokens | None = None, over_words: Callable[..., torch.Tensor] = _cross_entropy
+) -> Callable[..., torch.Tensor]:
+    """The weighted loss; the rows of `skills` are the embeddings of ids from the end of the vocabulary on."""
     words = model.get_input_embeddings().weight
-    table = [words] if skills is None else [words, skills]
 
     def weighted(inputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        embedded = functional.embedding(inputs, torch.cat(table))
+        embedded = functional.embedding(inputs, torch.cat([words, skills()]) if skills else words)
         targets = torch.where(targets < len(words), targets, 0)  # of weight 0: a soft token is never foretold
-        hidden = model.model(inputs_embeds=embedded).last_hidden_state.flatten(0, 1)
-        losses = functional.cross_entropy(model.lm_head(hidden).float(), targets.flatten(), reduction="none")
-        return (losses * weights.flatten()).sum() / weights.sum()
+        hidden = model.model(inputs_embeds=embedded, use_cache=False).last_hidden_state.flatten(0, 1)
+        return over_words(hidden, words, targets.flatten(), weights.flatten())
 
     return weighted
 
 
-def _batch_at(config: Mapping[str, Any], train: Corpus, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _compiled(model: Any, skills: SoftTokens) -> Callable[..., torch.Tensor]:
+    """The loss as one graph on a CPU; on a GPU in parts, of which each layer's is compiled once for all layers."""
+    if DEVICE == "cpu":
+        return torch.compile(_loss(model, skills), dynamic=False)
+    for layer in model.model.layers:
+        layer.compile(dynamic=False)
+    return _loss(model, skills, torch.compile(_cross_entropy, dynamic=False))
+
+
+def _on_device(array: np.ndarray) -> torch.Tensor:
+    part = torch.from_numpy(array)
+    return part.to(DEVICE, torch.float32 if part.is_floating_point() else torch.int64, non_blocking=True)
+
+
+def _batch_at(config: Mapping[str, Any], train: Corpus, step: int) -> Arrays:
     first = 0
     for phase in config["phase"]:
         if step < first + phase["steps"]:
@@ -151,11 +206,18 @@ def _batch_at(config: Mapping[str, Any], train: Corpus, step: int) -> tuple[torc
     return batch(train, seed=config["seed"], step=step, rows=rows, length=length, mix=phase["mix"], weights=config["weights"])
 
 
-def _optimizers(master: list[torch.Tensor], options: Mapping[str, Any]) -> list[torch.optim.Optimizer]:
-    embedding, rest, skills = master[0], master[1:-1], master[-1]
+def _optimizers(master: list[torch.Tensor], own: int, options: Mapping[str, Any]) -> list[torch.optim.Optimizer]:
+    """Muon for the model's matrices; AdamW for its embedding, its vectors and, faster, the factors among the skills."""
+    embedding, rest, (free, shared, *factors) = master[0], master[1:own], master[own:]
     matrices = [p for p in rest if p.ndim == 2]
-    muon = torch.optim.Muon(matrices, lr=options["muon_lr"], momentum=0.95, weight_decay=0.05, ns_steps=options["newton_schulz"])
-    other = [embedding, skills, *(p for p in rest if p.ndim == 1)]
+    muon = torch.optim.Muon(
+        matrices, lr=options["muon_lr"], momentum=0.95, weight_decay=options.get("weight_decay", 0.05),
+        ns_steps=options["newton_schulz"],
+    )  # fmt: skip
+    other: list[dict[str, Any]] = [
+        {"params": [embedding, free, shared, *(p for p in rest if p.ndim == 1)]},
+        {"params": factors, "lr": 0.02},
+    ]
     return [muon, torch.optim.AdamW(other, lr=options["adam_lr"], betas=(0.9, 0.95), weight_decay=0.0)]
 
 
@@ -183,16 +245,20 @@ def _to_model(parameters: Sequence[torch.Tensor], master: list[torch.Tensor]) ->
         fast.copy_(slow)
 
 
-def _resume(work: Path, master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer]) -> int:
+def _step_of(work: Path) -> int:
+    path = work / "checkpoint.pt"
+    return int(torch.load(path, weights_only=True, mmap=True)["step"]) if path.exists() else 0
+
+
+def _resume(work: Path, master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
     path = work / "checkpoint.pt"
     if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    for slow, saved in zip(master, state["master"], strict=bool(state["optimizers"])):
+        return
+    state = torch.load(path, weights_only=True, map_location=DEVICE)
+    for slow, saved in zip(master, state["master"], strict=True):
         slow.copy_(saved)
-    for optimizer, saved in zip(optimizers, state["optimizers"] or (), strict=bool(state["optimizers"])):
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
-    return int(state["step"])
 
 
 def _save(work: Path, step: int, master: list[torch.Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
@@ -203,7 +269,7 @@ def _save(work: Path, step: int, master: list[torch.Tensor], optimizers: list[to
 
 
 def _export(model: Any, tokenizer: Any, folder: Path) -> None:
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, max_shard_size=SHARD)
     tokenizer.save_pretrained(folder)
 
 

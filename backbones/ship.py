@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from backbones.pretrain import HELD_OUT
+from backbones.pretrain import HELD_OUT, SHARD
 
 TARGET = Path(__file__).parent.parent / "src" / "mpdd" / "embedded"
-SHARD = "15MB"
 
 
 def main() -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from backbones.corpus import Document
+from backbones import questions as asked
+from backbones.corpus import SENTENCE, Document
+from backbones.passages import Maker, Pair, layout, of_length, window
 from backbones.terms import NAMES, Terms, topic
 
-Pair = tuple[str, str]
-Maker = Callable[[random.Random, random.Random, Document], Pair | None]
-_SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z0-9])|\n+")
 _ABBREVIATION = re.compile(r"((?:[A-Za-z]+[ -]){1,6})\(([A-Z]{2,6})\)")
 WINDOWS = 5  # places of a document that are looked at for a relation
 _YES_NO = (("yes", "no"), ("entailment", "not entailment"), ("true", "false"), ("support", "refute"))
@@ -64,19 +64,12 @@ _OPPOSITES = {
 _ENDING = re.compile(r"\b(?:CONCLUSIONS?|Conclusions?|IMPRESSION|ASSESSMENT)\b[\s:.]*(?=[A-Z0-9])")
 
 
-def layout(instruction: str, *fields: tuple[str, str], options: Sequence[str] = ()) -> str:
-    """The input layout of `mpdd.data.types`: instruction, named fields, options, then `Answer:`."""
-    lines = [instruction, *(f"{name}: {value}" for name, value in fields)]
-    if options:
-        lines += ["Options:", *(f"{chr(65 + i)}. {option}" for i, option in enumerate(options))]
-    return "\n".join([*lines, "Answer:"])
-
-
 @dataclass(frozen=True)
 class Makers:
     """The task makers over one corpus."""
 
     documents: Sequence[Document]
+    trials: Sequence[Document]
     questions: Sequence[str]
     terms: Terms
 
@@ -84,7 +77,7 @@ class Makers:
     def over(cls, documents: Sequence[Document]) -> Makers:
         """Collect the questions of `documents` and the names of diseases in them."""
         questions = [d.question for d in documents if d.question]
-        return cls(documents, questions, Terms.over(questions))
+        return cls(documents, [d for d in documents if d.source == "trials"], questions, Terms.over(questions))
 
     def maker(self, rng: random.Random) -> Maker:
         """A kind of task, drawn by weight."""
@@ -92,6 +85,8 @@ class Makers:
             (2, self.repeat), (6, self.list_terms), (2, self.abbreviations), (4, self.together), (3, self.triggered),
             (2, self.cloze), (4, self.answer_span), (2, self.said_in_text), (3, self.follows_from), (1, self.same_topic),
             (2, self.title), (2, self.conclusion), (1, self.which_topic), (1, self.first_sentence), (1, self.follows),
+            (4, partial(asked.typed, self.terms)), (4, partial(asked.compared, self.trials)),
+            (2, partial(asked.same_kind, self.terms, self.documents)),
         )  # fmt: skip
         return rng.choices([m for _, m in makers], [w for w, _ in makers])[0]
 
@@ -99,7 +94,7 @@ class Makers:
         """Copy a marked span of 1 to 8 words."""
         left, right = style.choice((("<<", ">>"), ("[[", "]]"), ("**", "**"), ("«", "»")))
         ask = style.choice(("Repeat the marked words.", "Copy the marked span.", f"What stands between {left} and {right}?"))
-        tokens = _window(rng, document.text, 1, 4).split(" ")
+        tokens = window(rng, document.sentences, 1, 4).split(" ")
         if len(tokens) < 4:
             return None
         size = rng.randint(1, min(8, len(tokens)))
@@ -114,7 +109,7 @@ class Makers:
         if style.random() < 0.6 and not {"disease", "chemical"} & set(kinds):
             kinds[0] = style.choice(("disease", "chemical"))
         names = {kind: style.choice(NAMES[kind]) for kind in kinds}
-        text = _window(rng, document.text, 1, 8)
+        text = window(rng, document.sentences, 1, 8)
         found = {kind: self.terms.of(kind, text) for kind in kinds}
         if not any(found.values()) and rng.random() > 0.15:
             return None
@@ -127,7 +122,7 @@ class Makers:
 
     def abbreviations(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Pair each long form with its abbreviation, as relations are written."""
-        text = _window(rng, document.text, 2, 8)
+        text = window(rng, document.sentences, 2, 8)
         pairs = [pair for m in _ABBREVIATION.finditer(text) for pair in [_long_form(m.group(1), m.group(2))] if pair]
         if not pairs:
             return None
@@ -141,7 +136,7 @@ class Makers:
         nearest = style.random() < 0.6
         lines: dict[str, list[str]] = {}
         for _ in range(WINDOWS):
-            text = _window(rng, document.text, 1, 5)
+            text = window(rng, document.sentences, 1, 5)
             for (head, tail, _), label in zip(chosen, labels, strict=True):
                 if pairs := self._pairs(head, tail, text, nearest):
                     lines[label] = lines.get(label, []) + pairs
@@ -158,7 +153,7 @@ class Makers:
 
     def _pairs(self, head: str, tail: str, text: str, nearest: bool) -> list[str]:
         pairs = []
-        for sentence in _SENTENCE.split(text):
+        for sentence in SENTENCE.split(text):
             heads, tails = self.terms.spans(head, sentence), self.terms.spans(tail, sentence)
             for at in heads:
                 others = [t for t in tails if sentence[slice(*t)] != sentence[slice(*at)] and (head != tail or t > at)]
@@ -176,8 +171,8 @@ class Makers:
         names = {kind: style.choice(_TRIGGER_NAMES[kind]) for kind in kinds}
         lines: dict[str, list[str]] = {}
         for _ in range(WINDOWS):
-            text = _window(rng, document.text, 1, 3)
-            for sentence in _SENTENCE.split(text):
+            text = window(rng, document.sentences, 1, 3)
+            for sentence in SENTENCE.split(text):
                 said = next((kind for kind in kinds if _TRIGGERS[kind].search(sentence)), None)
                 if said and (pairs := self._pairs(first, second, sentence, nearest=True)):
                     lines[names[said]] = lines.get(names[said], []) + pairs
@@ -192,7 +187,7 @@ class Makers:
 
     def answer_span(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Answer with the words of the text that a question of its words leaves out."""
-        sentences = [s for s in _SENTENCE.split(_window(rng, document.text, 3, 12)) if 6 <= len(s.split()) <= 40]
+        sentences = [s for s in SENTENCE.split(window(rng, document.sentences, 3, 12)) if 6 <= len(s.split()) <= 40]
         if len(sentences) < 2:
             return None
         words = rng.choice(sentences).rstrip(".").split()
@@ -210,7 +205,7 @@ class Makers:
     def cloze(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Choose or name the word that was taken out of a sentence."""
         free = style.random() < 0.3
-        text = _window(rng, document.text, 1, 3)
+        text = window(rng, document.sentences, 1, 3)
         long_words = list(dict.fromkeys(re.findall(r"\b[A-Za-z]{5,}\b", text)))
         if len(long_words) < 6:
             return None
@@ -228,7 +223,7 @@ class Makers:
         words = style.choice(_YES_NO)
         ask = style.choice((f"Does the text say the claim, {words[0]} or {words[1]}?", f"Answer {words[0]} or {words[1]}: does the premise state the hypothesis?"))  # fmt: skip  # noqa: E501
         first, second = style.choice((("Premise", "Hypothesis"), ("Text", "Claim"), ("Evidence", "Claim")))
-        sentences = [s for s in _SENTENCE.split(document.text[:20000]) if 5 <= len(s.split()) <= 40]
+        sentences = of_length(rng, document.sentences, 5, 40)
         if len(sentences) < 8:
             return None
         at = rng.randrange(len(sentences) - 4)
@@ -253,7 +248,7 @@ class Makers:
         first, second = style.choice((("Premise", "Hypothesis"), ("Text", "Claim"), ("Evidence", "Claim"), ("Text", "Question")))
         listed = f"{words[0]} or {words[1]}" if two else f"{words[0]}, {words[1]} or {words[2]}"
         ask = style.choice((f"Does the {second.lower()} follow: {listed}?", f"Compare the two: {listed}.", f"Answer {listed}."))
-        sentences = [s for s in _SENTENCE.split(document.text[:20000]) if 5 <= len(s.split()) <= 40]
+        sentences = of_length(rng, document.sentences, 5, 40)
         if len(sentences) < 8:
             return None
         at = rng.randrange(len(sentences) - 4)
@@ -278,7 +273,7 @@ class Makers:
         if not found or found.end() > 12000:
             return None
         before = document.text[max(0, found.start() - rng.randint(500, 1400)) : found.start()].partition(" ")[2].strip()
-        after = " ".join(s for s in _SENTENCE.split(document.text[found.end() : found.end() + 700]) if s)[:400]
+        after = " ".join(s for s in SENTENCE.split(document.text[found.end() : found.end() + 700]) if s)[:400]
         after = after.rpartition(". ")[0] + "." if ". " in after else after
         if len(after.split()) < 4 or len(before.split()) < 20:
             return None
@@ -293,7 +288,7 @@ class Makers:
         others = [t for t in (topic(q) for q in rng.sample(self.questions, min(12, len(self.questions)))) if t and t != name][:3]
         if not name or len(others) < 3:
             return None
-        text = re.sub(re.escape(name), "it", _window(rng, document.text, 1, 4, start=0), flags=re.IGNORECASE)
+        text = re.sub(re.escape(name), "it", window(rng, document.sentences, 1, 4, start=0), flags=re.IGNORECASE)
         options = [name, *others]
         rng.shuffle(options)
         ask = style.choice(("Choose the right answer.", "Which disease is it?", "Answer the question."))
@@ -305,14 +300,14 @@ class Makers:
             return None
         fits = rng.random() < 0.5
         asked = document.question if fits else rng.choice(self.questions)
-        fields = (("Text", _window(rng, document.text, 1, 3, start=0)), ("Question", asked))
+        fields = (("Text", window(rng, document.sentences, 1, 3, start=0)), ("Question", asked))
         return layout("Does the text answer the question, yes or no?", *fields), "yes" if fits else "no"
 
     def title(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Write the title, or the question that a text answers."""
         if document.question:
             return layout(
-                "Write the question that the text answers.", ("Text", _window(rng, document.text, 1, 5, start=0))
+                "Write the question that the text answers.", ("Text", window(rng, document.sentences, 1, 5, start=0))
             ), document.question
         title, body = document.title, document.text
         if document.source == "trials" and body.startswith("TITLE:"):
@@ -322,31 +317,23 @@ class Makers:
         ask = style.choice(
             ("Summarize the text in one sentence.", "Write a title for the text.", "Say briefly what the text is about.")
         )
-        return layout(ask, ("Text", _window(rng, body, 2, 8, start=0))), title
+        return layout(ask, ("Text", window(rng, SENTENCE.split(body[:4000]), 2, 8, start=0))), title
 
     def first_sentence(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Answer a consumer's question with the first sentence of its answer."""
         if not document.question:
             return None
-        return layout("Answer the question.", ("Question", document.question)), _window(rng, document.text, 1, 1, start=0)
+        return layout("Answer the question.", ("Question", document.question)), window(rng, document.sentences, 1, 1, start=0)
 
     def follows(self, rng: random.Random, style: random.Random, document: Document) -> Pair | None:
         """Choose the sentence that comes next."""
-        sentences = [s for s in _SENTENCE.split(document.text[:20000]) if 4 <= len(s.split()) <= 25]
+        sentences = of_length(rng, document.sentences, 4, 25)
         if len(sentences) < 8:
             return None
         at = rng.randrange(len(sentences) - 1)
         options = [sentences[at + 1], *rng.sample([s for s in sentences if s != sentences[at + 1]], 3)]
         rng.shuffle(options)
         return layout("Choose the sentence that comes next.", ("Text", sentences[at]), options=options), sentences[at + 1]
-
-
-def _window(rng: random.Random, text: str, least: int, most: int, start: int | None = None) -> str:
-    """A run of sentences, at most 1,200 characters, from a random place (or from sentence `start`)."""
-    offset = 0 if start == 0 else rng.randrange(max(1, len(text) - 3000))
-    sentences = [s for s in _SENTENCE.split(text[offset : offset + 5000]) if s]
-    begin = start if start is not None else min(1, len(sentences) - 1)
-    return " ".join(sentences[begin : begin + rng.randint(least, most)])[:1200]
 
 
 def _plural(word: str) -> str:

@@ -117,6 +117,13 @@ def say_peak() -> None:
 def write(name: str, values: Mapping[str, Any]) -> None:
     """Write `results/NAME.json` with what it was measured on."""
     RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({**made_on(commit()), **values}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def made_on(commit: str) -> dict[str, Any]:
+    """The commit measured, the day, and the machine."""
     machine = {
         "cores": os.cpu_count(),
         "processor": _processor(),
@@ -125,9 +132,7 @@ def write(name: str, values: Mapping[str, Any]) -> None:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    text = json.dumps({"commit": commit(), "date": datetime.date.today().isoformat(), "machine": machine, **values}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    return {"commit": commit, "date": datetime.date.today().isoformat(), "machine": machine}
 
 
 def _processor() -> str:

@@ -209,6 +209,13 @@ def load(
     for module in model.modules() if quantize == "nf4" else ():
         if type(module).__name__ == "Linear4bit":
             module.train()  # else bitsandbytes repacks it on a CPU at the first pass without gradient, and later ones are 0
+    backbone = of(name, model, tokenizer, template)
+    _require_plain_head(backbone)
+    return replace(backbone, packs=_packs(backbone))
+
+
+def of(name: str, model: Any, tokenizer: PreTrainedTokenizerBase, template: Kind = "plain") -> Backbone:
+    """The backbone of a frozen model that is in memory already, ready for rows laid end to end; `load` tries whether it can."""
     attention.install(model)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -217,8 +224,7 @@ def load(
     if backbone.layers is not None:
         narrow.install(backbone.layers)
         deep.install(backbone.layers)
-    _require_plain_head(backbone)
-    return replace(backbone, packs=_packs(backbone))
+    return backbone
 
 
 def fast_dtype(device: str) -> torch.dtype:
