@@ -77,9 +77,9 @@ def listens(port):
 
 
 def wait_for(port, process):
-    for _ in range(300):
-        if listens(port) or process.poll() is not None:
-            return
+    until = time.monotonic() + 120
+    while not listens(port):
+        assert process.poll() is None and time.monotonic() < until, "The superlink does not listen"
         time.sleep(0.1)
 
 
@@ -97,7 +97,7 @@ def test_two_sites_make_one_metaprompt(place):
             running.enter_context(started(place, f"site-{name}", *node, "--node-config", config))
         command = (sys.executable, "-m", "mpdd", "federate", "federation.toml", "loopback", "--out", "out")
         with started(place, "mpdd", *command) as mpdd:
-            assert mpdd.wait(120) == 0, logs(place)
+            assert mpdd.wait(300) == 0, logs(place)
     joint = load(place / "out/prompts/metaprompt.safetensors")
     assert joint.header.tasks == ("federated",)  # the factors stayed at the sites
     sites = {name: load(place / f"runs/{name}/prompts/metaprompt.safetensors") for name in SITES}

@@ -56,6 +56,7 @@ def served(world):
             time.sleep(0.1)
     yield url, token
     process.kill()
+    process.communicate()
 
 
 @pytest.fixture

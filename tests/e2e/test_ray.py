@@ -72,10 +72,11 @@ def parts(output):
 
 
 def wait_for(output, count, process):
-    for _ in range(1200):
-        if len(parts(output)) >= count or process.poll() is not None:
-            return
-        time.sleep(0.05)
+    until = time.monotonic() + 300
+    while len(parts(output)) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def answered_by_a_job_with(prompt, output):

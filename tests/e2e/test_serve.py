@@ -60,6 +60,7 @@ def server(world):
     made.stop = stop
     yield made
     process.kill()
+    process.communicate()
 
 
 def body(rng):
@@ -117,8 +118,9 @@ def test_what_was_accepted_is_finished_when_it_is_stopped(server):
     long = {"text": "aspirin was given. " * 10_000, "tasks": ["drugs"]}
     with ThreadPoolExecutor(1) as pool:
         accepted = pool.submit(server.client.post, "/v1/annotate", json=long)
-        until = time.monotonic() + 20
-        while "mpdd_batch_rows_count 1.0" not in server.client.get("/metrics").text and time.monotonic() < until:
+        until = time.monotonic() + 60
+        while "mpdd_batch_rows_count 1.0" not in server.client.get("/metrics").text:
+            assert time.monotonic() < until
             time.sleep(0.01)
         assert not accepted.done()
         code, said = server.stop()

@@ -91,13 +91,14 @@ def test_two_processes_that_share_the_backbone_train_what_one_does(world, experi
 def test_a_killed_process_ends_the_run_in_one_sentence_and_one_process_goes_on(world, experiment, one):
     process = start(world, experiment, 2, "killed")
     teacher = world.folder / "killed" / "prompts" / "teacher-ddi.safetensors"
-    for _ in range(1200):
-        if teacher.is_file():
-            break
-        time.sleep(0.05)
+    until = time.monotonic() + 300
+    while not teacher.is_file():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
+        time.sleep(0.02)
     second = next(pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1")
     os.kill(second, signal.SIGKILL)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode != 0
     assert (
         "A process of this run has ended, and the others with it. Start the same command again: it goes on where it was." in err
