@@ -163,7 +163,14 @@ def _resampled_values(totals: Counts, value: Value, resamples: int, rng: np.rand
     """Draw as many documents as there are, with replacement; return the values [resamples, seeds]."""
     documents = totals.shape[1]
     sums = [_weighted(_draws(chunk, documents, rng), totals) for chunk in _chunks(resamples, documents)]
-    return np.apply_along_axis(value, -1, np.concatenate(sums))
+    return _values(np.concatenate(sums), value)
+
+
+def _values(sums: Counts, value: Value) -> Counts:
+    """The value of each vector of `sums` [..., width]; resamples of few documents often come to the same one."""
+    distinct, places = np.unique(sums.reshape(-1, sums.shape[-1]), axis=0, return_inverse=True)
+    found: Counts = np.array([value(vector) for vector in distinct])[places.reshape(sums.shape[:-1])]
+    return found
 
 
 def _draws(resamples: int, items: int, rng: np.random.Generator) -> Counts:
@@ -222,6 +229,6 @@ def _swapped(a: Counts, b: Counts, value: Value, resamples: int, rng: np.random.
         _weighted(rng.integers(2, size=(chunk, documents)).astype(np.float64), b - a) for chunk in _chunks(resamples, documents)
     ]
     moves = np.concatenate(moved)
-    gaps = np.apply_along_axis(value, -1, a.sum(axis=1) + moves) - np.apply_along_axis(value, -1, b.sum(axis=1) - moves)
+    gaps = _values(a.sum(axis=1) + moves, value) - _values(b.sum(axis=1) - moves, value)
     means: Counts = gaps.mean(axis=1)
     return means
