@@ -1,6 +1,7 @@
 """Compiled and recomputed layers give what plain ones give; quantized weights come close and let gradients through."""
 
 import importlib.util
+from functools import partial
 
 import pytest
 import torch
@@ -43,14 +44,25 @@ def answers(backbone):
     return [p.output for p in predict(backbone, [Request(card, Example(t, t, t, Answer()), prompt) for t in texts])]
 
 
-@pytest.mark.parametrize(
-    "options", [{"compile": True}, {"gradient_checkpointing": True}, {"compile": True, "gradient_checkpointing": True}], ids=str
-)
-def test_losses_gradients_and_answers_are_those_of_plain_layers(folder, options):
+def assert_same_as_plain(folder, **options):
     plain, changed = compute.load(str(folder), dtype="fp32"), compute.load(str(folder), dtype="fp32", **options)
     for found, wanted in zip(gradient(changed), gradient(plain), strict=True):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm()
     assert answers(changed) == answers(plain)
+
+
+def test_losses_gradients_and_answers_are_those_of_plain_layers(folder):
+    assert_same_as_plain(folder, gradient_checkpointing=True)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.e2e)])
+def test_compiled_layers_give_what_plain_ones_give(tmp_path, monkeypatch, backend, again):
+    """The quick backend traces and differentiates as the real one does, and makes no machine code, which takes a minute."""
+    if backend != "inductor":
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    torch._dynamo.reset()
+    assert_same_as_plain(make_model(tmp_path / "two_compiled", seed=0, layers=3), compile=True, gradient_checkpointing=again)
 
 
 def test_recomputed_layers_keep_less_for_the_backward_pass(folder):
