@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import beartype  # noqa: F401  # what is first imported below the hook is compiled anew, with all that it imports
+import peft  # noqa: F401
 import pytest
+import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 with install_import_hook(["mpdd.prompts", "mpdd.training", "mpdd.backbone", "mpdd.data.batch"], "beartype.beartype"):
     import mpdd.backbone
@@ -18,20 +25,24 @@ with install_import_hook(["mpdd.prompts", "mpdd.training", "mpdd.backbone", "mpd
     import mpdd.training.distil
     import mpdd.training.losses
 
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
 MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"  # a local mirror of the public data, where there is one
 if MIRROR.is_dir():
     os.environ.setdefault("MPDD_MIRROR", str(MIRROR))
 CACHE = TemporaryDirectory(prefix="mpdd-test-cache-")  # splits are read once for all tests, and never from an older run
 os.environ["MPDD_CACHE"] = CACHE.name
+settings.register_profile("thorough", max_examples=1000)  # pytest --hypothesis-profile=thorough
+gc.freeze()  # modules stay, and the corpora that tests read are large: to look for garbage among them again and again takes long
+gc.set_threshold(200_000, 50, 100)
 
 TEXT = [
     "List the drugs named in the text. Text: aspirin and ibuprofen were given. Answer: Drug: aspirin; ibuprofen",
     "Does the text say so, yes or no? Premise: fever and cough. Hypothesis: fever. Options: A. one B. two none -> ;",
 ]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where no end-to-end test is wanted, what they import is not, either."""
+    return (collection_path.name == "e2e" and config.option.markexpr == "not e2e") or None
 
 
 @pytest.fixture(scope="session")

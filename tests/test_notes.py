@@ -354,7 +354,7 @@ def notes_with_spans(draw):
     return text, sorted(set(places))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(notes_with_spans(), st.data())
 def test_entities_come_back_at_exactly_their_place_in_the_note(prompts, note_with_spans, data):
     text, places = note_with_spans
@@ -372,7 +372,7 @@ def test_entities_come_back_at_exactly_their_place_in_the_note(prompts, note_wit
     assert [e["start"] for e in found] == sorted(e["start"] for e in found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(notes_with_spans().filter(lambda drawn: drawn[1]), st.data())
 def test_both_ends_of_a_relation_come_back_as_words_of_the_note(prompts, note_with_spans, data):
     text, places = note_with_spans
@@ -385,7 +385,7 @@ def test_both_ends_of_a_relation_come_back_as_words_of_the_note(prompts, note_wi
         assert end["text"] == text[end["start"] : end["end"]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(
     texts.filter(str.strip), st.lists(pieces | st.text(letters, max_size=8), max_size=12), st.sampled_from(["drugs", "causes"])
 )

@@ -109,7 +109,7 @@ ITEMS = {
 
 
 @pytest.mark.parametrize("kind", ITEMS)
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(data=st.data())
 def test_counts_add_up_and_right_is_what_the_strict_metric_matches(kind: str, data: st.DataObject) -> None:
     card, field, answers = ITEMS[kind]
@@ -131,7 +131,7 @@ def test_counts_add_up_and_right_is_what_the_strict_metric_matches(kind: str, da
         assert whole["right"] + whole["wrong_boundary"] <= overlapping
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(st.lists(SPANS, max_size=8), st.lists(SPANS, max_size=8))
 def test_as_many_boundaries_are_wrong_as_the_lenient_metric_can_match(gold: list[Entity], predicted: list[Entity]) -> None:
     """With one label and no span in common, where nothing else takes a prediction away."""

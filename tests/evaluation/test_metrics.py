@@ -119,7 +119,7 @@ def nervaluated(pairs, strategy):
     return {name: 100 * getattr(result, name) for name in ("f1", "precision", "recall")}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(ANSWERS.map(flat), ANSWERS.map(flat)), min_size=1, max_size=4))
 def test_strict_scores_are_nervaluates_for_flat_spans(pairs):
     # For spans that overlap others of their side the two differ: nervaluate lets a wrong span use up the gold span
@@ -135,7 +135,7 @@ def test_strict_differs_from_nervaluate_where_predictions_overlap():
     assert nervaluated(pairs, "strict")["f1"] == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(SPANS | st.none(), SPANS | st.none()), min_size=1, max_size=8))
 def test_lenient_f1_is_nervaluates_ent_type_for_spans_with_one_partner(slots):
     # Each slot of 40 characters holds at most one gold and one predicted span, so no span can choose its partner.
@@ -153,7 +153,7 @@ def test_lenient_f1_differs_from_nervaluate_where_its_greedy_choice_is_not_the_b
     assert nervaluated(pairs, "ent_type")["f1"] == 50
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(ANSWERS, ANSWERS)
 def test_lenient_matching_is_the_maximum(gold, predicted):
     overlaps = [[g.label == p.label and g.start < p.end and p.start < g.end for p in predicted] for g in gold]
@@ -165,7 +165,7 @@ def test_lenient_matching_is_the_maximum(gold, predicted):
     assert found.tolist() == [matched, len(predicted), len(gold)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(ANSWERS, ANSWERS), min_size=1, max_size=4))
 def test_strict_is_never_above_lenient(pairs):
     found = values(NER, pairs, "entities")
@@ -202,7 +202,7 @@ def test_relations_are_directed_and_typed():
 CHOICES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2) | st.none()), min_size=1, max_size=20)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(CHOICES)
 def test_choices_score_as_in_sklearn(pairs):
     gold = [choice for choice, _ in pairs]
@@ -237,7 +237,7 @@ def indicators(answers):
     return np.array([[label in labels for label in range(4)] for labels in answers], dtype=int)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(SETS, SETS), min_size=1, max_size=20))
 def test_multiple_labels_score_as_in_sklearn(pairs):
     gold, predicted = (indicators(side) for side in zip(*pairs, strict=True))
@@ -291,7 +291,7 @@ class SquadTokens:
         return "".join(" " if part in ("a", "an", "the") else part for part in parts).split()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(EXTRACTED, EXTRACTED), min_size=1, max_size=4))
 def test_extracted_answers_score_as_rouge_1_of_squads_tokens(pairs):
     tokens = SquadTokens().tokenize
@@ -338,7 +338,7 @@ def test_an_extracted_answer_outside_the_text_is_scored_and_counted():
 WORDS = st.lists(st.sampled_from(["the", "lung", "lungs", "is", "clear", "clearing", ".", "no"]), max_size=12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(WORDS.map(" ".join), WORDS.map(" ".join)), min_size=1, max_size=4))
 def test_summaries_score_as_in_rouge_score(pairs):
     names = ["rouge1", "rouge2", "rougeL"]
@@ -383,7 +383,7 @@ def test_chance_of_items_is_zero(kind):
     assert chance(card, [gold]) == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=20))
 def test_chance_of_labels_is_the_best_constant(gold):
     examples = [example(choice=choice) for choice in gold]
@@ -392,7 +392,7 @@ def test_chance_of_labels_is_the_best_constant(gold):
     assert chance(QA, examples) == pytest.approx(100 * max(map(gold.count, gold)) / len(gold))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.lists(SETS, min_size=1, max_size=20))
 def test_chance_of_multiple_labels_is_the_best_of_none_and_the_constants(gold):
     constant = [

@@ -88,7 +88,7 @@ SPANS = st.tuples(st.integers(0, 30), st.integers(1, 8), st.sampled_from(LABELS)
 ANSWERS = st.lists(SPANS, max_size=12, unique=True).map(lambda found: Answer(entities=tuple(found)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(ANSWERS, ANSWERS), min_size=1, max_size=4))
 def test_strict_micro_f1_is_ours_and_all_values_are_percentages(sides):
     values = scores(*sides)

@@ -128,7 +128,7 @@ def test_with_one_source_nothing_is_near() -> None:
 VALUES = st.integers(-3, 3).map(float)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=3, max_size=9))
 def test_the_correlation_is_that_of_scipy(pairs: list[tuple[float, float]]) -> None:
     first, second = ([pair[side] for pair in pairs] for side in (0, 1))

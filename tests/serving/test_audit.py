@@ -42,7 +42,7 @@ def test_a_log_goes_on_over_restarts_and_is_its_owners_alone(path):
     assert [json.loads(line)["request_id"] for line in path.read_text().splitlines()] == list("01234")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_change_but_a_cut_at_the_end_is_found(path, data):
     path.unlink(missing_ok=True)
@@ -211,7 +211,7 @@ def changed(draw):
     return b"".join(lines), b"".join(now)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(changed())
 def test_any_change_is_found_in_a_log_with_torn_lines_too_and_not_quoted(both):
     with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ def splits(kind, records, file_format):
         return task.card, task.load(path.parent)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(st.lists(ENTITIES, min_size=1, max_size=4), st.sampled_from(["jsonl", "csv", "tsv"]))
 def test_entities_are_what_their_offsets_give(records, file_format):
     records.append({"text": "Plain.", "entities": []})
@@ -60,7 +60,7 @@ def test_entities_are_what_their_offsets_give(records, file_format):
     assert kept + lost + bad <= sum(len(r["entities"]) for r in records)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(TEXT.filter(str.strip), st.data(), st.sampled_from(["jsonl", "csv"]))
 def test_extracted_answers_are_pieces_of_their_text(text, data, file_format):
     answer = data.draw(st.sampled_from([text, *text.split()]))

@@ -30,7 +30,7 @@ OPTIONS = st.sampled_from(["a", "A", "B", "b.", "(C)", " a ", "", "none", "yes\n
 LABELS = st.lists(OPTIONS.filter(fold), min_size=1, max_size=6, unique_by=fold).map(tuple)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(st.lists(OPTIONS, min_size=1, max_size=30).map(tuple), st.data(), st.sampled_from(["", " ", "\n", " \t\n"]))
 def test_every_option_reads_back(choices, data, space):
     gold = example(data.draw(st.integers(0, len(choices) - 1)), choices)
@@ -40,7 +40,7 @@ def test_every_option_reads_back(choices, data, space):
     assert [read(target, QA, choices) for target in compared] == list(range(len(choices)))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(LABELS, st.data(), st.sampled_from(["nli", "qa", "classification"]))
 def test_every_label_reads_back(labels, data, task_type):
     card = TaskCard("t", task_type, "Compare.", labels=labels)
@@ -49,7 +49,7 @@ def test_every_label_reads_back(labels, data, task_type):
     assert candidates(card, gold) == tuple(label.strip() for label in labels)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(st.lists(OPTIONS, max_size=30).map(tuple), LABELS, st.text() | st.lists(OPTIONS).map(" ".join))
 def test_any_output_gives_an_option_or_nothing(choices, labels, output):
     for card, count in ((QA, len(choices or labels)), (NLI, len(labels)), (CLASS, len(labels))):

@@ -20,7 +20,7 @@ def example(answer, text=TEXT):
 PIECES = st.lists(st.sampled_from([*"aAbß.(?*\\ \n\t\u00a0\u2028\x1f", "ab", "İ"]), min_size=1, max_size=30).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(deadline=None)
 @given(PIECES | st.text(min_size=1), st.data(), st.sampled_from(["", " ", "\n", " \t\n"]))
 def test_every_piece_of_a_text_reads_back(text, data, space):
     start = data.draw(st.integers(0, len(text) - 1))
@@ -33,7 +33,7 @@ def test_every_piece_of_a_text_reads_back(text, data, space):
     assert text[found:end].split() == piece.split() or text[found:end].lower() == piece.lower()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(PIECES, PIECES | st.text())
 def test_any_output_keeps_its_words_and_says_whether_the_text_has_them(text, output):
     parsed = parse(CARD, example("", text), output)

@@ -94,7 +94,7 @@ def test_whatever_is_written_only_what_the_example_holds_comes_back(kind, form):
     target = render_target(card, example)
     assert parse(card, example, target).answer == example.gold
 
-    @settings(max_examples=300, deadline=None)
+    @settings(deadline=None)
     @given(outputs(target))
     def fuzz(output):
         check(card, example, output)

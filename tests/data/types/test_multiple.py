@@ -26,7 +26,7 @@ def items(draw):
     return card, example(*draw(st.lists(st.integers(0, len(card.labels) - 1), max_size=8)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(items(), st.sampled_from(["", " ", "\n", " \t\n"]))
 def test_gold_reads_back_exactly(item, space):
     card, gold = item
@@ -43,7 +43,7 @@ def fuzzed(draw):
     return card, gold, draw(noise | cut | st.builds(str.__add__, cut, noise))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(fuzzed())
 def test_any_output_gives_labels_of_the_card(item):
     card, gold, output = item

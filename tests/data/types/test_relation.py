@@ -37,7 +37,7 @@ def items(draw):
     return card, Example("e1", "d1", draw(st.text(max_size=20)), gold, arguments=arguments)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(items(), st.sampled_from(["", " ", "\n", " \t\n"]))
 def test_gold_reads_back_exactly(item, space):
     card, gold = item
@@ -55,7 +55,7 @@ def fuzzed(draw):
     return card, gold, draw(noise | cut | st.builds(str.__add__, cut, noise))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(deadline=None)
 @given(fuzzed())
 def test_any_output_gives_arguments_or_spans_inside_the_text(item):
     card, gold, output = item

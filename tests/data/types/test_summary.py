@@ -19,14 +19,14 @@ def example(text):
     return Example("e1", "d1", "Clear lungs.", Answer(text=text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(BOTH, st.text().filter(str.strip), st.sampled_from(["", " ", "\n", " \t\n"]))
 def test_free_text_reads_back(card, text, space):
     output = space + render_target(card, example(text)) + space
     assert parse(card, example(text), output) == Parsed(Answer(text=text.strip()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(BOTH, st.text())
 def test_any_output_is_an_answer_unless_it_is_empty(card, output):
     parsed = parse(card, example("x"), output)
