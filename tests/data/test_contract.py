@@ -74,9 +74,9 @@ def test_splits_are_pinned_and_the_same_when_read_again(name):
 
 
 def test_splits_come_back_from_the_cache_the_same(name, monkeypatch, tmp_path):
+    task, loaded = catalogue.get(name), catalogue.load(name)
     monkeypatch.setenv("MPDD_CACHE", str(tmp_path))
     monkeypatch.setattr(cache, "_BEGAN", 2**63)  # whatever else changes while the tests run
-    task, loaded = catalogue.get(name), catalogue.load(name)
     assert cache.kept(task) is None
     cache.keep(task, loaded)
     back = cache.kept(task)
