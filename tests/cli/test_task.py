@@ -9,6 +9,7 @@ import tomllib
 
 import pytest
 
+from mpdd import vocabulary
 from mpdd.data.cards import new
 from tests.cli.conftest import SECRET
 from tests.data.cards.conftest import CARDS, lines, record, table
@@ -243,7 +244,7 @@ def test_check_as_json_gives_the_same(mpdd, card, tiny_folder):
 
 
 def test_check_counts_in_the_embedded_backbone_s_tokens_unless_told_otherwise(mpdd, card):
-    assert json.loads(mpdd("task", "check", card, "--json").out)["tokens"]["context"] == 1024
+    assert json.loads(mpdd("task", "check", card, "--json").out)["tokens"]["context"] == vocabulary.load().context != 256
 
 
 def test_strict_stops_at_the_first_bad_record(mpdd, card, folder, tiny_folder):

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mpdd import backbone as backbones
+from mpdd import vocabulary
 from mpdd.data import catalogue
 from mpdd.data.batch import encode_input
 from mpdd.prompts.soft import from_vocabulary
@@ -51,7 +52,7 @@ def greedy(backbone, embeddings):
 
 def test_vllm_writes_the_same_tokens(asked):
     ids, embeddings, wanted = asked
-    given = {"model": str(EMBEDDED_FOLDER), "context": 1024, "tokens": TOKENS, "ids": ids}
+    given = {"model": str(EMBEDDED_FOLDER), "context": vocabulary.load().context, "tokens": TOKENS, "ids": ids}
     given["embeddings"] = [rows.tolist() for rows in embeddings]
     environment = {
         **os.environ, "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
