@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mpdd.errors import InputError
-from mpdd.prompts.soft import SoftPrompt, initial_rows
+from mpdd.prompts.soft import SoftPrompt, from_text, from_vocabulary, initial_rows
 
 
 def test_vocabulary_rows_are_distinct_ordinary_embeddings(tiny):
@@ -22,6 +25,31 @@ def test_text_rows_repeat_the_text(tiny):
     ids = tiny.tokenizer("fever and cough")["input_ids"]
     rows = initial_rows(tiny, len(ids) + 2, "text", seed=0, text="fever and cough")
     assert torch.equal(rows, tiny.table[torch.tensor([*ids, *ids[:2]])])
+
+
+@pytest.mark.parametrize("how", ["vocabulary", "text"])
+def test_of_a_vocabulary_only_the_rows_are_converted(tiny, how):
+    words = replace(tiny.vocabulary, table=tiny.table.detach().bfloat16())
+    start = {"vocabulary": lambda: from_vocabulary(words, 3, seed=3), "text": lambda: from_text(words, 3, "fever and cough")}[how]
+    with Copies(words.table) as copies:
+        rows = start()
+    assert rows.dtype == torch.float32
+    assert torch.equal(rows, initial_rows(tiny, 3, how, seed=3, text="fever and cough").bfloat16().float())
+    assert max(copies.numbers) == rows.numel() < words.table.numel()
+
+
+class Copies(TorchDispatchMode):
+    """Notes how many floating-point numbers each operation makes anew, beside those of `known`."""
+
+    def __init__(self, known):
+        super().__init__()
+        self.known, self.numbers = known.untyped_storage().data_ptr(), []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if found.is_floating_point() and found.untyped_storage().data_ptr() != self.known:
+            self.numbers.append(found.numel())
+        return found
 
 
 def test_random_rows_have_the_tables_spread(tiny):

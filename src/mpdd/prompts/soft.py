@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mpdd.backbone import Backbone
@@ -27,7 +27,7 @@ class SoftPrompt(nn.Module):
 
 def from_random(backbone: Backbone, length: int, seed: int) -> Float[Tensor, "length width"]:
     """Normal noise with the mean and spread of the embedding table."""
-    table = _table(backbone)
+    table = backbone.table.detach().float().cpu()
     noise = torch.randn(length, backbone.width, generator=torch.Generator().manual_seed(seed))
     return table.mean(0) + table.std(0) * noise
 
@@ -39,16 +39,16 @@ def from_vocabulary(backbone: Backbone | Vocabulary, length: int, seed: int) -> 
     drawn = torch.randperm(len(ordinary), generator=torch.Generator().manual_seed(seed))[:length]
     if length > len(ordinary):
         raise InputError("The prompt is longer than the vocabulary", found=length, wanted=f"at most {len(ordinary)}")
-    return _table(backbone)[ordinary[drawn]].clone()
+    return _rows(backbone, ordinary[drawn])
 
 
-def from_text(backbone: Backbone, length: int, text: str) -> Float[Tensor, "length width"]:
+def from_text(backbone: Backbone | Vocabulary, length: int, text: str) -> Float[Tensor, "length width"]:
     """Embeddings of a text's tokens, repeated or cut to `length`."""
     ids = backbone.tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise InputError("The text that should start a prompt has no tokens", wanted="at least one word")
     repeated = (ids * (length // len(ids) + 1))[:length]
-    return _table(backbone)[torch.tensor(repeated)].clone()
+    return _rows(backbone, torch.tensor(repeated))
 
 
 def initial_rows(
@@ -88,5 +88,7 @@ def deepened(backbone: Backbone, rows: Float[Tensor, "length width"]) -> Float[T
     return torch.cat([rows, *layers[:-1].float().cpu()], dim=1)
 
 
-def _table(backbone: Backbone | Vocabulary) -> Float[Tensor, "vocabulary width"]:
-    return backbone.table.detach().float().cpu()
+def _rows(backbone: Backbone | Vocabulary, ids: Int[Tensor, " length"]) -> Float[Tensor, "length width"]:
+    """The tokens' embeddings in fp32; nothing else of the table is converted or moved."""
+    table = backbone.table.detach()
+    return table[ids.to(table.device)].float().cpu()
