@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from mpdd.engines import Engine
 from mpdd.errors import InputError
 from mpdd.predict import Prediction, Request
 from mpdd.prompts.store import PromptFile
+from mpdd.shard import Shard
 from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
@@ -107,11 +107,7 @@ def answer_notes(
 
 def shard(notes: Sequence[Note], part: str) -> Sequence[Note]:
     """Part `i/n` of the notes: all parts, one behind the other, are the notes. Raises `InputError` for anything else."""
-    found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", part)
-    if found is None or int(found[1]) > int(found[2]):
-        raise InputError("No such part of the notes", found=part, wanted="i/n with i from 1 to n, for example 3/8")
-    i, n = int(found[1]), int(found[2])
-    return notes[len(notes) * (i - 1) // n : len(notes) * i // n]
+    return Shard.read(part, "notes").stretch(notes)
 
 
 def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None:

@@ -47,13 +47,15 @@ from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows, row_width
 from mpdd.prompts.store import Header, PromptFile, load, save_prompt
-from mpdd.run_folder import RunFolder, provenance
+from mpdd.run_folder import RunFolder, prompt_in, provenance
+from mpdd.shard import Shard
 from mpdd.training import baselines
 from mpdd.training.distil import Weights, distil
 from mpdd.training.teacher import teach
 from mpdd.training.tune import Data, Trial, best
 
 EXAMPLES_SHOWN = 3
+ADAPTER = "lora-of-sources/adapter_model"
 Metaprompt = Literal["metaprompt", "metaprompt-no-teachers", "metaprompt-shared"]
 _METHOD_OF: Mapping[str, str] = {
     "metaprompt": "mpdd",
@@ -86,10 +88,10 @@ class Run:
     reporter: Reporter
 
     @classmethod
-    def open(cls, experiment: Experiment, path: Path, reporter: Reporter, command: str) -> Run:
-        """Load the backbone and the data, and write down what the run is made from."""
+    def open(cls, experiment: Experiment, path: Path, reporter: Reporter, command: str, shard: Shard | None = None) -> Run:
+        """Load the backbone and the data, and write down what the run is made from; with a `shard` for that part of its cells."""
         require_tasks(experiment)
-        folder = RunFolder(path, experiment)
+        folder = RunFolder(path, experiment, shard)
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
         backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
@@ -110,12 +112,29 @@ class Run:
 def run(experiment: Experiment, path: Path, reporter: Reporter, command: str = "") -> list[Row]:
     """The whole method; returns the rows of `results.json` and leaves a report beside them."""
     opened = Run.open(experiment, path, reporter, command)
-    rows = compare_methods(opened, _metaprompt_for(opened, experiment.methods))
+    rows = compare_methods(opened, metaprompt_for(opened, experiment.methods))
     write_report(path)
     return rows
 
 
-def _metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
+def prepare(run: Run) -> None:
+    """Make all that the cells of the experiment start from: the metaprompt, and what single methods have from the sources."""
+    _origins(run, run.experiment.methods, metaprompt_of(run))
+
+
+def not_prepared(experiment: Experiment, path: Path) -> list[str]:
+    """The names of what `prepare` makes of the sources that are not in the run folder at `path`."""
+    methods = set(experiment.methods)
+    if not experiment.sources or not methods - ALONE:
+        return []
+    taught = experiment.sources if distils(experiment) or "spot" in methods else ()
+    names = [*(f"teacher-{catalogue.get(source).name}" for source in taught), "metaprompt"]
+    names += [name for method, name in ORIGIN.items() if method in methods]
+    names += [ADAPTER] * ("lora-multitask" in methods)
+    return [name for name in names if not prompt_in(path, name).is_file()]
+
+
+def metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
     """The metaprompt, unless none of `methods` has anything from the sources."""
     return metaprompt_of(run) if set(methods) - ALONE else None
 
@@ -126,12 +145,12 @@ def metaprompt_of(run: Run) -> PromptFile | None:
         return _finished_metaprompt(run)
     if not run.experiment.sources:
         return None
-    return distil_sources(run, teach_sources(run) if _distils(run) else {})
+    return distil_sources(run, teach_sources(run) if distils(run.experiment) else {})
 
 
-def _distils(run: Run) -> bool:
+def distils(experiment: Experiment) -> bool:
     """Whether stage 2 needs teachers: for its losses, or to start from."""
-    options = run.experiment.distil
+    options = experiment.distil
     return weights_of(options).needs_teachers or options.start == "teachers"
 
 
@@ -201,7 +220,7 @@ def weights_of(options: Distil) -> Weights:
 def _adapter_of_sources(run: Run) -> dict[str, Tensor]:
     """A LoRA trained on the mixed batches of stage 2, every rate tried for as many steps, chosen on the sources' dev rows."""
     options, adapt, seed = run.experiment.distil, run.experiment.adapt, run.experiment.seeds[0]
-    path = run.folder.path / "prompts" / "lora-of-sources" / "adapter_model.safetensors"
+    path = run.folder.prompt(ADAPTER)
     if path.is_file():
         return load_file(path)
     run.reporter.stage(f"Training LoRA on {len(run.sources)} sources")
@@ -304,7 +323,7 @@ def remake(run: Run, name: str) -> Row:
             next_step=f"Perhaps {near[0]}.",
         )  # fmt: skip
     run.folder.forget(name)
-    metaprompt = _metaprompt_for(run, [keys[name].method])
+    metaprompt = metaprompt_for(run, [keys[name].method])
     (row,) = compare_methods(run, metaprompt, only=lambda key: key.name == name)
     return row
 
@@ -321,7 +340,7 @@ def part(run: Run, pattern: str) -> list[Row]:
             f"No cell of the experiment {run.experiment.name} fits {pattern}", wanted="a pattern of TARGET/METHOD/SHOTS/sSEED",
             next_step="Perhaps " + f"{run.targets[0]}/*.",
         )  # fmt: skip
-    return compare_methods(run, _metaprompt_for(run, list(chosen.values())), only=lambda key: key.name in chosen)
+    return compare_methods(run, metaprompt_for(run, list(chosen.values())), only=lambda key: key.name in chosen)
 
 
 def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key], bool] | None = None) -> list[Row]:
@@ -333,12 +352,11 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key
     methods = tuple(dict.fromkeys(key.method for key in keys))
     targets = len({key.target for key in keys})
     run.reporter.stage(f"Stage 3: {len(keys)} cells: {targets} targets, {len(methods)} methods")
-    asked = "spot" in methods or ("shared-prompt" in methods and _distils(run))
-    teachers = teach_sources(run) if asked else {}
-    origins = {method: _origin(run, method, metaprompt, teachers) for method in methods}
+    origins = _origins(run, methods, metaprompt)
     found = [run.folder.unit(key.name, partial(_cell, run, key, origins[key.method])) for key in keys]
     if only is not None:
         return [Row.from_dict(cell["row"]) for cell in found]
+    run.folder.take_in_parts()
     values = {target: metrics_for(run.tasks[target].task.card)[0].value for target in run.targets}
     rows = [*(Row.from_dict(cell["row"]) for cell in found), *rows_over_seeds(found, values)]
     write_results(run.folder.path / "results.json", rows)
@@ -376,6 +394,13 @@ class Origin:
     meta: PromptFile | None = None
     teachers: Mapping[str, PromptFile] = field(default_factory=dict)
     adapter: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def _origins(run: Run, methods: Sequence[str], metaprompt: PromptFile | None) -> dict[str, Origin]:
+    """What each method starts from, made now unless it is there."""
+    asked = "spot" in methods or ("shared-prompt" in methods and distils(run.experiment))
+    teachers = teach_sources(run) if asked else {}
+    return {method: _origin(run, method, metaprompt, teachers) for method in methods}
 
 
 def _origin(run: Run, method: str, metaprompt: PromptFile | None, teachers: Mapping[str, PromptFile]) -> Origin:

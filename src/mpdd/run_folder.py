@@ -1,6 +1,8 @@
 """The folder of one run: its configuration, finished units, checkpoints, metrics and provenance.
 
-A unit is finished when its file is there; every file is written whole. So a killed run goes on where it was.
+A unit is finished when its file is there; every file is written whole. So a killed run goes on where it was, and several
+processes can make parts of one run: all share the units, and each has a log and a provenance of its own until these are
+taken into the run's.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,22 @@ from mpdd.backbone import Backbone
 from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
+from mpdd.shard import Shard
 from mpdd.training.tune import Watch
+
+METRICS, PROVENANCE = "metrics.jsonl", "provenance.json"
 
 
 class RunFolder:
     """Opens or continues the run of `experiment` in `path`; `InputError` if another experiment's run is there.
 
-    A run may be continued with other methods, shots and further seeds: its cells do not depend on each other.
+    A run may be continued with other methods, shots and further seeds: its cells do not depend on each other. With a
+    `shard` this process makes that part of them, beside others in the same folder.
     """
 
-    def __init__(self, path: Path, experiment: Experiment) -> None:
+    def __init__(self, path: Path, experiment: Experiment, shard: Shard | None = None) -> None:
         self.path = path
+        self._shard = shard
         resolved = config.to_toml(experiment).encode()
         written = path / "config.toml"
         if written.is_file() and written.read_bytes() != resolved and self._has_work() and not _continues(experiment, written):
@@ -42,11 +49,12 @@ class RunFolder:
             )
         self._require_writable()
         write_atomically(written, resolved)
-        self._metrics, self._cut = self._read_metrics()
+        self._log_file = path / (shard.of(METRICS) if shard else METRICS)
+        self._metrics, self._cut = _read_metrics(self._log_file)
 
     def prompt(self, name: str) -> Path:
         """Where the prompt file `name` lies."""
-        return self.path / "prompts" / f"{name}.safetensors"
+        return prompt_in(self.path, name)
 
     def watch(self, unit: str, tick: Callable[[], object], **labels: str | int | Callable[[str], str]) -> Watch:
         """Checkpoint, log and tick for one training unit; each job's metrics carry `labels`, or what these say of it."""
@@ -80,10 +88,12 @@ class RunFolder:
     def write_provenance(self, made: Mapping[str, Any]) -> None:
         """Write `provenance.json`; `InputError` if the folder's work was made from other data or another backbone.
 
-        The configuration names a card, a backbone's folder and the like, but what lies there may have changed.
+        The configuration names a card, a backbone's folder and the like, but what lies there may have changed. A part of a
+        run has a file of its own, and leaves that of the run's earlier work as it is.
         """
-        path = self.path / "provenance.json"
-        if path.is_file() and self._has_work() and (before := _read_json(path, path.read_bytes())):
+        path = self.path / PROVENANCE
+        before = _read_json(path, path.read_bytes()) if path.is_file() and self._has_work() else {}
+        if before:
             known = before["data_sha256"]
             changed = [name for name, digest in made["data_sha256"].items() if known.get(name) != digest]
             if made["backbone"]["fingerprint"] != before["backbone"]["fingerprint"]:
@@ -95,30 +105,44 @@ class RunFolder:
                     wanted="the same cards, data and backbone to resume",
                     next_step="Choose another folder with --out, or delete this one.",
                 )
-        self.write_json(path.name, dict(made))
+        if self._shard:
+            self.write_json(self._shard.of(PROVENANCE), {"parts": [str(self._shard)], **_what_made(made)})
+        if not (self._shard and before):
+            self.write_json(PROVENANCE, {**made, **{name: before[name] for name in ("parts",) if name in before}})
+
+    def take_in_parts(self) -> None:
+        """Take what parts of the run have logged, and what made them, into the run's own files, and theirs away."""
+        logs, made = (sorted(self.path.glob(name)) for name in ("metrics-*-of-*.jsonl", "provenance-*-of-*.json"))
+        for log in logs:
+            self._metrics |= {key: row for key, row in _read_metrics(log)[0].items() if key not in self._metrics}
+        if logs:
+            self._write_log()
+        if made:
+            path = self.path / PROVENANCE
+            whole = _read_json(path, path.read_bytes())
+            parts = [*whole.get("parts", ()), *(_read_json(file, file.read_bytes()) for file in made)]
+            self.write_json(PROVENANCE, {**whole, "parts": _together(parts)})
+        for path in (*logs, *made):
+            path.unlink()
 
     def _log(self, values: Mapping[str, Any]) -> None:
-        """Add a line to `metrics.jsonl`, where each (run, step) has one: steps that are made again take their line's place."""
-        path, key = self.path / "metrics.jsonl", (values["run"], values["step"])
+        """Add a line to the log, where each (run, step) has one: steps that are made again take their line's place."""
+        key = (values["run"], values["step"])
         again = key in self._metrics
         self._metrics[key] = dict(values)
         if again or self._cut:
-            write_atomically(path, "".join(map(_line, self._metrics.values())).encode())
-            self._cut = False
+            self._write_log()
         else:
-            with path.open("ab") as log:
+            with self._log_file.open("ab") as log:
                 log.write(_line(values).encode())
 
-    def _read_metrics(self) -> tuple[dict[tuple[str, int], dict[str, Any]], bool]:
-        """What is logged, and whether a killed process left half a line at its end."""
-        path = self.path / "metrics.jsonl"
-        *lines, rest = path.read_bytes().split(b"\n") if path.is_file() else [b""]
-        rows = [_read_json(path, line) for line in lines]
-        return {(row["run"], row["step"]): row for row in rows}, bool(rest)
+    def _write_log(self) -> None:
+        write_atomically(self._log_file, "".join(map(_line, self._metrics.values())).encode())
+        self._cut = False
 
     def _has_work(self) -> bool:
         """Whether the run got as far as training: before that, an experiment file may still be corrected."""
-        return any((self.path / name).exists() for name in ("checkpoints", "prompts", "cells", "metrics.jsonl"))
+        return any(any(self.path.glob(name)) for name in ("checkpoints", "prompts", "cells", "metrics*.jsonl"))
 
     def _require_writable(self) -> None:
         try:
@@ -129,6 +153,11 @@ class RunFolder:
             raise InputError(
                 f"Cannot write to the run folder {self.path}", found=error.strerror, wanted="a writable folder"
             ) from error
+
+
+def prompt_in(path: Path, name: str) -> Path:
+    """Where the prompt file `name` lies in the run folder at `path`."""
+    return path / "prompts" / f"{name}.safetensors"
 
 
 def _continues(experiment: Experiment, written: Path) -> bool:
@@ -143,6 +172,28 @@ def _continues(experiment: Experiment, written: Path) -> bool:
 def _alike(experiment: Experiment) -> Experiment:
     """The experiment as all that it shares between cells; sources are taught with the first seed."""
     return experiment.model_copy(update={"methods": (), "shots": (), "seeds": experiment.seeds[:1]})
+
+
+def _read_metrics(path: Path) -> tuple[dict[tuple[str, int], dict[str, Any]], bool]:
+    """What is logged, and whether a killed process left half a line at its end."""
+    *lines, rest = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+    rows = [_read_json(path, line) for line in lines]
+    return {(row["run"], row["step"]): row for row in rows}, bool(rest)
+
+
+def _what_made(made: Mapping[str, Any]) -> dict[str, Any]:
+    """What may differ between parts of one run."""
+    return {**{name: made[name] for name in ("mpdd_version", "commit", "machine")}, "dtype": made["backbone"]["dtype"]}
+
+
+def _together(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One record for all parts that were made by the same."""
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        same = json.dumps({**part, "parts": None}, sort_keys=True)
+        before = found.get(same, {}).get("parts", [])
+        found[same] = {**part, "parts": list(dict.fromkeys([*before, *part["parts"]]))}
+    return list(found.values())
 
 
 def _line(values: Mapping[str, Any]) -> str:

@@ -69,6 +69,13 @@ def write(path, content):
         (["--verson"], "No such option: --verson"),
         (["predict", "note.txt", "--output"], "Option '--output' requires an argument."),
         (["data", "get"], "No task was named; wanted task names, or --all."),
+        (["run", "a.toml", "--shard", "4/3"], "No such part of the cells; found 4/3; wanted i/n with i from 1 to n, for example"),
+        (
+            ["run", "a.toml", "--shard", "1/2", "--cell", "a/b/8/s0"],
+            "--cell and --shard do not go together; wanted one of the two.",
+        ),
+        (["run", "a.toml", "--shard", "1/2", "--only", "rqe/*"], "--only and --shard do not go together; wanted one of the two."),
+        (["run", "a.toml", "--cell", "x", "--only", "y"], "--cell and --only do not go together; wanted one of the two."),
     ],
 )
 def test_a_wrong_command_line_is_one_line_with_the_way_to_help(refused, arguments, message):
@@ -98,6 +105,13 @@ def test_unknown_tasks_of_an_experiment_are_all_named_before_anything_is_written
     said = refused(command, "a.toml")
     assert "'scifcat'; wanted perhaps scifact" in said
     assert "'meqsun'; wanted perhaps meqsum" in said
+
+
+def test_a_part_without_what_it_starts_from_names_the_command_that_makes_it(refused, place):
+    write(place / "a.toml", tomli_w.dumps(EXPERIMENT | {"methods": ["mpdd", "shared-prompt"]}))
+    said = refused("run", "a.toml", "--out", "there", "--shard", "1/8", "--set", "name='its own'")
+    assert "no teacher-bc5cdr_ner, teacher-scifact, metaprompt, metaprompt-shared; wanted all of it before the first part" in said
+    assert "`mpdd distil a.toml --out there --set 'name='\"'\"'its own'\"'\"''` makes it." in said
 
 
 @pytest.mark.parametrize("command", ["check", "run", "teach"])

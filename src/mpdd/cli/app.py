@@ -135,11 +135,19 @@ def run(
     only: Annotated[
         str, typer.Option("--only", metavar="PATTERN", help="Make the missing cells of this pattern alone, as 'rqe/*'.")
     ] = "",
+    shard: Annotated[
+        str, typer.Option("--shard", metavar="I/N", help="Make this part of the cells alone, as one of N processes.")
+    ] = "",
     settings: Settings = None,
 ) -> None:
     """Run all stages; the same command resumes a run that was stopped."""
-    if cell and only:
-        raise InputError("--cell and --only do not go together", wanted="one of the two")
+    chosen = [name for name, value in (("--cell", cell), ("--only", only), ("--shard", shard)) if value]
+    if len(chosen) > 1:
+        few = "one of the two" if len(chosen) == 2 else "one of them"
+        raise InputError(f"{' and '.join(chosen)} do not go together", wanted=few)
+    if shard:
+        _shard(experiment, out, shard, settings)
+        return
     read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
     if cell:
@@ -158,7 +166,7 @@ def teach(experiment: Config, out: Out = None, settings: Settings = None) -> Non
 
 @app.command()
 def distil(experiment: Config, out: Out = None, settings: Settings = None) -> None:
-    """Stages 1 and 2: the metaprompt."""
+    """Stages 1 and 2: the metaprompt, and whatever else the experiment's methods start from."""
     _stages(experiment, out, "distil", settings)
 
 
@@ -356,6 +364,19 @@ def _part(experiment: Experiment, folder: Path, only: str) -> None:
     print_table(pipeline.part(pipeline.Run.open(experiment, folder, Reporter(), _command()), only))
 
 
+def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str] | None) -> None:
+    from mpdd.shard import Shard
+
+    shard, read = Shard.read(part, "cells"), _read(experiment, settings)
+    from mpdd import parts  # after what may be refused at once: it imports torch
+    from mpdd.cli.show import print_table
+    from mpdd.progress import Reporter
+
+    given = [str(experiment), *(["--out", str(out)] if out else []), *(word for s in settings or () for word in ("--set", s))]
+    commands = {name: shlex.join(["mpdd", verb, *given]) for name, verb in (("command", "run"), ("preparing", "distil"))}
+    print_table(parts.make(read, out or Path("runs") / read.name, shard, Reporter(), **commands))
+
+
 def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:
     from mpdd import pipeline
     from mpdd.progress import Reporter
@@ -365,9 +386,10 @@ def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[st
     opened = pipeline.Run.open(read, folder, Reporter(), _command())
     if last == "teach":
         pipeline.teach_sources(opened)
+    elif last == "distil":
+        pipeline.prepare(opened)
     else:
         metaprompt = pipeline.metaprompt_of(opened)
-    if last == "adapt":
         pipeline.compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-factors"))
     typer.echo(f"Prompts: {folder / 'prompts'}")
 
