@@ -96,6 +96,14 @@ def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, t
         assert (None if weights is None else weights.tolist()) == wanted
 
 
+def test_one_source_is_enough(made, tmp_path):
+    experiment = made(["mpdd-zero-shot", "mpdd", "mpdd-no-teachers", "shared-prompt"], adapt={"factor_start": "kind"})
+    alone = experiment.model_copy(update={"sources": experiment.sources[:1]})
+    assert config.build(alone.model_dump(mode="json"), "test") == alone
+    assert len(pipeline.run(alone, tmp_path / "run", Silent())) == 4
+    assert load(tmp_path / "run" / "prompts" / "metaprompt.safetensors").header.tasks == ("one",)
+
+
 def test_nothing_is_taught_for_methods_that_have_nothing_from_sources(made, tmp_path):
     pipeline.run(made(["zero-shot", "prompt-tuning"]), tmp_path / "run", Silent())
     assert [path.name for path in (tmp_path / "run" / "prompts").iterdir()] == ["three-prompt-tuning-all-s0.safetensors"]

@@ -224,14 +224,14 @@ class Experiment(_Section):
     @field_validator("sources")
     @classmethod
     def _are_the_origin(cls, sources: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
-        """The metaprompt comes from two or more sources, or from a file; without our method there is none."""
+        """The metaprompt comes from sources, or from a file; without our method there is none."""
         methods, finished = others.data.get("methods", ("mpdd",)), others.data.get("metaprompt")
         if finished and sources:
             raise ValueError("given beside a finished metaprompt, wanted one of the two")
         if finished and (needing := [name for name in methods if name in FROM_SOURCES]):
             raise ValueError(f"missing, and {', '.join(needing)} {'learn' if len(needing) > 1 else 'learns'} from sources")
-        if not finished and len(sources) < 2 and any(name.startswith("mpdd") or name in FROM_SOURCES for name in methods):
-            raise ValueError("should have at least 2 items" if sources else "missing")
+        if not finished and not sources and any(name.startswith("mpdd") or name in FROM_SOURCES for name in methods):
+            raise ValueError("missing")
         return sources
 
     @field_validator("targets")
