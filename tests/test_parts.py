@@ -173,6 +173,14 @@ def test_without_teachers_in_the_recipe_none_are_wanted(made, tmp_path):
         make(made(("spot",), distil=bare), tmp_path / "run", "1/2")
 
 
+def test_what_another_run_was_prepared_with_is_taken_over(made, tmp_path):
+    prepared(made(("mpdd",)), tmp_path / "first")
+    (tmp_path / "second").mkdir()
+    (tmp_path / "first" / "prompts").rename(tmp_path / "second" / "prompts")
+    (row,) = make(made(("mpdd",), name="second"), tmp_path / "second", "1/2")
+    assert row.method == "mpdd"
+
+
 def test_what_has_nothing_from_sources_needs_nothing_before(made, tmp_path):
     experiment, path = made(("zero-shot", "prompt-tuning")), tmp_path / "run"
     rows = [row for part in ("1/2", "2/2") for row in make(experiment, path, part)]

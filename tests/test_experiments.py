@@ -1,0 +1,59 @@
+"""The experiment files of Open-31 ask their questions under one set of conditions, and the documented variants can be read."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mpdd import config
+from mpdd.check import require_tasks
+from mpdd.data import catalogue
+
+ROOT = Path(__file__).parents[1]
+OPEN31 = config.read(ROOT / "experiments" / "open31.toml")
+DOCUMENTED = re.findall(r"^mpdd run (experiments/\S+) --out runs/(\S+) (.*)$", (ROOT / "docs/open31.md").read_text("utf-8"), re.M)
+
+
+def variant(path, options):
+    words = shlex.split(options)
+    assert words[::2] == ["--set"] * (len(words) // 2)
+    return config.read(ROOT / path, words[1::2])
+
+
+def changed(experiment):
+    return {name for name, value in experiment if value != getattr(OPEN31, name)}
+
+
+@pytest.mark.parametrize(("name", "own"), [("fewshot", {"name", "methods", "shots"}), ("ablations", {"name", "methods"})])
+def test_the_conditions_are_those_of_the_comparison(name, own):
+    experiment = config.read(ROOT / "experiments" / f"{name}.toml")
+    require_tasks(experiment)
+    assert changed(experiment) == own
+
+
+def test_every_documented_variant_changes_what_it_is_named_after():
+    wanted = {"sources": "sources", "length": "prompt", "rank": "prompt", "depth": "prompt"}
+    assert len(DOCUMENTED) == 9
+    for path, out, options in DOCUMENTED:
+        kind, _, value = out.partition("-")
+        experiment = variant(path, options)
+        rest = changed(experiment) - {"name", "methods"}
+        assert rest == {wanted[kind]} | ({"teach", "distil", "adapt"} if kind == "depth" else set())
+        if kind == "sources":
+            assert len(experiment.sources) == int(value)
+        else:
+            assert str(getattr(experiment.prompt, kind)) == value
+            assert experiment.prompt.model_copy(update={kind: getattr(OPEN31.prompt, kind)}) == OPEN31.prompt
+
+
+def test_fewer_sources_are_the_first_ones_of_each_type():
+    chosen = {out: variant(path, options).sources for path, out, options in DOCUMENTED if out.startswith("sources-")}
+    kinds = {}
+    for name in OPEN31.sources:
+        kinds.setdefault(catalogue.get(name).card.type, []).append(name)
+    assert chosen["sources-1"] == OPEN31.sources[:1]
+    assert chosen["sources-5"] == tuple(names[0] for names in kinds.values())
+    assert chosen["sources-10"] == tuple(name for names in kinds.values() for name in names[:2])
