@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parent.parent
 KEPT, PICTURE = ROOT / "results" / "backbone", ROOT / "docs" / "backbone.svg"
-RECIPES = ("first", "second", "third", "fourth")
+RECIPES = ("fifth", "sixth")
 
 
 def main() -> None:
@@ -57,18 +57,18 @@ def draw(path: Path) -> None:
     for corpus in [name for name in lines[0] if name.startswith("bpb_")]:
         left.plot([line["tokens"] for line in lines], [line[corpus] for line in lines], label=corpus.removeprefix("bpb_"), lw=1.2)
     right.plot([line["tokens"] for line in lines], [line["copy_loss"] for line in lines], color="black", lw=1.2)
-    left.set(title="Held-out bits per byte", ylim=(0.5, 1.8), xlabel="million tokens")
+    left.set(title="Held-out bits per byte", ylim=(0.1, 1.5), xlabel="million tokens")
     right.set(title="Loss on repeated sequences, nats a token", yscale="log", xlabel="million tokens")
     right.set_yticks((0.3, 0.5, 1, 2, 4, 8), ("0.3", "0.5", "1", "2", "4", "8"), minor=False)
     right.set_yticks((), minor=True)
-    left.legend(fontsize=8, frameon=False)
+    left.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.06))
     begin = 0.0
     for axes in (left, right):
         axes.grid(alpha=0.25)
         for _, end in ends[:-1]:
             axes.axvline(end, color="grey", lw=0.8, ls=":")
     for name, end in ends:
-        left.text((begin + end) / 2, 0.52, name, ha="center", fontsize=8, color="grey")
+        left.text((begin + end) / 2, 0.12, name, ha="center", fontsize=8, color="grey")
         begin = end
     figure.savefig(path, metadata={"Date": None})
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -41,11 +42,16 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="folder of *.jsonl.xz; with --data at the first start")
     parser.add_argument("--data", type=Path, help="folder of the benchmark's files, for the leak filter")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and logs")
+    parser.add_argument("--start", type=Path, help="work folder of the recipe that this one goes on from (`after`)")
     parser.add_argument("--prepare", action="store_true", help="only filter the text and train the tokenizer")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches; 0: a thread, enough for two cores")
     parser.add_argument("--stop", type=int, help="leave after this step, to go on another time")
     args = parser.parse_args()
     config = tomllib.loads(args.config.read_text())
+    if ("after" in config) != (args.start is not None):
+        parser.error(f"--start is for a recipe that names another one in `after`; {args.config.name} does not agree")
+    if args.start and not (args.work / "tokenizer").exists():
+        begin_from(args.start, args.work)
     if not (args.work / "tokenizer").exists():
         if not (args.text and args.data):
             parser.error(
@@ -55,6 +61,15 @@ def main() -> None:
     if not args.prepare:
         train, held_out = read(config, args.work)
         pretrain(config, train, held_out, args.work, args.workers, args.stop)
+
+
+def begin_from(former: Path, work: Path) -> None:
+    """Take over a finished recipe's text, tokenizer and weights, not its optimizers' state nor its skills; from step 0."""
+    work.mkdir(parents=True, exist_ok=True)
+    for name in ("corpus.json", "train.jsonl.xz", "held_out.jsonl.xz"):
+        shutil.copyfile(former / name, work / name)
+    shutil.copytree(former / "model", work / "start")
+    shutil.copytree(former / "tokenizer", work / "tokenizer")
 
 
 def prepare(config: Mapping[str, Any], text: Path, data: Path, work: Path) -> None:
@@ -88,11 +103,7 @@ def pretrain(
     first = _step_of(work)
     coming = ahead(partial(_batch_at, config, train), range(first, min(total, stop or total)), workers)
     tokenizer = train.tokenizer
-    model: Any = LlamaForCausalLM(LlamaConfig(
-        vocab_size=config["vocabulary"], tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **config["model"],
-    ))  # fmt: skip
-    model.to(DEVICE)
+    model = _new(config, tokenizer, work).to(DEVICE)
     skills = SoftTokens.drawn(model.get_input_embeddings().weight.detach(), train.skills)
     parameters = [*model.parameters(), *skills.parameters()]
     master = [p.detach().clone().float() for p in parameters]
@@ -101,7 +112,7 @@ def pretrain(
     parameters = [*model.parameters(), *skills.parameters()]
     optimizers = _optimizers(master, len(list(model.parameters())), config["optimizer"])
     _resume(work, master, optimizers)
-    loss_of = _compiled(model, skills)
+    loss_of = _compiled(model, skills, config.get("dropout", 0.0))
     began = time.perf_counter()
     for step, parts in zip(range(first, total), coming, strict=False):
         _to_model(parameters, master)
@@ -120,6 +131,16 @@ def pretrain(
             with torch.compiler.set_stance("force_eager"):
                 _log(work, step=step, **evaluate(model, held_out, config))
             _export(model, tokenizer, work / "model")
+
+
+def _new(config: Mapping[str, Any], tokenizer: Any, work: Path) -> Any:
+    """A model with random weights, or with those that the recipe goes on from."""
+    if "after" in config:
+        return LlamaForCausalLM.from_pretrained(work / "start", dtype=torch.float32)
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=config["vocabulary"], tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **config["model"],
+    ))  # fmt: skip
 
 
 @torch.inference_mode()
@@ -167,13 +188,22 @@ def _cross_entropy(hidden: torch.Tensor, words: torch.Tensor, targets: torch.Ten
 
 
 def _loss(
-    model: Any, skills: SoftTokens | None = None, over_words: Callable[..., torch.Tensor] = _cross_entropy
+    model: Any,
+    skills: SoftTokens | None = None,
+    dropout: float = 0.0,
+    over_words: Callable[..., torch.Tensor] = _cross_entropy,
 ) -> Callable[..., torch.Tensor]:
-    """The weighted loss; the rows of `skills` are the embeddings of ids from the end of the vocabulary on."""
+    """The weighted loss; the rows of `skills` are the embeddings of ids from the end of the vocabulary on.
+
+    `dropout` is the share of input tokens whose embedding is zero, so that no text can be known by heart word for word.
+    """
     words = model.get_input_embeddings().weight
 
     def weighted(inputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         embedded = functional.embedding(inputs, torch.cat([words, skills()]) if skills else words)
+        if dropout:
+            seen = torch.rand(embedded.shape[:2], device=embedded.device) >= dropout
+            embedded = embedded * seen.unsqueeze(2)
         targets = torch.where(targets < len(words), targets, 0)  # of weight 0: a soft token is never foretold
         hidden = model.model(inputs_embeds=embedded, use_cache=False).last_hidden_state.flatten(0, 1)
         return over_words(hidden, words, targets.flatten(), weights.flatten())
@@ -181,13 +211,13 @@ def _loss(
     return weighted
 
 
-def _compiled(model: Any, skills: SoftTokens) -> Callable[..., torch.Tensor]:
+def _compiled(model: Any, skills: SoftTokens, dropout: float) -> Callable[..., torch.Tensor]:
     """The loss as one graph on a CPU; on a GPU in parts, of which each layer's is compiled once for all layers."""
     if DEVICE == "cpu":
-        return torch.compile(_loss(model, skills), dynamic=False)
+        return torch.compile(_loss(model, skills, dropout), dynamic=False)
     for layer in model.model.layers:
         layer.compile(dynamic=False)
-    return _loss(model, skills, torch.compile(_cross_entropy, dynamic=False))
+    return _loss(model, skills, dropout, torch.compile(_cross_entropy, dynamic=False))
 
 
 def _on_device(array: np.ndarray) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 For each backbone: does it copy a marked span of 1 to 8 words (held-out texts, no prompt), and what does a soft prompt
 tuned for one task reach on source tasks of each type (experiments/promptability.toml, a run folder for each). `NAME=random:MODEL`
-stands for the architecture of MODEL with random weights. Resumable like any run.
+stands for the architecture of MODEL with random weights. Resumable like any run; the table has all that were
+measured in that folder.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mpdd import config, pipeline
 from mpdd.backbone import Backbone
 from mpdd.config import Experiment
 from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.evaluation.results import read_results
 from mpdd.evaluation.row import Row
 from mpdd.predict import Request, predict
 from mpdd.progress import Reporter
@@ -43,15 +45,16 @@ def main() -> None:
     args = parser.parse_args()
     folders = {name: place(name, model, args.out) for name, model in (item.split("=", 1) for item in args.backbones)}
     asked = marked_spans(args.text, args.data)
-    copied: dict[str, float] = {}
-    rows: dict[str, list[Row]] = {}
+    kept = args.out / "copying.json"
+    copied: dict[str, float] = json.loads(kept.read_text())["exact_percent"] if kept.exists() else {}
     for name, folder in folders.items():
         copied[name] = copying(mpdd_backbone.load(str(folder)), asked)
         print(f"{name}: {copied[name]:.1f} % of {len(asked)} spans copied exactly", flush=True)
-        (args.out / "copying.json").write_text(json.dumps({"texts": len(asked), "exact_percent": copied}, indent=1) + "\n")
+        kept.write_text(json.dumps({"texts": len(asked), "exact_percent": copied}, indent=1) + "\n")
     for name, folder in folders.items():
         experiment = config.read(EXPERIMENT).model_copy(update={"backbone": str(folder)})
-        rows[name] = pipeline.run(experiment, args.out / name, Reporter(), "python -m backbones.promptability")
+        pipeline.run(experiment, args.out / name, Reporter(), "python -m backbones.promptability")
+    rows = {name: read_results(args.out / name / "results.json") for name in copied}
     (args.out / "table.md").write_text(table(config.read(EXPERIMENT), rows, copied))
 
 
@@ -96,7 +99,7 @@ def copying(backbone: Backbone, asked: Sequence[tuple[str, str, str]]) -> float:
     return 100 * sum(p.output == span for p, (_, _, span) in zip(outputs, asked, strict=True)) / len(asked)
 
 
-def table(experiment: Experiment, rows: dict[str, list[Row]], copied: dict[str, float]) -> str:
+def table(experiment: Experiment, rows: Mapping[str, Sequence[Row]], copied: dict[str, float]) -> str:
     """Markdown: a line for each backbone, a column for each task, scores with their 95 % intervals."""
     names = experiment.targets
     first = {row.target: row for row in next(iter(rows.values()))}

@@ -1,6 +1,6 @@
 """Puts a pretrained backbone into the package: bf16 shards, tokenizer, model card, pinned sha256.
 
-`python -m backbones.ship CONFIG.toml --work DIR [--before DIR ...]` after `backbones.pretrain`.
+`python -m backbones.ship CONFIG.toml --work DIR [--before DIR ...] [--against NAME=MODEL ...]` after `backbones.pretrain`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from backbones import corpus as text_corpus
 from backbones.pretrain import HELD_OUT, SHARD
+from backbones.reading import BYTES, DOCUMENTS, bits_per_byte
 
 TARGET = Path(__file__).parent.parent / "src" / "mpdd" / "embedded"
 
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--before", type=Path, nargs="*", default=[], help="work folders of the recipes that it goes on from")
+    parser.add_argument("--against", nargs="*", default=[], metavar="NAME=MODEL", help="other backbones, to be read beside it")
     args = parser.parse_args()
     shutil.rmtree(TARGET, ignore_errors=True)
     model = LlamaForCausalLM.from_pretrained(args.work / "model", dtype=torch.bfloat16)
@@ -37,7 +40,8 @@ def main() -> None:
     for path in TARGET.iterdir():
         path.chmod(0o644)
     shown = continuations(model, AutoTokenizer.from_pretrained(TARGET))
-    (TARGET / "README.md").write_text(card(args.config, [*args.before, args.work], size, shown), encoding="utf-8")
+    read = reading({"this one": str(TARGET), **dict(other.split("=", 1) for other in args.against)}, args.work)
+    (TARGET / "README.md").write_text(card(args.config, [*args.before, args.work], size, shown, read), encoding="utf-8")
     (TARGET / "__init__.py").write_text(pins(), encoding="utf-8")
 
 
@@ -73,7 +77,18 @@ def recipes(config: Path) -> list[tuple[Path, dict[str, Any]]]:
     return [*before, (config, options)]
 
 
-def card(config: Path, works: list[Path], size: int, shown: list[tuple[str, str]]) -> str:
+def reading(models: dict[str, str], work: Path) -> str:
+    """A table of bits per byte on the same held-out documents, a line for each backbone."""
+    held_out = text_corpus.load(work / "held_out.jsonl.xz")
+    lines = [f"| backbone | {' | '.join(text_corpus.SOURCES)} |", f"|---|{'---:|' * len(text_corpus.SOURCES)}"]
+    for name, folder in models.items():
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        found = bits_per_byte(model, AutoTokenizer.from_pretrained(folder), held_out)
+        lines.append(f"| {name} | {' | '.join(f'{found[source]:.3f}' for source in text_corpus.SOURCES)} |")
+    return "\n".join(lines)
+
+
+def card(config: Path, works: list[Path], size: int, shown: list[tuple[str, str]], read: str) -> str:
     """The model card: data, licences, compute, held-out figures, use and limits."""
     whole = recipes(config)
     counts = json.loads((works[-1] / "corpus.json").read_text())
@@ -81,7 +96,10 @@ def card(config: Path, works: list[Path], size: int, shown: list[tuple[str, str]
     held_out = logged[-1]
     steps = [sum(phase["steps"] for phase in options["phase"]) for _, options in whole]
     tokens = sum(count * options["rows_of_tokens"] for count, (_, options) in zip(steps, whole, strict=True))
-    made = " and then ".join(f"`{path.name}` ({count:,} steps)" for count, (path, _) in zip(steps, whole, strict=True))
+    made = " and then ".join(
+        f"`{path.name}` ({count:,} steps of {options['rows_of_tokens']:,} tokens on {options['machine']})"
+        for count, (path, options) in zip(steps, whole, strict=True)
+    )
     examples = "\n\n".join(f"```\n{opening}\n```\n→ `{' / '.join(text.splitlines())}`" for opening, text in shown)
     fields = ("kept", "words", "leaked", "repeated")
     rows = "\n".join(f"| {s} | " + " | ".join(f"{c[name]:,}" for name in fields) + " |" for s, c in counts.items())
@@ -95,7 +113,7 @@ def card(config: Path, works: list[Path], size: int, shown: list[tuple[str, str]
     curve = "\n".join(f"| {line['step'] + 1} | " + " | ".join(f"{line[name]:.3f}" for name in names) + " |" for line in points)
     return f"""# The embedded backbone
 A Llama of {size:,} parameters, made by `backbones/` in this repository with {made}:
-{tokens / 1e6:.0f} M tokens on two CPU cores. Licence: Apache-2.0.
+{tokens / 1e6:.0f} M tokens in all, so texts were seen several times. Licence: Apache-2.0.
 
 **Use.** It lets every command run offline in minutes. It is far too small for real work: no clinical use.
 
@@ -110,7 +128,11 @@ MTSamples dictated reports; case_reports: open-access case reports (CC BY 4.0); 
 the benchmark, source or target, was trained on. Rows of a step: language modelling, repeated sequences (copying), and
 instruction tasks made from the same text by rules (`backbones/text_to_text.py`).
 
-**Held out** (`{config.name}`; every {HELD_OUT}th document; bits per byte by
+**On the same held-out documents** (bits per byte of the first {BYTES:,} bytes of at most {DOCUMENTS} documents of a corpus):
+
+{read}
+
+**Held out while training** (`{config.name}`; every {HELD_OUT}th document; bits per byte by
 corpus, then nats a token on copies and on instruction answers):
 
 | step | {" | ".join(names)} |
