@@ -30,7 +30,7 @@ from mpdd.vocabulary import EMBEDDED_FOLDER
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 TINY = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-    "max_position_embeddings": 768, "vocab_size": 8192, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 1,
+    "max_position_embeddings": 768, "vocab_size": 16384, "bos_token_id": None, "eos_token_id": 0, "pad_token_id": 1,
 }  # fmt: skip
 TINY_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16, "sliding_window": 32}
 TOP_K = 32
