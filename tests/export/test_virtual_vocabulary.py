@@ -151,7 +151,8 @@ def test_old_tokens_keep_their_rows_and_the_rest_of_the_model_its_weights(small,
 
 def test_a_tied_backbone_is_untied(large):
     assert large.model.get_input_embeddings().weight is not large.model.get_output_embeddings().weight
-    assert large.model.config.vocab_size == 8320
+    needed = large.old + sum(len(task["ids"]) for task in large.record["tasks"].values())
+    assert needed <= large.model.config.vocab_size < needed + 64 and large.model.config.vocab_size % 64 == 0
 
 
 # New tokens cannot win
