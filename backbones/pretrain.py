@@ -130,7 +130,8 @@ def pretrain(
             _to_model(parameters, master)
             with torch.compiler.set_stance("force_eager"):
                 _log(work, step=step, **evaluate(model, held_out, config))
-            _export(model, tokenizer, work / "model")
+            for folder in ("model", f"model-{step + 1}"):  # the last state, and each that was measured
+                _export(model, tokenizer, work / folder)
 
 
 def _new(config: Mapping[str, Any], tokenizer: Any, work: Path) -> Any:
