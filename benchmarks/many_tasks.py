@@ -34,7 +34,7 @@ from mpdd.prompts.store import Header, save_prompt
 from mpdd.serving.folder import PromptFolder
 
 ADDED = 200  # tasks added to a folder that is being served, one after another
-SERVED_LENGTH = 15  # virtual tokens of their prompts: as many as are under 0.05 % of the embedded backbone
+SERVED_LENGTH = 15  # virtual tokens of their prompts, as many as the demo's have
 
 
 class Unending(Backbone):
