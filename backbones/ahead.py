@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import islice
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -18,24 +19,26 @@ def ahead(make: Callable[[int], T], steps: Sequence[int], workers: int = 0) -> I
     The processes are forked at once, so they have what `make` refers to without a copy: call this before a GPU is in use.
     """
     left = iter(steps)
-    pool: Executor = ThreadPoolExecutor(1)
-    if workers:
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("fork"), initializer=_adopt, initargs=(make,))
-    ask = _make if workers else make
     coming: deque[Future[T]] = deque()
-    for _, step in zip(range(max(1, 4 * workers)), left, strict=False):
-        coming.append(pool.submit(ask, step))
+    pool: Executor = _forked(make, workers) if workers else ThreadPoolExecutor(1)
+    ask = _make if workers else make
+
+    def send(count: int) -> None:
+        coming.extend(pool.submit(ask, step) for step in islice(left, count))
 
     def results() -> Iterator[T]:
         with pool:
             while coming:
                 found = coming.popleft().result()
-                for step in left:
-                    coming.append(pool.submit(ask, step))
-                    break
+                send(1)
                 yield found
 
+    send(max(1, 4 * workers))
     return results()
+
+
+def _forked(make: Callable[[int], Any], workers: int) -> Executor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("fork"), initializer=_adopt, initargs=(make,))
 
 
 def _adopt(make: Callable[[int], Any]) -> None:

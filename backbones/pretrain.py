@@ -68,7 +68,7 @@ def begin_from(former: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     for name in ("corpus.json", "train.jsonl.xz", "held_out.jsonl.xz"):
         shutil.copyfile(former / name, work / name)
-    shutil.copytree(former / "model", work / "start")
+    shutil.copytree(former / "model", work / "start", dirs_exist_ok=True)
     shutil.copytree(former / "tokenizer", work / "tokenizer")
 
 
@@ -109,7 +109,6 @@ def pretrain(
     master = [p.detach().clone().float() for p in parameters]
     model.to(torch.bfloat16)
     skills.to(torch.bfloat16)
-    parameters = [*model.parameters(), *skills.parameters()]
     optimizers = _optimizers(master, len(list(model.parameters())), config["optimizer"])
     _resume(work, master, optimizers)
     loss_of = _compiled(model, skills, config.get("dropout", 0.0))
