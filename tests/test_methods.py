@@ -53,6 +53,14 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
     assert again == rows
 
 
+def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tmp_path):
+    race = {"steps": 4, "every": 2, "race": 2}
+    rows = {row.method: row for row in pipeline.run(made(list(METHODS), adapt=race), tmp_path / "run", Silent())}
+    assert {row.train_examples_seen for name, row in rows.items() if name not in UNTRAINED} == {2 * (4 + 2 + 2)}
+    assert {row.tuning_trials for name, row in rows.items() if name not in UNTRAINED} == {3}
+    assert not [path for path in (tmp_path / "run" / "checkpoints").rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -64,6 +72,7 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
         {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0}},
         {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
         {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
+        {"distil": {"strange": 0.5}},
     ],
     ids=str,
 )

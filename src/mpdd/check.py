@@ -35,7 +35,7 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
     }
     cells = len(experiment.targets) * len(experiment.shots) * len(experiment.seeds)
     methods = [m for m in experiment.methods if m not in UNTRAINED]
-    adapt_steps = cells * len(methods) * len(experiment.adapt.mpdd) * experiment.adapt.steps
+    adapt_steps = cells * len(methods) * experiment.adapt.steps_of(len(experiment.adapt.mpdd))
     teach_steps = len(experiment.sources) * len(experiment.teach.lrs) * experiment.teach.steps
     distil_steps = experiment.distil.steps if experiment.sources else 0
     return {

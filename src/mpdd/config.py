@@ -124,7 +124,8 @@ class Distil(Steps):
 
     `top_k`: the teachers' likeliest tokens that are kept once for all steps; 0 asks the teachers at every step.
     `direction` of the KL: forward is KL(teacher || student). `layers`: whose hidden states are compared. `proportion`: tasks
-    are drawn in proportion to their number of training examples to this power; 0 draws all alike.
+    are drawn in proportion to their number of training examples to this power; 0 draws all alike. `strange`: this share of the
+    rows stand under the mean factors of the other sources of their kind, so that these suit a task without examples.
     """
 
     start: Literal["teachers", "fresh"] = "teachers"
@@ -138,13 +139,15 @@ class Distil(Steps):
     direction: Literal["forward", "reverse"] = "forward"
     layers: Literal["all", "last"] = "all"
     proportion: Annotated[float, Field(ge=0, le=1)] = 0.0
+    strange: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class Adapt(Steps):
     """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
 
     MPDD trains (`mode`) `all`, the shared prompt at the rate tried and the factors at `factor_ratio` times it; or the `factors`
-    alone, so that all tasks share one prompt. Prompt tuning has `prompt_tuning_length` virtual tokens at the input (0: as many
+    alone, so that all tasks share one prompt. With `race` every method tries its rates for so many steps only, and goes on with
+    the one that is then best on dev (0: every rate is trained to the end). Prompt tuning has `prompt_tuning_length` virtual tokens at the input (0: as many
     as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer.
 
     MPDD's target factors start from the `mean` of the sources', from the mean of those with answers of the same `kind`, from
@@ -163,6 +166,18 @@ class Adapt(Steps):
     factor_ratio: Rate = 1.0
     factor_start: Literal["mean", "kind", "nearest", "weighted"] = "mean"
     lora_rank: Positive = 8
+    race: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("race")
+    @classmethod
+    def _ends_before_the_run(cls, race: int, others: ValidationInfo) -> int:
+        if race >= others.data.get("steps", race + 1):
+            raise ValueError(f"should be below the {others.data['steps']} steps of the run")
+        return race
+
+    def steps_of(self, rates: int) -> int:
+        """The steps of all rates that a method tries, together."""
+        return self.steps + (rates - 1) * (self.race or self.steps)
 
 
 class Compute(_Section):

@@ -52,7 +52,7 @@ from mpdd.shard import Shard
 from mpdd.training import baselines
 from mpdd.training.distil import Weights, distil
 from mpdd.training.teacher import teach
-from mpdd.training.tune import Data, Trial, best
+from mpdd.training.tune import Data, Trial, best, task_of
 
 EXAMPLES_SHOWN = 3
 ADAPTER = "lora-of-sources/adapter_model"
@@ -188,6 +188,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
             weights=weights if with_teachers else replace(weights, kl=0.0, hidden=0.0),
             seed=run.experiment.seeds[0],
             cache=cache,
+            kinds=kinds_of(run),
             watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method=_METHOD_OF[name], task="all"),
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
@@ -203,6 +204,11 @@ def save_metaprompt(run: Run, path: Path, meta: MetaPrompt, made: Mapping[str, A
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 
 
+def kinds_of(run: Run) -> dict[str, str]:
+    """The kind of each source's answers."""
+    return {task: run.tasks[task].task.card.kind for task in run.sources}
+
+
 def weights_of(options: Distil) -> Weights:
     """The losses of stage 2 and how it draws, as `distil` takes them."""
     return Weights(
@@ -214,6 +220,7 @@ def weights_of(options: Distil) -> Weights:
         reverse=options.direction == "reverse",
         last_layer=options.layers == "last",
         proportion=options.proportion,
+        strange=options.strange,
     )
 
 
@@ -442,18 +449,13 @@ def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -
     }
     data = {name: data_of(run, part, "all", 0) for name, part in tasks.items()}
     with run.reporter.job("teachers", options.steps) as tick:
-        watch = run.folder.watch("teach", lambda: tick(1), stage="teach", method="teacher", task=_task_of)
+        watch = run.folder.watch("teach", lambda: tick(1), stage="teach", method="teacher", task=task_of)
         trials = teach(run.backbone, data, starts, plan_of(options), lrs=options.lrs, seed=seed, watch=watch)
     for name, tried in trials.items():
         chosen = best(tried)
         run.reporter.say(f"  {name}: dev loss {chosen.fitted.best_dev:.3f} at rate {chosen.lr:g}")
         header = _header(run, kind="soft", card=tasks[name].task.card, tasks=(name,), provenance=_how(run, "teach"))
         save_prompt(paths[name], {"rows": chosen.made.rows}, header)
-
-
-def _task_of(job: str) -> str:
-    """The task in a job's name, `TASK lr RATE`."""
-    return job.rpartition(" lr ")[0]
 
 
 def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
@@ -472,7 +474,7 @@ def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     trained = method not in UNTRAINED
     rates = rates_of(method, experiment.prompt.depth)
     passes = len(getattr(experiment.adapt, rates)) if rates and method in IN_THE_WEIGHTS else 1  # prompts try all rates at once
-    steps = experiment.adapt.steps * passes if trained else 0
+    steps = experiment.adapt.steps_of(passes) if trained else 0
     with run.reporter.job(f"{target} {method}", steps + len(examples.test)) as tick:
         cell = Cell(
             backbone=run.backbone,

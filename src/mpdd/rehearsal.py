@@ -26,7 +26,7 @@ from mpdd.config import Experiment, Steps, rates_of
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
 from mpdd.methods import IN_THE_WEIGHTS, UNTRAINED
-from mpdd.pipeline import Run, data_of, fresh_metaprompt, weights_of
+from mpdd.pipeline import Run, data_of, fresh_metaprompt, kinds_of, weights_of
 from mpdd.predict import Request, predict
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import initial_rows
@@ -115,7 +115,7 @@ def _distilling(run: Run, folder: Path) -> dict[str, float]:
             meta, cache = fresh_metaprompt(run, prompts), folder / f"said-{turn}"
             fitted = distil(
                 run.backbone, data, prompts, meta, plan, lr_shared=options.lr_shared, lr_factors=options.lr_factors,
-                weights=weights, seed=turn, cache=cache,
+                weights=weights, seed=turn, cache=cache, kinds=kinds_of(run),
             )  # fmt: skip
             return [fitted]
 
@@ -176,10 +176,12 @@ def _comparing(run: Run) -> dict[str, float]:
         inside_weights = [method for method in trained if method in IN_THE_WEIGHTS]
         prompted = len(trained) - len(inside_weights)
         if prompted:
-            seconds["adapt"] += cells * prompted * _cost(tuned, options, train=1.0, dev=dev).of(options)
+            rates = len(options.prompt_tuning)
+            run_out = options.steps_of(rates) / (rates * options.steps)  # the share of all rates' steps that a race leaves
+            seconds["adapt"] += cells * prompted * run_out * _cost(tuned, options, train=1.0, dev=dev).of(options)
         if inside_weights:  # all at the cost of LoRA
             lists = [rates for method in inside_weights if (rates := rates_of(method, experiment.prompt.depth))]
-            tries = sum(len(getattr(options, rates)) for rates in lists)
+            tries = sum(options.steps_of(len(getattr(options, rates))) / options.steps for rates in lists)
             seconds["adapt"] += cells * tries * _cost(adapted, options, train=1.0, dev=dev).of(options)
         test, card = run.tasks[target].test, run.tasks[target].task.card
         began = time.perf_counter()

@@ -28,13 +28,13 @@ class Problem:
         found = {}
         for job in jobs:
             x = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
-            loss = self.sign * (x @ (self.weights[job] - GOALS[job])).square().mean()
+            loss = self.sign * (x @ (self.weights[job] - GOALS[job[0]])).square().mean()
             loss.backward()
             found[job] = {"loss": loss.item(), "part": 1.0}
         return found
 
     def validate(self, jobs):
-        return {job: (self.weights[job] - GOALS[job]).square().sum().item() for job in jobs}
+        return {job: (self.weights[job] - GOALS[job[0]]).square().sum().item() for job in jobs}
 
     def fit(self, plan, lr=0.1, **options):
         return fit(self.jobs(lr), self.gradients, plan, validate=self.validate, **options)
@@ -83,6 +83,48 @@ def test_patience_ends_a_job_by_itself():
     assert fitted["c"].examples == 16
     assert fitted["a"].steps == 40
     assert problem.seen[8] == (8, ("a",))
+
+
+RATES = {"a lr 0.1": 0.1, "a lr 0.2": 0.2, "b lr 0.1": 0.1, "b lr 0.3": 0.3}
+
+
+class Rivals(Problem):
+    """Two tasks, two rates each."""
+
+    def __init__(self, jobs=tuple(RATES)):
+        super().__init__(jobs)
+
+    def jobs(self, lr=None):
+        return {job: [Group({"w": weight}, RATES[job])] for job, weight in self.weights.items()}
+
+
+def test_of_rivals_only_the_best_runs_on_and_ends_where_it_would_alone():
+    plan, unraced = Plan(24, 1, 8, race=6), Rivals()
+    at_race = unraced.fit(plan)  # nobody is a rival
+    assert {fitted.steps for fitted in at_race.values()} == {24}
+    problem, until = Rivals(), Rivals()
+    found = problem.fit(plan, rivals=lambda job: job[0])
+    dev = {job: fitted.best_dev for job, fitted in until.fit(plan, pause=True).items()}
+    for task in "ab":
+        own = [job for job in RATES if job[0] == task]
+        winner, loser = sorted(own, key=lambda job: dev[job])
+        assert (found[winner].steps, found[loser].steps) == (24, 6)
+        assert torch.equal(problem.weights[winner], unraced.weights[winner])
+        assert found[loser].best_dev == dev[loser]
+    assert {len(jobs) for step, jobs in problem.seen if step >= 6} == {2}
+
+
+def test_a_paused_fit_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_path):
+    plan, path, whole, parts = Plan(12, 1, 4, race=6), tmp_path / "c.safetensors", Problem(), Problem()
+    expected = whole.fit(plan)["a"]
+    for _ in range(2):  # the second time there is nothing to do
+        assert parts.fit(plan, checkpoint=path, pause=True)["a"].steps == 6
+    fresh = Problem()
+    found = fresh.fit(plan, checkpoint=path)["a"]
+    assert [step for step, _ in parts.seen + fresh.seen] == list(range(12))
+    assert torch.equal(fresh.weights["a"], whole.weights["a"])
+    assert (found.best_dev, found.best_step, found.steps) == (expected.best_dev, expected.best_step, 12)
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 9, 11])

@@ -94,6 +94,20 @@ def test_a_mixed_batch_gives_each_row_its_own_prompt(tiny, data):
     assert (meta.u.grad[1] == 0).all()
 
 
+def test_a_strange_row_stands_under_the_factors_of_the_other_sources_of_its_kind(tiny, data):
+    meta = MetaPrompt(from_vocabulary(tiny, 4, 0), ["drugs", "says", "more"])
+    with torch.no_grad():
+        meta.u.normal_()
+    row, plain = data["drugs"].train[0], Weights(kl=0.0, hidden=0.0)
+    others = {"drugs": ["says", "more"]}
+    loss = step_losses(tiny, [row], LiveTeachers(tiny, {}), meta, plain, others, {0})["loss"]
+    mean = meta.shared * (meta.u[1:].mean(0).T @ meta.v[1:].mean(0))
+    assert loss == pytest.approx(mean_losses(tiny, {"drugs": [row]}, {"drugs": mean})["drugs"], abs=1e-5)
+    assert (meta.u.grad[0] == 0).all() and (meta.u.grad[1:] != 0).any()
+    own = step_losses(tiny, [row], LiveTeachers(tiny, {}), meta, plain, {}, {0})["loss"]  # it has no others
+    assert own == pytest.approx(step_losses(tiny, [row], LiveTeachers(tiny, {}), meta, plain)["loss"])
+
+
 def test_distilling_approaches_the_teachers(tiny, data, unchanged):
     torch.manual_seed(0)
     teachers = {name: from_vocabulary(tiny, 4, seed) for seed, name in enumerate(data)}

@@ -83,6 +83,7 @@ class Site:
             weights=pipeline.weights_of(options),
             seed=self.run.experiment.seeds[0] + SEEDS_APART * (turn.number - 1),
             cache=cache,
+            kinds=pipeline.kinds_of(self.run),
             watch=replace(watch, checkpoint=None),
         )
         shutil.rmtree(cache, ignore_errors=True)

@@ -21,7 +21,7 @@ from mpdd.training.tune import Data, Trial, Watch, best
 
 def plan_of(options: Steps) -> Plan:
     """The length of a training run as the loop takes it."""
-    return Plan(options.steps, options.batch_size, options.every, options.patience)
+    return Plan(options.steps, options.batch_size, options.every, options.patience, race=getattr(options, "race", 0))
 
 
 @dataclass(frozen=True)

@@ -60,13 +60,23 @@ def _tuned(
     stored: int = 0,
 ) -> Outcome:
     """Put the adapter in for each rate, train it from `start` (or as it comes), and answer with the best."""
-    trials: list[Trial[dict[str, Tensor]]] = []
-    for lr in rates:
+
+    def trial(lr: float, pause: bool) -> Trial[dict[str, Tensor]]:
         with put() as inside:
             inside.set(start or {})
-            watch = cell.watch_one(f"lr {lr:g}")
-            fitted = baselines.tune_weights(cell.backbone, cell.data, inside, cell.plan, lr=lr, seed=cell.seed, watch=watch)
-            trials.append(Trial(lr, {name: t.detach().clone() for name, t in inside.tensors.items()}, fitted))
+            fitted = baselines.tune_weights(
+                cell.backbone, cell.data, inside, cell.plan, lr=lr, seed=cell.seed, watch=cell.watch_one(f"lr {lr:g}"), pause=pause
+            )
+            return Trial(lr, {name: t.detach().clone() for name, t in inside.tensors.items()}, fitted)
+
+    race = cell.plan.race > 0
+    trials = [trial(lr, race) for lr in rates]
+    if race:  # the winner goes on from where it stopped
+        winner = best(trials).lr
+        trials = [trial(winner, False) if tried.lr == winner else tried for tried in trials]
+        for lr in rates:
+            if checkpoint := cell.watch_one(f"lr {lr:g}").checkpoint:
+                checkpoint.unlink(missing_ok=True)
     kept = best(trials).made
     with put() as inside:
         inside.set(kept)

@@ -46,6 +46,12 @@ class MetaPrompt(nn.Module):
         rows: Tensor = self.shared * (self.u[k].T @ self.v[k])
         return rows
 
+    def of_others(self, tasks: Sequence[str]) -> Float[Tensor, "length width"]:
+        """The prompt under the mean of these tasks' factors: what a task that is none of them starts from."""
+        chosen = [self.tasks.index(task) for task in tasks]
+        rows: Tensor = self.shared * (self.u[chosen].mean(0).T @ self.v[chosen].mean(0))
+        return rows
+
     def for_target(self, task: str, weights: Float[Tensor, " tasks"] | None = None) -> MetaPrompt:
         """A one-task metaprompt: the same P*, its factors the mean of the sources' (MPT, section 3.3).
 

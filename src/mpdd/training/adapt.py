@@ -11,7 +11,7 @@ from torch import Tensor
 from mpdd.backbone import Backbone
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.loop import Group, Plan
-from mpdd.training.tune import Data, Job, Trial, Watch, tune
+from mpdd.training.tune import Data, Job, Trial, Watch, job_name, tune
 
 Mode = Literal["factors", "all"]
 
@@ -37,9 +37,9 @@ def adapt(
     rate tried, the factors at `factor_ratio` times it.
     """
     targets = {lr: meta.for_target(task, weights).to(backbone.device) for lr in lrs}
-    jobs = {f"{task} lr {lr:g}": _job(data, target, task, mode, lr, factor_ratio) for lr, target in targets.items()}
+    jobs = {job_name(task, lr): _job(data, target, task, mode, lr, factor_ratio) for lr, target in targets.items()}
     fitted = tune(backbone, jobs, plan, seed=seed, watch=watch)
-    return [Trial(lr, target, fitted[f"{task} lr {lr:g}"]) for lr, target in targets.items()]
+    return [Trial(lr, target, fitted[job_name(task, lr)]) for lr, target in targets.items()]
 
 
 def _job(data: Data, target: MetaPrompt, task: str, mode: Mode, lr: float, factor_ratio: float) -> Job:

@@ -110,11 +110,12 @@ def whole(backbone: Backbone) -> Iterator[Inside]:
 
 
 def tune_weights(
-    backbone: Backbone, data: Data, inside: Inside, plan: Plan, *, lr: float, seed: int, watch: Watch | None = None
-) -> Fitted:
-    """Train what is inside the backbone on one task; one rate runs at a time."""
+    backbone: Backbone, data: Data, inside: Inside, plan: Plan, *,
+    lr: float, seed: int, watch: Watch | None = None, pause: bool = False,
+) -> Fitted:  # fmt: skip
+    """Train what is inside the backbone on one task; one rate runs at a time, with `pause` until the plan's race is decided."""
     job = Job(data, [Group(inside.tensors, lr)], inside.follow)
-    return tune(backbone, {_WEIGHTS: job}, plan, seed=seed, watch=watch)[_WEIGHTS]
+    return tune(backbone, {_WEIGHTS: job}, plan, seed=seed, watch=watch, pause=pause)[_WEIGHTS]
 
 
 def tune_on_all(

@@ -5,7 +5,8 @@ L = L_task + weight * (L_KL + L_hidden), MPT (arXiv 2303.02861), section 3.2; th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ METAPROMPT = "metaprompt"
 class Weights:
     """Loss weights, the KL's temperature and direction, whose hidden states are compared, and how tasks are drawn.
 
-    Zero for both weights trains without teachers. With `top_k` the teachers are asked once about every row that will be
+    Zero for both weights trains without teachers. `strange` is the share of rows that stand under the mean factors of the other
+    sources of their kind in place of their own, as a new task does before its first example. With `top_k` the teachers are asked once about every row that will be
     drawn, and their k likeliest tokens are kept; with 0 they are asked at every step, and the KL is over the whole vocabulary.
     """
 
@@ -41,6 +43,7 @@ class Weights:
     reverse: bool = False
     last_layer: bool = False
     proportion: float = 0.0
+    strange: float = 0.0
 
     @property
     def needs_teachers(self) -> bool:
@@ -60,12 +63,13 @@ def distil(
     weights: Weights,
     seed: int,
     cache: Path = Path("teachers-cache"),
+    kinds: Mapping[str, str] | None = None,
     watch: Watch | None = None,
 ) -> Fitted:
     """Train `meta` in place on all tasks of `data` at once; `teachers` maps each task to its rows [length, width].
 
     Without `lr_factors` the factors stay as they are: one prompt for all tasks, without decomposition. `cache` is the folder
-    for what the teachers say, with `weights.top_k`.
+    for what the teachers say, with `weights.top_k`. `kinds` names each task's kind of answer, for `weights.strange`.
     """
     watch = watch or Watch()
     pools = {name: part.train for name, part in data.items()}
@@ -79,6 +83,7 @@ def distil(
         rows = [Row(encoded, encoded.task) for step in range(plan.steps) for encoded in draw(step)]
         k = min(weights.top_k, backbone.table.shape[0] - 1)
         asked = cached(cache, backbone, teachers, rows, k=k, temperature=weights.temperature)
+    others = _others(meta.tasks, kinds or {})
     groups = [Group({"shared": meta.shared}, lr_shared)]
     if lr_factors is None:
         meta.u.requires_grad_(False), meta.v.requires_grad_(False)
@@ -86,7 +91,9 @@ def distil(
         groups.append(Group({"u": meta.u, "v": meta.v}, lr_factors))
 
     def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
-        return {name: step_losses(backbone, draw(step), asked, meta, weights) for name in names}
+        drawn, chance = draw(step), random.Random(f"strange/{seed}/{step}")
+        strange = {i for i in range(len(drawn)) if weights.strange and chance.random() < weights.strange}
+        return {name: step_losses(backbone, drawn, asked, meta, weights, others, strange) for name in names}
 
     def validate(names: Sequence[str]) -> Mapping[str, float]:
         dev = mean_losses(backbone, {task: part.dev for task, part in data.items()}, {task: meta(task) for task in meta.tasks})
@@ -98,8 +105,20 @@ def distil(
     return found[METAPROMPT]
 
 
-def step_losses(backbone: Backbone, drawn: Sequence[Encoded], teachers: Teachers, meta: MetaPrompt, weights: Weights) -> Losses:
-    """Add the gradient of one mixed batch to `meta`; return the loss and its parts, means over the batch."""
+def _others(tasks: Sequence[str], kinds: Mapping[str, str]) -> dict[str, list[str]]:
+    """For each task the others whose answers are of the same kind; a task without any is left out."""
+    found = {task: [t for t in tasks if t != task and kinds.get(t, "") == kinds.get(task, "")] for task in tasks}
+    return {task: others for task, others in found.items() if others}
+
+
+def step_losses(
+    backbone: Backbone, drawn: Sequence[Encoded], teachers: Teachers, meta: MetaPrompt, weights: Weights,
+    others: Mapping[str, Sequence[str]] | None = None, strange: Collection[int] = (),
+) -> Losses:  # fmt: skip
+    """Add the gradient of one mixed batch to `meta`; return the loss and its parts, means over the batch.
+
+    Of the rows numbered `strange` those whose task has `others` stand under the mean factors of these.
+    """
 
     def losses_of(student: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
         task_loss = answer_losses(student, batch, rows)["loss"]
@@ -113,7 +132,12 @@ def step_losses(backbone: Backbone, drawn: Sequence[Encoded], teachers: Teachers
         loss = task_loss + weights.kl * divergence + weights.hidden * distance
         return {"loss": loss, "task_loss": task_loss, "kl": divergence, "hidden": distance}
 
-    rows = [Row(encoded, encoded.task, 1 / len(drawn)) for encoded in drawn]
-    prompts = {task: meta(task) for task in dict.fromkeys(encoded.task for encoded in drawn)}
+    rows, prompts = [], {}
+    for number, encoded in enumerate(drawn):
+        task, found = encoded.task, (others or {}).get(encoded.task)
+        name = f"strange to {task}" if found and number in strange else task
+        if name not in prompts:
+            prompts[name] = meta(task) if name == task else meta.of_others(found or ())
+        rows.append(Row(encoded, name, 1 / len(drawn)))
     parts = add_gradients(backbone, rows, prompts, losses_of, all_layers=weights.needs_teachers)
     return {name: float(values.mean()) for name, values in parts.items()}

@@ -41,13 +41,15 @@ class Group:
 class Plan:
     """How long and how: `steps` of `batch_size` examples a job, validated every `every` steps, warm-up then linear decay.
 
-    A job ends early after `patience` validations in a row without a better one (0: never).
+    A job ends early after `patience` validations in a row without a better one (0: never). Of jobs that are rivals, as the
+    rates tried for one task are, only the best on dev goes on after `race` steps (0: all go on).
     """
 
     steps: int
     batch_size: int
     every: int
     patience: int = 0
+    race: int = 0
     warmup: float = 0.06
     clip: float = 1.0
 
@@ -72,8 +74,13 @@ def fit(
     checkpoint: Path | None = None,
     log: Log = lambda _job, _values: None,
     tick: Callable[[], object] = lambda: None,
+    rivals: Callable[[str], str] | None = None,
+    pause: bool = False,
 ) -> dict[str, Fitted]:
     """Minimise each job's loss and leave its best validated state in its tensors.
+
+    Jobs of which `rivals` gives the same are rivals in the plan's race. With `pause`, for rivals that must run one after the
+    other, the fit stops where the race is decided and keeps its checkpoint, from which a call without it goes on.
 
     `gradients(step, jobs)` adds the gradients of these jobs' losses and returns each one's loss and its parts; it must
     depend on the step alone, so that a resumed run repeats an unbroken one exactly. The state before the first step is
@@ -83,12 +90,13 @@ def fit(
     tensors = {(job, name): t for job, groups in jobs.items() for group in groups for name, t in group.tensors.items()}
     groups = [{"params": list(g.tensors.values()), "lr": g.lr} for groups in jobs.values() for g in groups]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    last = plan.race if pause and plan.race else plan.steps
     state = _resume(checkpoint, tensors, optimizer)
     if state is None:
         state = _State({job: _Best(dev) for job, dev in validate(list(jobs)).items()}, _copy(tensors))
         for job, best in state.jobs.items():
             log(job, {"step": 0, "dev_loss": best.dev})
-    while state.step < plan.steps and (active := [job for job, best in state.jobs.items() if not best.ended]):
+    while state.step < last and (active := [job for job, best in state.jobs.items() if not best.ended]):
         began = time.perf_counter()
         optimizer.zero_grad()
         found = gradients(state.step, active)
@@ -104,13 +112,15 @@ def fit(
             state.jobs[job].seconds += (time.perf_counter() - began) / len(active)
             state.jobs[job].steps = state.step
         tick()
-        if active and (state.step % plan.every == 0 or state.step == plan.steps):
+        if active and (state.step % plan.every == 0 or state.step in (plan.race, plan.steps)):
             for job, dev in validate(active).items():
                 _judge(state, job, dev, tensors, plan)
                 log(job, {"step": state.step, **{k: round(v, 5) for k, v in found[job].items()}, "dev_loss": round(dev, 5)})
+            if rivals is not None and state.step == plan.race:
+                _decide(state, active, rivals)
             _save(checkpoint, state, tensors, optimizer)
     _restore(tensors, state.best)
-    if checkpoint is not None:
+    if checkpoint is not None and last == plan.steps:
         checkpoint.unlink(missing_ok=True)
     return {job: Fitted(b.dev, b.step, b.steps, b.steps * plan.batch_size, b.seconds) for job, b in state.jobs.items()}
 
@@ -157,6 +167,17 @@ def _judge(state: _State, job: str, dev: float, tensors: Tensors, plan: Plan) ->
     else:
         best.since += 1
         best.ended = 0 < plan.patience <= best.since
+
+
+def _decide(state: _State, jobs: Sequence[str], rivals: Callable[[str], str]) -> None:
+    """End every job but the best of each group of rivals, the first of equals."""
+    groups: dict[str, list[str]] = {}
+    for job in jobs:
+        groups.setdefault(rivals(job), []).append(job)
+    for group in groups.values():
+        winner = min(group, key=lambda job: state.jobs[job].dev)
+        for job in group:
+            state.jobs[job].ended |= job != winner
 
 
 def _step(optimizer: torch.optim.Optimizer, scale: float) -> None:

@@ -100,7 +100,7 @@ class CachedTeachers:
 
     def __call__(self, batch: Batch, rows: Sequence[Row]) -> TopK:
         """Gather the rows' tokens."""
-        spans = [self.places[row.prompt, row.encoded] for row in rows]
+        spans = [self.places[row.encoded.task, row.encoded] for row in rows]
         at = np.concatenate([np.arange(start, start + count) for start, count in spans])
         log_p = torch.from_numpy(self.log_p[at]).to(self.device)
         layers = torch.from_numpy(self.layers[at]).view(self.dtype).to(self.device)

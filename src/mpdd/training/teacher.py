@@ -9,7 +9,7 @@ from torch import Tensor
 from mpdd.backbone import Backbone
 from mpdd.prompts.soft import SoftPrompt
 from mpdd.training.loop import Group, Plan
-from mpdd.training.tune import Data, Job, Trial, Watch, tune
+from mpdd.training.tune import Data, Job, Trial, Watch, job_name, tune
 
 
 def teach(
@@ -28,7 +28,7 @@ def teach(
     """
     prompts = {(task, lr): SoftPrompt(starts[task]).to(backbone.device) for task in data for lr in lrs}
     jobs = {
-        f"{task} lr {lr:g}": Job(data[task], [Group({"rows": prompt.rows}, lr)], prompt) for (task, lr), prompt in prompts.items()
+        job_name(task, lr): Job(data[task], [Group({"rows": prompt.rows}, lr)], prompt) for (task, lr), prompt in prompts.items()
     }
     fitted = tune(backbone, jobs, plan, seed=seed, watch=watch)
-    return {task: [Trial(lr, prompts[task, lr], fitted[f"{task} lr {lr:g}"]) for lr in lrs] for task in data}
+    return {task: [Trial(lr, prompts[task, lr], fitted[job_name(task, lr)]) for lr in lrs] for task in data}

@@ -66,10 +66,13 @@ def best(trials: Sequence[Trial[Made]]) -> Trial[Made]:
     return min(trials, key=lambda trial: trial.fitted.best_dev)
 
 
-def tune(backbone: Backbone, jobs: Mapping[str, Job], plan: Plan, *, seed: int, watch: Watch | None = None) -> dict[str, Fitted]:
+def tune(
+    backbone: Backbone, jobs: Mapping[str, Job], plan: Plan, *, seed: int, watch: Watch | None = None, pause: bool = False
+) -> dict[str, Fitted]:
     """Minimise each job's answer cross-entropy on its training rows, choosing its best state on its dev rows.
 
-    The result of a job does not depend on the others. Jobs whose tensors are in the backbone must run alone.
+    The result of a job does not depend on the others, but that jobs named `TASK lr RATE` of one task are rivals in the plan's
+    race. Jobs whose tensors are in the backbone must run alone; with `pause` such a one stops where the race is decided.
     """
     watch = watch or Watch()
 
@@ -86,7 +89,20 @@ def tune(backbone: Backbone, jobs: Mapping[str, Job], plan: Plan, *, seed: int, 
         return mean_losses(backbone, {n: jobs[n].data.dev for n in names}, {n: jobs[n].prompt() for n in names})
 
     groups = {name: job.groups for name, job in jobs.items()}
-    return fit(groups, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick)
+    return fit(
+        groups, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick,
+        rivals=task_of, pause=pause,
+    )  # fmt: skip
+
+
+def job_name(task: str, lr: float) -> str:
+    """The name of the job that tries a rate for a task."""
+    return f"{task} lr {lr:g}"
+
+
+def task_of(job: str) -> str:
+    """The task in the name of a job."""
+    return job.rpartition(" lr ")[0]
 
 
 def mean_losses(
