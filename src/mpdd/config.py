@@ -146,9 +146,9 @@ class Adapt(Steps):
     """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
 
     MPDD trains (`mode`) `all`, the shared prompt at the rate tried and the factors at `factor_ratio` times it; or the `factors`
-    alone, so that all tasks share one prompt. With `race` every method tries its rates for so many steps only, and goes on with
-    the one that is then best on dev (0: every rate is trained to the end). Prompt tuning has `prompt_tuning_length` virtual tokens at the input (0: as many
-    as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer.
+    alone, so that all tasks share one prompt. Prompt tuning has `prompt_tuning_length` virtual tokens at the input (0: as many
+    as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer. With `race` every
+    method tries its rates for so many steps only, and goes on with the one that is then best on dev (0: to the end).
 
     MPDD's target factors start from the `mean` of the sources', from the mean of those with answers of the same `kind`, from
     those of the source whose prompt fits the target's training examples best (`nearest`), or from a mix weighted by how well

@@ -62,10 +62,11 @@ def _tuned(
     """Put the adapter in for each rate, train it from `start` (or as it comes), and answer with the best."""
 
     def trial(lr: float, pause: bool) -> Trial[dict[str, Tensor]]:
+        watch = cell.watch_one(f"lr {lr:g}")
         with put() as inside:
             inside.set(start or {})
             fitted = baselines.tune_weights(
-                cell.backbone, cell.data, inside, cell.plan, lr=lr, seed=cell.seed, watch=cell.watch_one(f"lr {lr:g}"), pause=pause
+                cell.backbone, cell.data, inside, cell.plan, lr=lr, seed=cell.seed, watch=watch, pause=pause
             )
             return Trial(lr, {name: t.detach().clone() for name, t in inside.tensors.items()}, fitted)
 

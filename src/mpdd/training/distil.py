@@ -30,9 +30,10 @@ METAPROMPT = "metaprompt"
 class Weights:
     """Loss weights, the KL's temperature and direction, whose hidden states are compared, and how tasks are drawn.
 
-    Zero for both weights trains without teachers. `strange` is the share of rows that stand under the mean factors of the other
-    sources of their kind in place of their own, as a new task does before its first example. With `top_k` the teachers are asked once about every row that will be
+    Zero for both weights trains without teachers. With `top_k` the teachers are asked once about every row that will be
     drawn, and their k likeliest tokens are kept; with 0 they are asked at every step, and the KL is over the whole vocabulary.
+    `strange` is the share of rows that stand under the mean factors of the other sources of their kind in place of their own,
+    as a new task does before its first example.
     """
 
     kl: float = 0.9
