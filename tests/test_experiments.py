@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpdd import config
+from mpdd import config, own_task
 from mpdd.check import require_tasks
 from mpdd.data import catalogue
 
@@ -27,7 +27,7 @@ def changed(experiment):
     return {name for name, value in experiment if value != getattr(OPEN31, name)}
 
 
-@pytest.mark.parametrize(("name", "own"), [("fewshot", {"name", "methods", "shots"}), ("ablations", {"name", "methods"})])
+@pytest.mark.parametrize(("name", "own"), [("fewshot", {"name", "methods", "shots", "seeds"}), ("ablations", {"name", "methods", "seeds"})])
 def test_the_conditions_are_those_of_the_comparison(name, own):
     experiment = config.read(ROOT / "experiments" / f"{name}.toml")
     require_tasks(experiment)
@@ -40,7 +40,7 @@ def test_every_documented_variant_changes_what_it_is_named_after():
     for path, out, options in DOCUMENTED:
         kind, _, value = out.partition("-")
         experiment = variant(path, options)
-        rest = changed(experiment) - {"name", "methods"}
+        rest = changed(experiment) - {"name", "methods", "seeds"}
         assert rest == {wanted[kind]} | ({"teach", "distil", "adapt"} if kind == "depth" else set())
         if kind == "sources":
             assert len(experiment.sources) == int(value)
@@ -57,3 +57,9 @@ def test_fewer_sources_are_the_first_ones_of_each_type():
     assert chosen["sources-1"] == OPEN31.sources[:1]
     assert chosen["sources-5"] == tuple(names[0] for names in kinds.values())
     assert chosen["sources-10"] == tuple(name for names in kinds.values() for name in names[:2])
+
+
+def test_an_own_task_is_adapted_as_the_targets_are_from_a_deep_metaprompt():
+    assert {name: getattr(OPEN31.adapt, name) for name in own_task._DEEP} == {
+        name: tuple(value) if isinstance(value, list) else value for name, value in own_task._DEEP.items()
+    }

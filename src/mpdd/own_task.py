@@ -15,13 +15,19 @@ from mpdd.prompts.store import load
 from mpdd.vocabulary import EMBEDDED, EMBEDDED_METAPROMPT
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
+# How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml: a whole one is no small file for a task.
+_DEEP: dict[str, Any] = {
+    "steps": 120, "batch_size": 4, "every": 20, "race": 20, "patience": 2, "mode": "factors", "factor_start": "kind",
+    "mpdd": [0.03, 0.1, 0.3],
+}  # fmt: skip
 
 
 def experiment_for(
     card: Path, metaprompt: Path, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
     seed: int = 0, backbone: str = "",
 ) -> Experiment:  # fmt: skip
-    """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`.
+    """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`, or for a deep one as
+    Open-31 does.
 
     Raise `InputError` for a card, a metaprompt or options that do not fit.
     """
@@ -29,6 +35,9 @@ def experiment_for(
     header = load(metaprompt).header
     if header.kind != "meta":
         raise InputError(f"{metaprompt.name} is not a metaprompt", found=f"kind {header.kind}", wanted="kind meta")
+    adapt = _DEEP if header.depth == "all" else {}
+    if steps is not None:
+        adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "race": steps // 4 if adapt else 0}
     values: dict[str, Any] = {
         "name": name,
         "backbone": backbone or header.backbone,
@@ -39,7 +48,7 @@ def experiment_for(
         "seeds": [seed],
         "shots": ["all" if shots is None else shots],
         "prompt": {"length": header.length, "rank": header.rank, "depth": header.depth},
-        "adapt": {} if steps is None else {"steps": steps, "every": max(1, steps // 4)},
+        "adapt": adapt,
     }
     return config.build(values, "the command line")
 

@@ -62,6 +62,7 @@ _METHOD_OF: Mapping[str, str] = {
     "metaprompt-no-teachers": "mpdd-no-teachers",
     "metaprompt-shared": "shared-prompt",
 }
+_TAUGHT = frozenset(("metaprompt", "metaprompt-shared"))  # what is distilled from the teachers
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,13 @@ def not_prepared(experiment: Experiment, path: Path) -> list[str]:
     methods = set(experiment.methods)
     if not experiment.sources or not methods - ALONE:
         return []
-    taught = experiment.sources if distils(experiment) or "spot" in methods else ()
-    names = [*(f"teacher-{catalogue.get(source).name}" for source in taught), "metaprompt"]
-    names += [name for method, name in ORIGIN.items() if method in methods]
+    names = ["metaprompt", *(name for method, name in ORIGIN.items() if method in methods)]
     names += [ADAPTER] * ("lora-multitask" in methods)
-    return [name for name in names if not prompt_in(path, name).is_file()]
+    missing = [name for name in names if not prompt_in(path, name).is_file()]
+    if "spot" in methods or (distils(experiment) and _TAUGHT.intersection(missing)):
+        teachers = [f"teacher-{catalogue.get(source).name}" for source in experiment.sources]
+        missing = [*(name for name in teachers if not prompt_in(path, name).is_file()), *missing]
+    return missing
 
 
 def metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
@@ -140,11 +143,14 @@ def metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
 
 
 def metaprompt_of(run: Run) -> PromptFile | None:
-    """The metaprompt that the experiment names, else stages 1 and 2; None where no method needs one."""
+    """The metaprompt that the experiment names, else the run folder's, made by stages 1 and 2; None where no method needs one."""
     if run.experiment.metaprompt:
         return _finished_metaprompt(run)
     if not run.experiment.sources:
         return None
+    made = run.folder.prompt("metaprompt")
+    if made.is_file():
+        return load(made, run.backbone)
     return distil_sources(run, teach_sources(run) if distils(run.experiment) else {})
 
 
@@ -405,7 +411,8 @@ class Origin:
 
 def _origins(run: Run, methods: Sequence[str], metaprompt: PromptFile | None) -> dict[str, Origin]:
     """What each method starts from, made now unless it is there."""
-    asked = "spot" in methods or ("shared-prompt" in methods and distils(run.experiment))
+    shared = "shared-prompt" in methods and not run.folder.prompt(ORIGIN["shared-prompt"]).is_file()
+    asked = "spot" in methods or (shared and distils(run.experiment))
     teachers = teach_sources(run) if asked else {}
     return {method: _origin(run, method, metaprompt, teachers) for method in methods}
 
@@ -582,9 +589,9 @@ def _worked_examples(run: Run, cells: Sequence[Mapping[str, Any]]) -> dict[str, 
     shown: dict[str, list[dict[str, Any]]] = {}
     for target in run.targets:
         examples = run.tasks[target]
-        if examples.task.role == "user":
-            continue
         own = [cell for cell in cells if cell["row"]["target"] == target]
+        if not all(cell["outputs"] for cell in own):  # a user's own task, or cells that were published without texts
+            continue
         chosen = {method: own[place] for method, place in at_most_shots([cell["row"] for cell in own]).items()}
         counts = chosen[METHOD]["counts"] if METHOD in chosen else None
         shown[target] = [

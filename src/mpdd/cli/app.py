@@ -378,20 +378,23 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
 
 
 def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:
-    from mpdd import pipeline
-    from mpdd.progress import Reporter
+    from mpdd import distributed, pipeline
+    from mpdd.progress import Reporter, Silent
 
     read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
-    opened = pipeline.Run.open(read, folder, Reporter(), _command())
-    if last == "teach":
-        pipeline.teach_sources(opened)
-    elif last == "distil":
-        pipeline.prepare(opened)
-    else:
-        metaprompt = pipeline.metaprompt_of(opened)
-        pipeline.compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-factors"))
-    typer.echo(f"Prompts: {folder / 'prompts'}")
+    with distributed.together(), distributed.working_copy(folder) as place:
+        is_first = distributed.number() == 0
+        opened = pipeline.Run.open(read, place, Reporter() if is_first else Silent(), _command())
+        if last == "teach":
+            pipeline.teach_sources(opened)
+        elif last == "distil":
+            pipeline.prepare(opened)
+        else:
+            metaprompt = pipeline.metaprompt_of(opened)
+            pipeline.compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-factors"))
+        if is_first:
+            typer.echo(f"Prompts: {folder / 'prompts'}")
 
 
 def _read(experiment: Path, settings: Sequence[str] | None = None) -> Experiment:

@@ -1,0 +1,44 @@
+"""Copies what can be shown of a finished run into `results/`: `python scripts/publish_results.py runs/open31`.
+
+The configuration, the results with all that the report is made of, and each cell with its counts by test example, without the
+texts of its answers, so that a run can go on from there and others can hold their method against it on the same documents.
+Prompts that train the metaprompt's factors alone come along: they are small. The report is made anew from what was copied.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from mpdd.evaluation.report import write_report
+
+RESULTS = Path(__file__).parent.parent / "results"
+FILES = (
+    "config.toml", "results.json", "comparisons.json", "metrics.json", "metrics.jsonl", "failures.json", "reliability.json",
+    "transfer.json", "provenance.json",
+)  # fmt: skip
+SMALL = 64 * 1024  # bytes of a prompt file that comes along
+
+
+def publish(run: Path, to: Path) -> None:
+    """Copy the run in the folder `run` to `to`, in the place of what is there."""
+    shutil.rmtree(to, ignore_errors=True)
+    (to / "cells").mkdir(parents=True)
+    for name in FILES:
+        if (run / name).is_file():
+            shutil.copy(run / name, to / name)
+    for path in sorted((run / "cells").glob("*.json")):
+        cell = json.loads(path.read_text(encoding="utf-8")) | {"outputs": {}}
+        (to / "cells" / path.name).write_text(json.dumps(cell, separators=(",", ":")) + "\n", encoding="utf-8")
+    for path in sorted((run / "prompts").glob("*-mpdd-*.safetensors")):
+        if path.stat().st_size <= SMALL:
+            (to / "prompts").mkdir(exist_ok=True)
+            shutil.copy(path, to / "prompts" / path.name)
+    write_report(to)
+
+
+if __name__ == "__main__":
+    for folder in map(Path, sys.argv[1:]):
+        publish(folder, RESULTS / folder.name)
