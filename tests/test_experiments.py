@@ -27,7 +27,9 @@ def changed(experiment):
     return {name for name, value in experiment if value != getattr(OPEN31, name)}
 
 
-@pytest.mark.parametrize(("name", "own"), [("fewshot", {"name", "methods", "shots", "seeds"}), ("ablations", {"name", "methods", "seeds"})])
+@pytest.mark.parametrize(
+    ("name", "own"), [("fewshot", {"name", "methods", "shots", "seeds"}), ("ablations", {"name", "methods", "seeds"})]
+)
 def test_the_conditions_are_those_of_the_comparison(name, own):
     experiment = config.read(ROOT / "experiments" / f"{name}.toml")
     require_tasks(experiment)

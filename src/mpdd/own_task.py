@@ -15,7 +15,7 @@ from mpdd.prompts.store import load
 from mpdd.vocabulary import EMBEDDED, EMBEDDED_METAPROMPT
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
-# How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml: a whole one is no small file for a task.
+# How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml; a whole one is no small file.
 _DEEP: dict[str, Any] = {
     "steps": 120, "batch_size": 4, "every": 20, "race": 20, "patience": 2, "mode": "factors", "factor_start": "kind",
     "mpdd": [0.03, 0.1, 0.3],
@@ -26,7 +26,7 @@ def experiment_for(
     card: Path, metaprompt: Path, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
     seed: int = 0, backbone: str = "",
 ) -> Experiment:  # fmt: skip
-    """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`, or for a deep one as
+    """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`; a deep one as
     Open-31 does.
 
     Raise `InputError` for a card, a metaprompt or options that do not fit.

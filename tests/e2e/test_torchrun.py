@@ -31,11 +31,11 @@ def experiment(world):
     return path
 
 
-def start(world, experiment, processes, out, *options):
+def start(world, experiment, processes, out, *options, verb="run"):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPDD_MIRROR": str(MIRROR)}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "mpdd"]
     alone = [sys.executable, "-m", "mpdd"]
-    command = [*(torchrun if processes > 1 else alone), "run", str(experiment), "--out", out, *options]
+    command = [*(torchrun if processes > 1 else alone), verb, str(experiment), "--out", out, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=world.folder, env=environment, text=True, start_new_session=True, **pipes)
 
@@ -77,6 +77,16 @@ def test_two_processes_train_what_one_does(world, experiment, one):
     assert_same(world.folder / "two", one)
     assert out.count("Report: two/report.html") == 1  # the second process says nothing
     assert {p.name for p in (world.folder / "two").iterdir()} == {p.name for p in one.iterdir()}
+
+
+def test_the_first_stages_alone_are_shared_too(world, experiment, one):
+    out = finish(start(world, experiment, 2, "stages", verb="distil"))
+    assert out.count("Prompts: stages/prompts") == 1
+    lines = (world.folder / "stages" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(set(lines))
+    meta, wanted = (load(run / "prompts" / "metaprompt.safetensors").tensors for run in (world.folder / "stages", one))
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(meta[name], tensor, rtol=1e-4, atol=1e-4)
 
 
 def test_two_processes_that_share_the_backbone_train_what_one_does(world, experiment, one):
