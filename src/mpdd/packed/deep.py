@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-_given = threading.local()  # .rows: the deep rows of the packed pass that runs in this thread
+_given = threading.local()  # .rows: the deep rows of the packed pass that runs in this thread; .layers: the same, layer by layer
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ def install(layers: nn.ModuleList) -> None:
 def given(rows: DeepRows | None) -> Iterator[None]:
     """Within, packed passes have these rows."""
     _given.rows = rows
+    _given.layers = () if rows is None else rows.rows.unbind(1)  # at once: a slice's gradient is as large as the whole
     try:
         yield
     finally:
-        _given.rows = None
+        _given.rows, _given.layers = None, ()
 
 
 def _before(number: int, _layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -49,5 +50,5 @@ def _before(number: int, _layer: nn.Module, arguments: tuple[Any, ...]) -> tuple
     if found is None:
         return None
     states: Tensor = arguments[0]
-    rows = found.rows[:, number].to(states)[None]
+    rows = _given.layers[number].to(states)[None]
     return (torch.index_copy(states, 1, found.places, rows), *arguments[1:])

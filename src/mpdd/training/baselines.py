@@ -19,7 +19,7 @@ from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
 from mpdd.errors import InputError
 from mpdd.training.loop import Fitted, Group, Losses, Plan, fit
-from mpdd.training.passes import Row, add_gradients
+from mpdd.training.passes import Row, add_gradients, set_master
 from mpdd.training.tune import Data, Job, Watch, mean_losses, tune
 
 _WEIGHTS = "weights"
@@ -84,6 +84,20 @@ def whole(backbone: Backbone) -> Iterator[Inside]:
     """All weights of the backbone, trainable as fp32 copies that its own weights follow."""
     weights = dict(backbone.model.named_parameters())
     before = {name: weight.detach().clone() for name, weight in weights.items()}
+    try:
+        backbone.model.requires_grad_(True)
+        with _masters(weights) as inside:
+            yield inside
+    finally:
+        backbone.model.requires_grad_(False)
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(before[name])
+
+
+@contextmanager
+def _masters(weights: Mapping[str, nn.Parameter]) -> Iterator[Inside]:
+    """fp32 copies of weights that may be less precise: gradients go to the copies, and the weights follow them."""
     copies = {name: weight.detach().float().clone().requires_grad_() for name, weight in weights.items()}
 
     def hand_over(weight: Tensor, copy: Tensor) -> None:
@@ -92,21 +106,21 @@ def whole(backbone: Backbone) -> Iterator[Inside]:
         copy.grad = found.float() if copy.grad is None else copy.grad + found.float()
 
     @torch.no_grad()
-    def follow(values: Mapping[str, Tensor]) -> None:
+    def follow() -> None:
         for name, weight in weights.items():
-            weight.copy_(values[name])
+            weight.copy_(copies[name])
 
     hooks = []
     for name, weight in weights.items():
-        weight.requires_grad_(True)
+        set_master(weight, copies[name])
         hooks.append(weight.register_post_accumulate_grad_hook(partial(hand_over, copy=copies[name])))
     try:
-        yield Inside(copies, partial(follow, copies))
+        yield Inside(copies, follow)
     finally:
         for hook in hooks:
             hook.remove()
-        backbone.model.requires_grad_(False)
-        follow(before)
+        for weight in weights.values():
+            set_master(weight, None)
 
 
 def tune_weights(
@@ -156,9 +170,10 @@ def _adapter(backbone: Backbone, config: Any, seed: int) -> Iterator[Inside]:
     from peft import get_peft_model
 
     torch.manual_seed(seed)
-    adapted = get_peft_model(backbone.model, config)
+    adapted = get_peft_model(backbone.model, config, autocast_adapter_dtype=False)  # computed in the backbone's own precision
     try:
-        yield Inside({name: p for name, p in adapted.named_parameters() if p.requires_grad})
+        with _masters({name: p for name, p in adapted.named_parameters() if p.requires_grad}) as inside:
+            yield inside
     finally:
         adapted.unload()
         backbone.model.requires_grad_(False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpdd import distributed
 from mpdd.backbone import Backbone
@@ -80,6 +80,11 @@ def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Flo
     return found["loss"]
 
 
+def set_master(weight: nn.Parameter, copy: Tensor | None) -> None:
+    """Say that the gradients of a weight in the backbone go to this copy of it (None: no longer)."""
+    weight.master = copy  # type: ignore[attr-defined]
+
+
 @contextmanager
 def _summed(backbone: Backbone, rows: Sequence[Row], leaves: Prompts, found: Parts) -> Iterator[None]:
     """Sum over all processes what is added within to gradients of prompts and of trained weights of the backbone, and `found`."""
@@ -88,7 +93,8 @@ def _summed(backbone: Backbone, rows: Sequence[Row], leaves: Prompts, found: Par
         return
     used = {row.prompt for row in rows}
     prompts = [leaf for name, leaf in sorted(leaves.items()) if leaf is not None and name in used]
-    inside = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    own = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    inside = [weight if (copy := getattr(weight, "master", None)) is None else copy for weight in own]
     before = [weight.grad for weight in inside]
     for weight in inside:
         weight.grad = None
