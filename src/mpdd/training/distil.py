@@ -19,7 +19,7 @@ from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.forward import Outputs
 from mpdd.training.loop import Fitted, Group, Losses, Plan, fit
 from mpdd.training.losses import hidden
-from mpdd.training.passes import Parts, Row, add_gradients, answer_losses
+from mpdd.training.passes import Parts, Row, add_gradients, answer_losses, own_rows
 from mpdd.training.targets import LiveTeachers, Teachers, cached
 from mpdd.training.tune import Data, Watch, mean_losses
 
@@ -81,7 +81,7 @@ def distil(
 
     asked: Teachers = LiveTeachers(backbone, teachers)
     if weights.needs_teachers and weights.top_k:
-        rows = [Row(encoded, encoded.task) for step in range(plan.steps) for encoded in draw(step)]
+        rows = [row for step in range(plan.steps) for row in own_rows([Row(encoded, encoded.task) for encoded in draw(step)])]
         k = min(weights.top_k, backbone.table.shape[0] - 1)
         asked = cached(cache, backbone, teachers, rows, k=k, temperature=weights.temperature)
     others = _others(meta.tasks, kinds or {})

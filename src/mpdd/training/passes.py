@@ -136,6 +136,12 @@ def chunks(rows: Sequence[Row]) -> Iterator[list[int]]:
     return _cut(rows, _by_length(rows))
 
 
+def own_rows(rows: Sequence[Row]) -> list[Row]:
+    """Those of a step's rows that this process runs."""
+    order = _by_length(rows)
+    return [rows[i] for i in (distributed.own(order) if distributed.shares(len(rows)) else order)]
+
+
 def _own_chunks(backbone: Backbone, rows: Sequence[Row]) -> Iterator[tuple[list[int], bool]]:
     """This process's chunks, and whether they count: a split backbone runs equally often in every process, so that one with
     fewer chunks repeats its first."""
