@@ -2,7 +2,7 @@
 
 The configuration, the results with all that the report is made of, and each cell with its counts by test example, without the
 texts of its answers, so that a run can go on from there and others can hold their method against it on the same documents.
-Prompts that train the metaprompt's factors alone come along: they are small. The report is made anew from what was copied.
+The report is made anew from what was copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ FILES = (
     "config.toml", "results.json", "comparisons.json", "metrics.json", "metrics.jsonl", "failures.json", "reliability.json",
     "transfer.json", "provenance.json",
 )  # fmt: skip
-SMALL = 64 * 1024  # bytes of a prompt file that comes along
 
 
 def publish(run: Path, to: Path) -> None:
@@ -32,10 +31,6 @@ def publish(run: Path, to: Path) -> None:
     for path in sorted((run / "cells").glob("*.json")):
         cell = json.loads(path.read_text(encoding="utf-8")) | {"outputs": {}}
         (to / "cells" / path.name).write_text(json.dumps(cell, separators=(",", ":")) + "\n", encoding="utf-8")
-    for path in sorted((run / "prompts").glob("*-mpdd-*.safetensors")):
-        if path.stat().st_size <= SMALL:
-            (to / "prompts").mkdir(exist_ok=True)
-            shutil.copy(path, to / "prompts" / path.name)
     write_report(to)
 
 
