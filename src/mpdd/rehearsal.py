@@ -176,8 +176,8 @@ def _comparing(run: Run) -> dict[str, float]:
         inside_weights = [method for method in trained if method in IN_THE_WEIGHTS]
         prompted = len(trained) - len(inside_weights)
         if prompted:
-            rates = len(options.prompt_tuning)
-            run_out = options.steps_of(rates) / (rates * options.steps)  # the share of all rates' steps that a race leaves
+            tried = len(options.prompt_tuning)
+            run_out = options.steps_of(tried) / (tried * options.steps)  # the share of all rates' steps that a race leaves
             seconds["adapt"] += cells * prompted * run_out * _cost(tuned, options, train=1.0, dev=dev).of(options)
         if inside_weights:  # all at the cost of LoRA
             lists = [rates for method in inside_weights if (rates := rates_of(method, experiment.prompt.depth))]

@@ -113,7 +113,8 @@ def _masters(weights: Mapping[str, nn.Parameter]) -> Iterator[Inside]:
     hooks = []
     for name, weight in weights.items():
         set_master(weight, copies[name])
-        hooks.append(weight.register_post_accumulate_grad_hook(partial(hand_over, copy=copies[name])))
+        to_copy = partial(hand_over, copy=copies[name])
+        hooks.append(weight.register_post_accumulate_grad_hook(to_copy))  # type: ignore[no-untyped-call]
     try:
         yield Inside(copies, follow)
     finally:
