@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mpdd import config
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 
@@ -45,11 +46,12 @@ def open31(run: Path) -> str:
     seeds = made["seeds"]
     counts = {column.n_examples for column in table.columns}
     examples = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
+    race = config.read(run / "config.toml").adapt.race
     said = (
         f"**All ten targets** (`{made['command']}`, commit `{str(made['commit'])[:10]}`, {_seeds(seeds)}, "
         f"[results/open31](results/open31)): the embedded {table.backbone_parameters / 1e6:.1f} M backbone, a metaprompt from 21 "
-        f"sources, {table.shots} training and {examples} test examples a target, three learning rates tried for every method on "
-        f"the same dev examples."
+        f"sources, {table.shots} training and {examples} test examples a target, three learning rates tried for every "
+        f"method, of which the best on the same dev examples went on after {race} steps."
     )
     return "\n".join([said, "", *_turned(table), "", *_against(run, table.shots, len(seeds))])
 

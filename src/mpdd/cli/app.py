@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mpdd.config import Experiment
     from mpdd.engines import Engine
     from mpdd.notes import Note
+    from mpdd.progress import Reporter
     from mpdd.prompts.store import PromptFile
 
 app = typer.Typer(
@@ -333,14 +335,23 @@ def _audited(text: Path | None, write: Path | None) -> dict[str, Any]:
     return found
 
 
-def _run(experiment: Experiment, folder: Path) -> None:
-    from mpdd import distributed, pipeline
-    from mpdd.cli.show import print_table
+@contextmanager
+def _together(folder: Path) -> Iterator[tuple[Path, Reporter, bool]]:
+    """Work with the processes that `torchrun` started, if any: the folder of this one, what it says, whether it is the first."""
+    from mpdd import distributed
     from mpdd.progress import Reporter, Silent
 
     with distributed.together(), distributed.working_copy(folder) as place:
         is_first = distributed.number() == 0
-        rows = pipeline.run(experiment, place, Reporter() if is_first else Silent(), _command())
+        yield place, Reporter() if is_first else Silent(), is_first
+
+
+def _run(experiment: Experiment, folder: Path) -> None:
+    from mpdd import pipeline
+    from mpdd.cli.show import print_table
+
+    with _together(folder) as (place, reporter, is_first):
+        rows = pipeline.run(experiment, place, reporter, _command())
         if is_first:
             print_table(rows)
             typer.echo(f"Report: {folder / 'report.html'}")
@@ -350,18 +361,21 @@ def _remake(experiment: Experiment, folder: Path, cell: str) -> None:
     from dataclasses import asdict
 
     from mpdd import pipeline
-    from mpdd.progress import Reporter
 
-    row = pipeline.remake(pipeline.Run.open(experiment, folder, Reporter(), _command()), cell)
-    typer.echo(json.dumps(asdict(row), indent=1))
+    with _together(folder) as (place, reporter, is_first):
+        row = pipeline.remake(pipeline.Run.open(experiment, place, reporter, _command()), cell)
+        if is_first:
+            typer.echo(json.dumps(asdict(row), indent=1))
 
 
 def _part(experiment: Experiment, folder: Path, only: str) -> None:
     from mpdd import pipeline
     from mpdd.cli.show import print_table
-    from mpdd.progress import Reporter
 
-    print_table(pipeline.part(pipeline.Run.open(experiment, folder, Reporter(), _command()), only))
+    with _together(folder) as (place, reporter, is_first):
+        rows = pipeline.part(pipeline.Run.open(experiment, place, reporter, _command()), only)
+        if is_first:
+            print_table(rows)
 
 
 def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str] | None) -> None:
@@ -378,14 +392,12 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
 
 
 def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:
-    from mpdd import distributed, pipeline
-    from mpdd.progress import Reporter, Silent
+    from mpdd import pipeline
 
     read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
-    with distributed.together(), distributed.working_copy(folder) as place:
-        is_first = distributed.number() == 0
-        opened = pipeline.Run.open(read, place, Reporter() if is_first else Silent(), _command())
+    with _together(folder) as (place, reporter, is_first):
+        opened = pipeline.Run.open(read, place, reporter, _command())
         if last == "teach":
             pipeline.teach_sources(opened)
         elif last == "distil":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mpdd.training.tune import Data, Trial, Watch, best
 
 def plan_of(options: Steps) -> Plan:
     """The length of a training run as the loop takes it."""
-    return Plan(options.steps, options.batch_size, options.every, options.patience, race=getattr(options, "race", 0))
+    return Plan(options.steps, options.batch_size, options.every, options.patience)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Cell:
     @property
     def plan(self) -> Plan:
         """The training budget that every method gets for each rate it tries."""
-        return plan_of(self.adapt)
+        return replace(plan_of(self.adapt), race=self.adapt.race)
 
     def calibration(self, prompt: Tensor) -> dict[str, float]:
         """The scale of confidences under `prompt`, fitted on the dev examples, as a prompt file has it; empty for texts."""

@@ -16,7 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-_given = threading.local()  # .rows: the deep rows of the packed pass that runs in this thread; .layers: the same, layer by layer
+_given = (
+    threading.local()
+)  # .places, .layers: of the deep rows of the packed pass in this thread, layer by layer (None: it has none)
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,18 @@ def install(layers: nn.ModuleList) -> None:
 @contextmanager
 def given(rows: DeepRows | None) -> Iterator[None]:
     """Within, packed passes have these rows."""
-    _given.rows = rows
-    _given.layers = () if rows is None else rows.rows.unbind(1)  # at once: a slice's gradient is as large as the whole
+    if rows is not None:
+        _given.places, _given.layers = rows.places, rows.rows.unbind(1)  # at once: a slice's gradient is as large as the whole
     try:
         yield
     finally:
-        _given.rows, _given.layers = None, ()
+        _given.places = _given.layers = None
 
 
 def _before(number: int, _layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    found: DeepRows | None = getattr(_given, "rows", None)
-    if found is None:
+    layers: tuple[Tensor, ...] | None = getattr(_given, "layers", None)
+    if layers is None:
         return None
     states: Tensor = arguments[0]
-    rows = _given.layers[number].to(states)[None]
-    return (torch.index_copy(states, 1, found.places, rows), *arguments[1:])
+    rows = layers[number].to(states)[None]
+    return (torch.index_copy(states, 1, _given.places, rows), *arguments[1:])
