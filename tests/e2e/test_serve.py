@@ -96,7 +96,7 @@ def test_a_thousand_requests_leave_no_trace_of_patients(server):
     assert code == -signal.SIGTERM  # uvicorn ends its work, then lets the signal end the process
     assert verify(server.audit) == 1000
     for part in (said, metrics, server.audit.read_text()):
-        assert not [word for word in (SECRET, NUMBER, "Quimby", "90210", "Zacharias") if word in part]
+        assert not [word for word in (SECRET, NUMBER, "Quimby", NUMBER[3:], "Zacharias") if word in part]
 
 
 def test_tasks_come_and_go_while_requests_run(server):
