@@ -120,7 +120,8 @@ class Teach(Steps):
 
 
 class Distil(Steps):
-    """Stage 2. `start` takes the mean of the teachers or fresh rows; weights of the loss parts; rates.
+    """Stage 2. `start` takes the mean of the teachers, fresh rows, or a metaprompt of the same sources and shape to go on from
+    (its file, .safetensors); weights of the loss parts; rates.
 
     `top_k`: the teachers' likeliest tokens that are kept once for all steps; 0 asks the teachers at every step.
     `direction` of the KL: forward is KL(teacher || student). `layers`: whose hidden states are compared. `proportion`: tasks
@@ -128,7 +129,7 @@ class Distil(Steps):
     rows stand under the mean factors of the other sources of their kind, so that these suit a task without examples.
     """
 
-    start: Literal["teachers", "fresh"] = "teachers"
+    start: Annotated[str, Field(pattern=r"^(teachers|fresh|.+\.safetensors)$")] = "teachers"
     lr_shared: Rate = 0.01
     lr_factors: Rate = 0.01
     kl: Share = 0.9
@@ -140,6 +141,11 @@ class Distil(Steps):
     layers: Literal["all", "last"] = "all"
     proportion: Annotated[float, Field(ge=0, le=1)] = 0.0
     strange: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the start is a metaprompt's file."""
+        return self.start not in ("teachers", "fresh")
 
 
 class Adapt(Steps):
@@ -208,6 +214,8 @@ class Experiment(_Section):
 
     For our own method it names `sources` to distil a metaprompt from, or the file of a finished `metaprompt` (then stages
     1 and 2 are left out). Sources and targets are names of the catalogue, or TOML cards of the user's own tasks.
+    `vary`: this share of the sources' training examples are asked otherwise than their card says (a part of the labels, other
+    words, fewer options), so that the metaprompt learns to read what it is asked.
     `template` chat puts every input into a user's turn of the backbone's chat template (instruction-tuned backbones).
     """
 
@@ -223,6 +231,7 @@ class Experiment(_Section):
     targets: tuple[str, ...] = Field(min_length=1)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0,)
     shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(_distinct)] = ("all",)
+    vary: Annotated[float, Field(ge=0, le=1)] = 0.0
     limits: Limits = Limits()
     prompt: PromptOptions = PromptOptions()
     teach: Teach = Teach()
@@ -255,6 +264,15 @@ class Experiment(_Section):
         if both := [name for name in dict.fromkeys(targets) if name in others.data.get("sources", ())]:
             raise ValueError(f"{', '.join(both)} among the sources too, a target must be held out")
         return _distinct(targets)
+
+    @field_validator("distil")
+    @classmethod
+    def _goes_on_from_the_same(cls, distil: Distil, others: ValidationInfo) -> Distil:
+        """What goes on from a metaprompt has its teachers and factors: there is no such start without them."""
+        apart = [name for name in ("mpdd-no-teachers", "shared-prompt") if name in others.data.get("methods", ())]
+        if distil.goes_on and apart:
+            raise ValueError(f"start is a metaprompt, and {', '.join(apart)} must start from nothing of the kind")
+        return distil
 
     @field_validator("adapt")
     @classmethod
@@ -320,6 +338,8 @@ def _from_here(experiment: Experiment, folder: Path) -> Experiment:
 
     metaprompt = str(folder / experiment.metaprompt) if experiment.metaprompt else ""
     update = {"sources": resolved(experiment.sources), "targets": resolved(experiment.targets), "metaprompt": metaprompt}
+    if experiment.distil.goes_on:
+        update["distil"] = experiment.distil.model_copy(update={"start": str(folder / experiment.distil.start)})
     return experiment.model_copy(update=update)
 
 

@@ -179,7 +179,9 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
         return load(path, run.backbone)
     run.reporter.stage(f"Stage 2: distilling into one {name} of {run.experiment.prompt.length} virtual tokens")
     rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()} if with_teachers else {}
-    meta = fresh_metaprompt(run, rows if options.start == "teachers" else {})
+    begun = _begun(run) if options.goes_on else None
+    meta = begun.metaprompt() if begun else fresh_metaprompt(run, rows if options.start == "teachers" else {})
+    meta.to(run.backbone.device)
     weights = weights_of(options)
     cache = run.folder.path / "checkpoints" / f"teachers-say-{name}"
     with run.reporter.job(name, options.steps) as tick:
@@ -199,7 +201,8 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
     shutil.rmtree(cache, ignore_errors=True)
-    return save_metaprompt(run, path, meta, {"teachers": {task: teachers[task].header.digest for task in rows}})
+    made: dict[str, Any] = {"teachers": {task: teachers[task].header.digest for task in rows}}
+    return save_metaprompt(run, path, meta, made | ({"start": begun.header.digest} if begun else {}))
 
 
 def save_metaprompt(run: Run, path: Path, meta: MetaPrompt, made: Mapping[str, Any]) -> PromptFile:
@@ -256,13 +259,13 @@ def _adapter_of_sources(run: Run) -> dict[str, Tensor]:
 
 
 def _all_sources(run: Run) -> dict[str, Data]:
-    return {task: data_of(run, run.tasks[task], "all", 0) for task in run.sources}
+    return {task: source_data(run, run.tasks[task]) for task in run.sources}
 
 
 def _finished_metaprompt(run: Run) -> PromptFile:
     """A copy in the run folder, because prompts of factors alone need their metaprompt beside them."""
     path, copy = Path(run.experiment.metaprompt), run.folder.prompt("metaprompt")
-    given, shape = load(path, run.backbone), run.experiment.prompt
+    given = _fitting(run, path)
     shared = [task for task in given.metaprompt().tasks if task in run.targets]
     if shared:
         raise InputError(
@@ -270,6 +273,35 @@ def _finished_metaprompt(run: Run) -> PromptFile:
             found=", ".join(shared),
             wanted="targets that it has not seen",
         )
+    if not copy.is_file():
+        write_atomically(copy, path.read_bytes())
+    kept = load(copy, run.backbone)
+    if kept.header.digest != given.header.digest:
+        raise InputError(
+            f"The metaprompt {path.name} has changed since this run began",
+            found=f"digest {given.header.digest[:12]}",
+            wanted=f"digest {kept.header.digest[:12]}",
+            next_step="Choose another folder with --out, or delete this one.",
+        )
+    return kept
+
+
+def _begun(run: Run) -> PromptFile:
+    """The metaprompt that stage 2 goes on from."""
+    path = Path(run.experiment.distil.start)
+    given = _fitting(run, path)
+    if (tasks := given.metaprompt().tasks) != run.sources:
+        raise InputError(
+            f"The metaprompt {path.name}, to go on from, is of other sources than the experiment",
+            found=", ".join(tasks),
+            wanted=f"{', '.join(run.sources)}, in this order",
+        )
+    return given
+
+
+def _fitting(run: Run, path: Path) -> PromptFile:
+    """The metaprompt in a file; `InputError` where its shape or template is not the run's."""
+    given, shape = load(path, run.backbone), run.experiment.prompt
     wanted = (shape.length, shape.rank, _header(run, kind="meta").width)
     if (given.header.length, given.header.rank, given.header.width) != wanted:
         raise InputError(
@@ -283,17 +315,7 @@ def _finished_metaprompt(run: Run) -> PromptFile:
             found=f"template {given.header.template.kind}",
             wanted=f"template {run.backbone.template.kind}, as the backbone's tokenizer has it",
         )
-    if not copy.is_file():
-        write_atomically(copy, path.read_bytes())
-    kept = load(copy, run.backbone)
-    if kept.header.digest != given.header.digest:
-        raise InputError(
-            f"The metaprompt {path.name} has changed since this run began",
-            found=f"digest {given.header.digest[:12]}",
-            wanted=f"digest {kept.header.digest[:12]}",
-            next_step="Choose another folder with --out, or delete this one.",
-        )
-    return kept
+    return given
 
 
 @dataclass(frozen=True)
@@ -454,7 +476,7 @@ def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -
         name: initial_rows(run.backbone, shape.length, shape.start, depth=shape.depth, seed=seed, text=part.task.card.instruction)
         for name, part in tasks.items()
     }
-    data = {name: data_of(run, part, "all", 0) for name, part in tasks.items()}
+    data = {name: source_data(run, part) for name, part in tasks.items()}
     with run.reporter.job("teachers", options.steps) as tick:
         watch = run.folder.watch("teach", lambda: tick(1), stage="teach", method="teacher", task=task_of)
         trials = teach(run.backbone, data, starts, plan_of(options), lrs=options.lrs, seed=seed, watch=watch)
@@ -472,7 +494,7 @@ def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
     shared = initial_rows(run.backbone, shape.length, shape.start, depth=shape.depth, seed=seed, text=listed)
     if teachers:
         shared = torch.stack(list(teachers.values())).mean(0)
-    return MetaPrompt(shared, run.sources, shape.rank, seed=seed).to(run.backbone.device)
+    return MetaPrompt(shared, run.sources, shape.rank, seed=seed)
 
 
 def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
@@ -558,8 +580,18 @@ def _row(run: Run, examples: Examples, method: str, shots: Shots, seed: int, out
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
     train = examples.train if shots == "all" else few_shot(examples.train, shots, seed)
-    longest = max(run.experiment.prompt.length, run.experiment.adapt.prompt_tuning_length)
-    return Data.of(run.backbone, examples.task.card, train, examples.dev, longest)
+    return Data.of(run.backbone, examples.task.card, train, examples.dev, _longest(run))
+
+
+def source_data(run: Run, examples: Examples) -> Data:
+    """Of a source, with the share of its training rows asked otherwise that the experiment wants."""
+    card, vary = examples.task.card, run.experiment.vary
+    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run), vary)
+
+
+def _longest(run: Run) -> int:
+    """Virtual tokens of the longest prompt that inputs must leave room for."""
+    return max(run.experiment.prompt.length, run.experiment.adapt.prompt_tuning_length)
 
 
 def _all_metrics(cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from mpdd.config import Experiment, Steps, rates_of
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
 from mpdd.methods import IN_THE_WEIGHTS, UNTRAINED
-from mpdd.pipeline import Run, data_of, fresh_metaprompt, kinds_of, weights_of
+from mpdd.pipeline import Run, data_of, fresh_metaprompt, kinds_of, source_data, weights_of
 from mpdd.predict import Request, predict
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import initial_rows
@@ -87,7 +87,7 @@ def peak_bytes() -> int:
 
 def _teaching(run: Run) -> float:
     options, seed = run.experiment.teach, run.experiment.seeds[0]
-    whole = {name: data_of(run, run.tasks[name], "all", 0) for name in run.sources}
+    whole = {name: source_data(run, run.tasks[name]) for name in run.sources}
     chosen = _enough(whole, options.batch_size * len(options.lrs))
     data = {name: replace(whole[name], dev=whole[name].dev[:_DEV]) for name in chosen}
     starts = {name: _start(run, name) for name in chosen}
@@ -102,7 +102,7 @@ def _teaching(run: Run) -> float:
 def _distilling(run: Run, folder: Path) -> dict[str, float]:
     """Stage 2, once for each kind of metaprompt, and LoRA on all sources where it takes part."""
     experiment, options = run.experiment, run.experiment.distil
-    whole = {name: data_of(run, run.tasks[name], "all", 0) for name in run.sources}
+    whole = {name: source_data(run, run.tasks[name]) for name in run.sources}
     data = {name: replace(part, dev=part.dev[:_DEV]) for name, part in whole.items()}
     prompts = {name: _start(run, name) for name in run.sources}
     kept = weights_of(options)
@@ -112,7 +112,7 @@ def _distilling(run: Run, folder: Path) -> dict[str, float]:
 
     def distilled(weights: Weights, asked: float) -> float:
         def fit(plan: Plan, turn: int) -> Sequence[Fitted]:
-            meta, cache = fresh_metaprompt(run, prompts), folder / f"said-{turn}"
+            meta, cache = fresh_metaprompt(run, prompts).to(run.backbone.device), folder / f"said-{turn}"
             fitted = distil(
                 run.backbone, data, prompts, meta, plan, lr_shared=options.lr_shared, lr_factors=options.lr_factors,
                 weights=weights, seed=turn, cache=cache, kinds=kinds_of(run),

@@ -62,7 +62,7 @@ def test_a_task_of_a_metaprompt_is_its_product(tiny, tiny_folder, tmp_path):
     assert list(saved) == ["prompt_embeddings"]
     assert torch.equal(saved["prompt_embeddings"], meta("drugs"))
     record = json.loads((tmp_path / "adapter" / RECORD).read_text(encoding="utf-8"))
-    assert record["tasks"]["drugs"]["input"] == "List the drugs named in the text.\nText: {text}\nAnswer:"
+    assert record["tasks"]["drugs"]["input"] == "List the drugs named in the text.\nLabels: Drug\nText: {text}\nAnswer:"
     assert record["tasks"]["drugs"]["prompt"]["metaprompt"] == "f" * 64
     assert record["backbone"]["fingerprint"] == tiny.fingerprint
 

@@ -116,7 +116,7 @@ def test_distilling_approaches_the_teachers(tiny, data, unchanged):
     before = step_losses(tiny, rows, LiveTeachers(tiny, teachers), meta, Weights())["kl"]
     lines = []
     distil(
-        tiny, data, teachers, meta, Plan(20, 4, 10), lr_shared=0.02, lr_factors=0.02, weights=Weights(kl=5.0), seed=0,
+        tiny, data, teachers, meta, Plan(40, 4, 10), lr_shared=0.05, lr_factors=0.05, weights=Weights(kl=5.0), seed=0,
         watch=Watch(log=lambda _, values: lines.append(values)),
     )  # fmt: skip
     assert step_losses(tiny, rows, LiveTeachers(tiny, teachers), meta, Weights())["kl"] < before

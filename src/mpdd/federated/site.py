@@ -141,7 +141,7 @@ class Site:
         return {task: file.rows().to(self.run.backbone.device) for task, file in taught.items()}
 
     def _data(self) -> dict[str, Data]:
-        return {name: pipeline.data_of(self.run, self.run.tasks[name], "all", 0) for name in self.run.sources}
+        return {name: pipeline.source_data(self.run, self.run.tasks[name]) for name in self.run.sources}
 
 
 def _share(steps: int, turn: Turn) -> int:

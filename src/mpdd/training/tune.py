@@ -14,6 +14,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import single
 from mpdd.data.task import Example, TaskCard
+from mpdd.data.variations import asked
 from mpdd.training.loop import Fitted, Group, Log, Losses, Plan, fit
 from mpdd.training.passes import Row, add_gradients, mean_by_prompt, row_losses
 
@@ -28,10 +29,13 @@ class Data:
     dev: Sequence[Encoded]
 
     @classmethod
-    def of(cls, backbone: Backbone, card: TaskCard, train: Sequence[Example], dev: Sequence[Example], length: int) -> Data:
-        """Encode examples for a prompt of `length` tokens."""
-        room = backbone.context - length
-        return cls(*([encode(backbone.tokenizer, card, e, room, backbone.template) for e in part] for part in (train, dev)))
+    def of(
+        cls, backbone: Backbone, card: TaskCard, train: Sequence[Example], dev: Sequence[Example], length: int,
+        vary: float = 0.0,
+    ) -> Data:  # fmt: skip
+        """Encode examples for a prompt of `length` tokens; the share `vary` of the training ones is asked otherwise."""
+        room, parts = backbone.context - length, (asked(card, train, vary, 0), asked(card, dev, 0, 0))
+        return cls(*([encode(backbone.tokenizer, c, e, room, backbone.template) for c, e in part] for part in parts))
 
 
 @dataclass(frozen=True)

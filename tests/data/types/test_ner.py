@@ -90,13 +90,13 @@ def test_targets_are_pinned(text, spans, target):
 
 def test_input_is_pinned():
     gold = Example("e1", "d1", "Fever.", Answer(), fields=(("section", "HPI"), ("noteType", "ICU")))
-    lines = ["Find the entities.", "Text: Fever.", "Section: HPI", "NoteType: ICU", "Answer:"]
+    lines = ["Find the entities.", "Labels: Drug; Disease", "Text: Fever.", "Section: HPI", "NoteType: ICU", "Answer:"]
     assert render_input(CARD, gold) == "\n".join(lines)
     assert candidates(CARD, gold) is None
 
 
 def test_an_empty_text_has_no_line():
-    assert render_input(CARD, example("")) == "Find the entities.\nAnswer:"
+    assert render_input(CARD, example("")) == "Find the entities.\nLabels: Drug; Disease\nAnswer:"
 
 
 @pytest.mark.parametrize(

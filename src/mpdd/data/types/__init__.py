@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mpdd.data.task import Answer, Example, Parsed, TaskCard
 from mpdd.data.types import choice, extract, multiple, ner, relation, summary
+from mpdd.data.types.spans import escape
 from mpdd.errors import InputError
 
 __all__ = ["candidates", "parse", "render_input", "render_target", "target_of"]
@@ -18,25 +19,27 @@ __all__ = ["candidates", "parse", "render_input", "render_target", "target_of"]
 
 @dataclass(frozen=True)
 class _Notation:
-    """How one task type writes an answer and reads it back."""
+    """How one task type writes an answer and reads it back. `writes_labels`: an answer is made of the card's labels, freely
+    written, which the input must then name."""
 
     target: Callable[[TaskCard, Example, Answer], str]
     parse: Callable[[TaskCard, Example, str], Parsed]
     candidates: Callable[[TaskCard, Example], tuple[str, ...]] | None = None
+    writes_labels: bool = False
 
 
 _CHOICE = _Notation(choice.target, choice.parse, choice.candidates)
 _WORDS = _Notation(summary.target, summary.parse)
 _NOTATIONS = {  # by type and form
-    ("ner", ""): _Notation(ner.target, ner.parse),
-    ("re", ""): _Notation(relation.target, relation.parse),
+    ("ner", ""): _Notation(ner.target, ner.parse, writes_labels=True),
+    ("re", ""): _Notation(relation.target, relation.parse, writes_labels=True),
     ("qa", "choice"): _CHOICE,
     ("qa", "extractive"): _Notation(extract.target, extract.parse),
     ("qa", "free"): _WORDS,
     ("nli", ""): _CHOICE,
     ("summarization", ""): _WORDS,
     ("classification", "single"): _CHOICE,
-    ("classification", "multiple"): _Notation(multiple.target, multiple.parse),
+    ("classification", "multiple"): _Notation(multiple.target, multiple.parse, writes_labels=True),
 }
 
 
@@ -55,6 +58,8 @@ def render_input(card: TaskCard, example: Example) -> str:
 
 def _input_lines(card: TaskCard, example: Example) -> Iterator[str]:
     yield card.instruction
+    if card.labels and _notation(card).writes_labels:
+        yield f"Labels: {'; '.join(escape(label, ';') for label in card.labels)}"
     if example.text:
         yield f"{card.text_field}: {example.text}"
     for name, value in example.fields:
