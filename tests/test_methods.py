@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +19,7 @@ from mpdd.methods.prompts import same_kind
 from mpdd.progress import Silent
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.run_folder import commit
 from tests.data.cards.conftest import CARDS, lines, record
 
 
@@ -51,6 +54,7 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
     assert rows["spot"].trainable_parameters == rows["shared-prompt"].trainable_parameters == 6 * tiny.width
     again = {row.method: row for row in pipeline.run(made(list(METHODS)), tmp_path / "run", Silent())}
     assert again == rows
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text())["cells"] == {commit(): len(rows)}
 
 
 def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tmp_path):
@@ -92,6 +96,38 @@ def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
     assert rows["deep-prompt-tuning"].trainable_parameters == 6 * tiny.depth * tiny.width
     kept = load(tmp_path / "run" / "prompts" / "three-mpdd-all-s0.safetensors", tiny)
     assert kept.rows().shape == (6, width)
+
+
+def test_stage_two_goes_on_from_a_metaprompt(made, tmp_path, tiny):
+    def losses(run):
+        lines_of = (run / "metrics.jsonl").read_text().splitlines()
+        return {row["step"]: row["dev_loss"] for row in map(json.loads, lines_of) if row["stage"] == "distil"}
+
+    pipeline.run(made(["mpdd"]), tmp_path / "first", Silent())
+    start = tmp_path / "first" / "prompts" / "metaprompt.safetensors"
+    on = {"start": str(start), "kl": 0.0, "hidden": 0.0}
+    pipeline.run(made(["mpdd"], distil=on), tmp_path / "second", Silent())
+    assert losses(tmp_path / "second")[0] == pytest.approx(min(losses(tmp_path / "first").values()), abs=1e-5)
+    kept = load(tmp_path / "second" / "prompts" / "metaprompt.safetensors", tiny).header
+    assert kept.provenance["start"] == load(start, tiny).header.digest and kept.provenance["teachers"] == {}
+    assert not list((tmp_path / "second" / "prompts").glob("teacher-*"))
+    with pytest.raises(InputError, match="another shape than the experiment; found length 6, rank 1"):
+        pipeline.run(made(["mpdd"], distil=on, prompt={"rank": 2}), tmp_path / "third", Silent())
+    alone = made(["mpdd"], distil=on)
+    with pytest.raises(InputError, match="is of other sources than the experiment"):
+        pipeline.run(alone.model_copy(update={"sources": alone.sources[:1]}), tmp_path / "fourth", Silent())
+    with pytest.raises(InputError, match="start is a metaprompt, and mpdd-no-teachers must start from nothing of the kind"):
+        made(["mpdd", "mpdd-no-teachers"], distil=on)
+
+
+def test_sources_are_asked_otherwise_and_their_dev_rows_and_targets_are_not(made, tmp_path):
+    plain = pipeline.Run.open(made(["mpdd"]), tmp_path / "run", Silent(), "")
+    varied = replace(plain, experiment=plain.experiment.model_copy(update={"vary": 1.0}))
+    first, other = (pipeline.source_data(run, run.tasks["one"]) for run in (plain, varied))
+    assert first.dev == other.dev and len(first.train) == len(other.train)
+    assert all(a.input_ids != b.input_ids and a.answer_ids == b.answer_ids for a, b in zip(first.train, other.train, strict=True))
+    target = varied.tasks["three"]
+    assert pipeline.data_of(varied, target, "all", 0) == pipeline.data_of(plain, target, "all", 0)
 
 
 def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, tmp_path):

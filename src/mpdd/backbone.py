@@ -132,7 +132,7 @@ class Backbone:
         `deep` has what stands before each layer at the tokens of deep prompts. Only for backbones that can be packed, see
         `packs`.
         """
-        with narrow.only(at), given(deep):
+        with narrow.only(at, len(embeddings), deep.places if deep else None), given(deep):
             out = self.decoder(
                 inputs_embeds=embeddings[None],
                 attention_mask=_NO_MASK.to(embeddings.device),

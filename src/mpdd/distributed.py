@@ -34,6 +34,11 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def started() -> int:
+    """How many `torchrun` started, whether they work together yet or not."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def number() -> int:
     """Which of them this is, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
@@ -45,7 +50,7 @@ def together() -> Iterator[None]:
 
     Raises `MpddError` where another one ended before its time.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+    if started() < 2 or dist.is_initialized():
         yield
         return
     on_gpu = torch.cuda.is_available()

@@ -47,7 +47,7 @@ from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows, row_width
 from mpdd.prompts.store import Header, PromptFile, load, save_prompt
-from mpdd.run_folder import RunFolder, prompt_in, provenance
+from mpdd.run_folder import RunFolder, commit, prompt_in, provenance
 from mpdd.shard import Shard
 from mpdd.training import baselines
 from mpdd.training.distil import Weights, distil
@@ -392,6 +392,7 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key
     if only is not None:
         return [Row.from_dict(cell["row"]) for cell in found]
     run.folder.take_in_parts()
+    run.folder.note_commits(found)
     values = {target: metrics_for(run.tasks[target].task.card)[0].value for target in run.targets}
     rows = [*(Row.from_dict(cell["row"]) for cell in found), *rows_over_seeds(found, values)]
     write_results(run.folder.path / "results.json", rows)
@@ -536,6 +537,7 @@ def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     )
     return {
         "row": asdict(row),
+        "commit": commit(),
         "metrics": {**scored.values, **other_values(examples.task, examples.test, parsed)},
         "ungrounded": scored.ungrounded,
         "cut_inputs": cut_inputs,

@@ -12,7 +12,9 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,12 @@ class RunFolder:
             self.write_json(PROVENANCE, {**whole, "parts": _together(parts)})
         for path in (*logs, *made):
             path.unlink()
+
+    def note_commits(self, cells: Sequence[Mapping[str, Any]]) -> None:
+        """Write into `provenance.json` how many cells were made at which commit; "not kept" for cells that do not say."""
+        path = self.path / PROVENANCE
+        commits = Counter(str(cell.get("commit", "not kept")) for cell in cells)
+        self.write_json(PROVENANCE, {**_read_json(path, path.read_bytes()), "cells": dict(commits.most_common())})
 
     def _log(self, values: Mapping[str, Any]) -> None:
         """Add a line to the log, where each (run, step) has one: steps that are made again take their line's place."""
@@ -239,8 +247,10 @@ def _origin(files: Mapping[str, str]) -> str:
     return "public" if files else "synthetic"
 
 
+@cache
 def commit() -> str:
-    """The commit of the checkout this package runs from, `+` when it has changes, or `unknown`."""
+    """The commit of the checkout this package runs from, `+` when it has changes, or `unknown`; as at the first call, when the
+    code was read."""
     here = Path(__file__).parent
     try:
         head = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()

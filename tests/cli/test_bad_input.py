@@ -114,6 +114,12 @@ def test_a_part_without_what_it_starts_from_names_the_command_that_makes_it(refu
     assert "`mpdd distil a.toml --out there --set 'name='\"'\"'its own'\"'\"''` makes it." in said
 
 
+def test_a_part_under_torchrun_is_refused(refused, place, monkeypatch):
+    write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "do not go together; found 2 processes; wanted each part" in refused("run", "a.toml", "--shard", "1/2")
+
+
 @pytest.mark.parametrize("command", ["check", "run", "teach"])
 def test_a_missing_experiment_is_named(refused, command):
     assert "no such experiment file; found none.toml" in refused(command, "none.toml")

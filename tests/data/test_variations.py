@@ -19,9 +19,7 @@ QA = TaskCard("q", "qa", "Choose.")
 NLI = TaskCard("i", "nli", "Does the text say so?", labels=("yes", "no", "maybe"))
 WORDS = TaskCard("s", "summarization", "Sum it up.")
 ENTITIES = Example("e", "d", TEXT, Answer(entities=(Entity(0, 7, "Drug"), Entity(18, 23, "Sign"))))
-PAIR = Example(
-    "e", "d", TEXT, Answer(relations=(Relation("eases", "a", "f"),)), arguments={"a": ("aspirin",), "f": ("fever",)}
-)
+PAIR = Example("e", "d", TEXT, Answer(relations=(Relation("eases", "a", "f"),)), arguments={"a": ("aspirin",), "f": ("fever",)})
 QUESTION = Example("e", "d", "", Answer(choice=2), (("Question", "which?"),), ("one", "two", "three", "four"))
 SAID = Example("e", "d", TEXT, Answer(choice=1))
 SUMMED = Example("e", "d", TEXT, Answer(text="fever went"))

@@ -382,10 +382,15 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
     from mpdd.shard import Shard
 
     shard, read = Shard.read(part, "cells"), _read(experiment, settings)
-    from mpdd import parts  # after what may be refused at once: it imports torch
+    from mpdd import distributed, parts  # after what may be refused at once: it imports torch
     from mpdd.cli.show import print_table
     from mpdd.progress import Reporter
 
+    if distributed.started() > 1:
+        raise InputError(
+            "The processes of torchrun share the rows of every cell, and --shard deals cells out: the two do not go together",
+            found=f"{distributed.started()} processes", wanted="each part as a process of its own, without torchrun",
+        )  # fmt: skip
     given = [str(experiment), *(["--out", str(out)] if out else []), *(word for s in settings or () for word in ("--set", s))]
     commands = {name: shlex.join(["mpdd", verb, *given]) for name, verb in (("command", "run"), ("preparing", "distil"))}
     print_table(parts.make(read, out or Path("runs") / read.name, shard, Reporter(), **commands))

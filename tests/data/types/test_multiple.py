@@ -62,7 +62,10 @@ def test_any_output_gives_labels_of_the_card(item):
 )
 def test_targets_are_pinned(labels, target):
     assert render_target(CARD, example(*labels)) == target
-    assert render_input(CARD, example(*labels)) == "Code the note.\nLabels: I10; E11\\; type 2; Asthma, mild\nText: Some text.\nAnswer:"
+    assert (
+        render_input(CARD, example(*labels))
+        == "Code the note.\nLabels: I10; E11\\; type 2; Asthma, mild\nText: Some text.\nAnswer:"
+    )
     assert candidates(CARD, example(*labels)) is None
 
 
