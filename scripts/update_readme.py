@@ -48,7 +48,7 @@ def open31(run: Path) -> str:
     examples = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
     race = config.read(run / "config.toml").adapt.race
     said = (
-        f"**All ten targets** (`{made['command']}`, commit `{str(made['commit'])[:10]}`, {_seeds(seeds)}, "
+        f"**All ten targets** (`{made['command']}`, {_commits(made)}, {_seeds(seeds)}, "
         f"[results/open31](results/open31)): the embedded {table.backbone_parameters / 1e6:.1f} M backbone, a metaprompt from 21 "
         f"sources, {table.shots} training and {examples} test examples a target, three learning rates tried for every "
         f"method, of which the best on the same dev examples went on after {race} steps."
@@ -85,6 +85,12 @@ def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
 
 def _seeds(seeds: list[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def _commits(made: dict[str, Any]) -> str:
+    """At which commits the cells were made, most first; that of the whole where the cells do not say."""
+    found = [f"`{name[:10]}` ({count} cells)" for name, count in made["cells"].items()] if "cells" in made else []
+    return f"commits {', '.join(found)}" if len(found) > 1 else f"commit `{next(iter(made.get('cells', [made['commit']])))[:10]}`"
 
 
 def _made(run: Path) -> dict[str, Any]:

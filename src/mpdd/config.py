@@ -337,7 +337,9 @@ def _from_here(experiment: Experiment, folder: Path) -> Experiment:
         return tuple(str(folder / name) if name.endswith(".toml") else name for name in names)
 
     metaprompt = str(folder / experiment.metaprompt) if experiment.metaprompt else ""
-    update = {"sources": resolved(experiment.sources), "targets": resolved(experiment.targets), "metaprompt": metaprompt}
+    update: dict[str, Any] = {
+        "sources": resolved(experiment.sources), "targets": resolved(experiment.targets), "metaprompt": metaprompt
+    }  # fmt: skip
     if experiment.distil.goes_on:
         update["distil"] = experiment.distil.model_copy(update={"start": str(folder / experiment.distil.start)})
     return experiment.model_copy(update=update)
