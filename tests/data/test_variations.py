@@ -51,7 +51,7 @@ def test_every_size_and_wording_comes_about():
     assert {card.instruction == NER.instruction for card in drawn} == {True, False}
     assert {card.labels for card in drawn} >= {("Drug", "Sign"), ("Sign", "Drug")}
     answers = [render_target(*varied(NER, ENTITIES, random.Random(seed))) for seed in range(200)]
-    assert 0 < answers.count("none") < 60  # a label that is not there is asked for too, but seldom
+    assert 0 < answers.count("none") < 30  # a label that is not there is asked for too, but seldom
     assert {"Drug: aspirin", "Sign: fever", "Sign: fever\nDrug: aspirin"} <= set(answers)
 
 

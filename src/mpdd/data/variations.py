@@ -24,7 +24,7 @@ _FEWEST = 2  # options that are left of a question's
 def varied(card: TaskCard, example: Example, rng: random.Random) -> tuple[TaskCard, Example]:
     """The example asked in another way, with its gold answer to that; the same where its kind of answer has no other way.
 
-    Entities, relations: some of the labels, those of the answer among them more often than not, in any order. Options: some of
+    Entities, relations: some of the labels, in most cases one of the answer's among them, in any order. Options: some of
     them, the right one among them, in any order. Labels to choose from: named in the question.
     """
     way = _WAYS.get(card.kind)
@@ -69,9 +69,9 @@ _WAYS: Mapping[str, Callable[[TaskCard, Example, random.Random], tuple[TaskCard,
 
 
 def _some(labels: Sequence[str], present: set[str], rng: random.Random) -> tuple[str, ...]:
-    """One to all of the labels, in any order; two times in three at least one of those that are present, if any are."""
+    """One to all of the labels, in any order; nine times in ten at least one of those that are present, if any are."""
     drawn = _shuffled(labels, rng)[: rng.randint(1, len(labels))] if labels else []
-    if present and not present.intersection(drawn) and rng.random() < 2 / 3:
+    if present and not present.intersection(drawn) and rng.random() < 0.9:
         drawn[rng.randrange(len(drawn))] = rng.choice(sorted(present))
     return tuple(drawn)
 
