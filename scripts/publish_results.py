@@ -1,4 +1,5 @@
-"""Copies what can be shown of a finished run into `results/`: `python scripts/publish_results.py runs/open31`.
+"""Copies what can be shown of a finished run into `results/`: `python scripts/publish_results.py runs/open31`. What lies deeper
+under `runs` lies as deep there.
 
 The configuration, the results with all that the report is made of, and each cell with its counts by test example, without the
 texts of its answers, so that a run can go on from there and others can hold their method against it on the same documents.
@@ -36,4 +37,4 @@ def publish(run: Path, to: Path) -> None:
 
 if __name__ == "__main__":
     for folder in map(Path, sys.argv[1:]):
-        publish(folder, RESULTS / folder.name)
+        publish(folder, RESULTS / (folder.relative_to("runs") if folder.parts[:1] == ("runs",) else folder.name))

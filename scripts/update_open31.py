@@ -11,12 +11,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ablation_table
+
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"
 AUDIT = ROOT / "results" / "audit.json"
+ABLATIONS = ROOT / "results" / "ablations"
 PAIR = ("shared_documents", "shared_runs", "test_examples", "texts")
 
 
@@ -28,6 +31,7 @@ def main() -> int:
         return 1
     old = PAGE.read_text(encoding="utf-8")
     new = put(put(old, "catalogue", catalogue_lines()), "audit", audit_lines(audit))
+    new = put(new, "ablations", ablation_lines())
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -65,6 +69,22 @@ def catalogue_lines() -> Iterator[str]:
             (name, task.role, task.card.type, task.headline, *row["examples"], task.licence, task.citation, row["source"])
         )
     yield from _grid(heads, rows)
+
+
+def ablation_lines() -> Iterator[str]:
+    """What each part of the method is worth, where it was run."""
+    if not (rows := ablation_table.rows(ABLATIONS)):
+        yield "Not run yet."
+        return
+    made = json.loads((ABLATIONS / "whole" / "provenance.json").read_text(encoding="utf-8"))
+    seeds, size = made["seeds"], made["backbone"]["parameters"] / 1e6
+    yield (
+        f"`sh experiments/ablations.sh`, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, commit "
+        f"`{next(iter(made['cells']))[:10]}`, the embedded {size:.1f} M backbone; paired on the same documents, intervals by "
+        f"bootstrap over documents{' and seeds' if len(seeds) > 1 else ''}. {_data(store.registry_hash())}"
+    )
+    yield ""
+    yield from _grid(ablation_table.HEADS, rows)
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:

@@ -14,21 +14,27 @@ from mpdd.data import catalogue
 
 ROOT = Path(__file__).parents[1]
 OPEN31 = config.read(ROOT / "experiments" / "open31.toml")
-DOCUMENTED = re.findall(r"^mpdd run (experiments/\S+) --out runs/(\S+) (.*)$", (ROOT / "docs/open31.md").read_text("utf-8"), re.M)
+ABLATIONS = config.read(ROOT / "experiments" / "ablations.toml")
+VARIANTS = re.findall(r"^variant (\S+-\S+) (.*)$", (ROOT / "experiments" / "ablations.sh").read_text("utf-8"), re.M)
 
 
-def variant(path, options):
+def variant(options):
     words = shlex.split(options)
     assert words[::2] == ["--set"] * (len(words) // 2)
-    return config.read(ROOT / path, words[1::2])
+    return config.read(ROOT / "experiments" / "ablations.toml", words[1::2])
 
 
-def changed(experiment):
-    return {name for name, value in experiment if value != getattr(OPEN31, name)}
+def changed(experiment, base=OPEN31):
+    return {name for name, value in experiment if value != getattr(base, name)}
 
 
 @pytest.mark.parametrize(
-    ("name", "own"), [("fewshot", {"name", "methods", "shots", "seeds"}), ("ablations", {"name", "methods", "seeds"})]
+    ("name", "own"),
+    [
+        ("fewshot", {"name", "methods", "shots", "seeds"}),
+        ("ablations", {"name", "methods", "seeds", "teach", "distil"}),
+        ("open31-distil", {"name", "methods", "seeds", "teach", "distil", "vary"}),
+    ],
 )
 def test_the_conditions_are_those_of_the_comparison(name, own):
     experiment = config.read(ROOT / "experiments" / f"{name}.toml")
@@ -36,13 +42,13 @@ def test_the_conditions_are_those_of_the_comparison(name, own):
     assert changed(experiment) == own
 
 
-def test_every_documented_variant_changes_what_it_is_named_after():
+def test_every_variant_changes_what_it_is_named_after():
     wanted = {"sources": "sources", "length": "prompt", "rank": "prompt", "depth": "prompt"}
-    assert len(DOCUMENTED) == 9
-    for path, out, options in DOCUMENTED:
-        kind, _, value = out.partition("-")
-        experiment = variant(path, options)
-        rest = changed(experiment) - {"name", "methods", "seeds"}
+    assert len(VARIANTS) == 7
+    for name, options in VARIANTS:
+        kind, _, value = name.partition("-")
+        experiment = variant(options)
+        rest = changed(experiment, ABLATIONS) - {"methods"}
         assert rest == {wanted[kind]} | ({"teach", "distil", "adapt"} if kind == "depth" else set())
         if kind == "sources":
             assert len(experiment.sources) == int(value)
@@ -52,7 +58,7 @@ def test_every_documented_variant_changes_what_it_is_named_after():
 
 
 def test_fewer_sources_are_the_first_ones_of_each_type():
-    chosen = {out: variant(path, options).sources for path, out, options in DOCUMENTED if out.startswith("sources-")}
+    chosen = {name: variant(options).sources for name, options in VARIANTS if name.startswith("sources-")}
     kinds = {}
     for name in OPEN31.sources:
         kinds.setdefault(catalogue.get(name).card.type, []).append(name)

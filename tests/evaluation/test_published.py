@@ -12,11 +12,11 @@ from mpdd.evaluation.report import write_report
 from mpdd.evaluation.results import read_results
 
 RESULTS = Path(__file__).parents[2] / "results"
-REPORTS = sorted(path.parent for path in RESULTS.glob("*/report.html"))
-CELLS = sorted(RESULTS.glob("*/cells/*.json"))
+REPORTS = sorted(path.parent for path in RESULTS.rglob("report.html"))
+CELLS = sorted(RESULTS.rglob("cells/*.json"))
 
 
-@pytest.mark.parametrize("folder", REPORTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", REPORTS, ids=lambda path: str(path.relative_to(RESULTS)))
 def test_a_published_report_is_made_of_the_published_numbers(folder, tmp_path):
     copy = tmp_path / folder.name
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.html", "cells", "prompts"))
