@@ -11,15 +11,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ablation_table
-
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
+from mpdd.evaluation import ablations
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"
 AUDIT = ROOT / "results" / "audit.json"
 ABLATIONS = ROOT / "results" / "ablations"
+VARIANTS = {  # what stands in the table: the folder under results/ablations, and the method
+    "whole: 21 sources, length 64, rank 2, every layer": ("whole", "mpdd"),
+    "without distillation": ("whole", "mpdd-no-teachers"),
+    "without decomposition, all of the prompt tuned": ("whole", "shared-prompt"),
+    "1 source": ("sources-1", "mpdd"),
+    "5 sources": ("sources-5", "mpdd"),
+    "10 sources": ("sources-10", "mpdd"),
+    "rank 1": ("rank-1", "mpdd"),
+    "rank 4": ("rank-4", "mpdd"),
+    "length 16": ("length-16", "mpdd"),
+    "at the input alone": ("depth-input", "mpdd"),
+}
 PAIR = ("shared_documents", "shared_runs", "test_examples", "texts")
 
 
@@ -73,7 +84,7 @@ def catalogue_lines() -> Iterator[str]:
 
 def ablation_lines() -> Iterator[str]:
     """What each part of the method is worth, where it was run."""
-    if not (rows := ablation_table.rows(ABLATIONS)):
+    if not (rows := ablations.rows(ABLATIONS, VARIANTS)):
         yield "Not run yet."
         return
     made = json.loads((ABLATIONS / "whole" / "provenance.json").read_text(encoding="utf-8"))
@@ -84,7 +95,7 @@ def ablation_lines() -> Iterator[str]:
         f"bootstrap over documents{' and seeds' if len(seeds) > 1 else ''}. {_data(store.registry_hash())}"
     )
     yield ""
-    yield from _grid(ablation_table.HEADS, rows)
+    yield from _grid(ablations.HEADS, rows)
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""The table of what each part of the method is worth, from the cells under `results/ablations`. Needs no data."""
+"""What each part of a method is worth: the whole method held against variants of it that other runs have made.
+
+A variant is a run folder beside that of the whole method, and a method in it; cells are read without their data.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +18,22 @@ from mpdd.evaluation.compare import Pair, mean_difference
 from mpdd.evaluation.metrics import metrics_for
 
 HEADS = ("variant", "mean of targets", "whole minus variant", "95 % interval", "p", "trainable")
-WHOLE = ("whole", "mpdd")
-VARIANTS = {  # what stands in the table: the folder under results/ablations, and the method
-    "whole: 21 sources, length 64, rank 2, every layer": WHOLE,
-    "without distillation": ("whole", "mpdd-no-teachers"),
-    "without decomposition, all of the prompt tuned": ("whole", "shared-prompt"),
-    "1 source": ("sources-1", "mpdd"),
-    "5 sources": ("sources-5", "mpdd"),
-    "10 sources": ("sources-10", "mpdd"),
-    "rank 1": ("rank-1", "mpdd"),
-    "rank 4": ("rank-4", "mpdd"),
-    "length 16": ("length-16", "mpdd"),
-    "at the input alone": ("depth-input", "mpdd"),
-}
+Place = tuple[str, str]  # a variant's folder, and the method in it
 Cells = Mapping[str, list[dict[str, Any]]]  # by target, in the order of seeds
 
 
-def rows(folder: Path) -> list[tuple[str, ...]]:
-    """One row for each variant that has every target of the whole method; the whole one's first."""
+def rows(folder: Path, variants: Mapping[str, Place]) -> list[tuple[str, ...]]:
+    """A row under `HEADS` for each variant, by name, that has every target of the whole method, which is the first of them.
+
+    Differences are of the mean over targets, paired on the same documents.
+    """
     found: list[tuple[str, ...]] = []
-    whole = cells(folder, *WHOLE)
-    for name, place in VARIANTS.items():
+    whole = cells(folder, *next(iter(variants.values())))
+    for name, place in variants.items():
         other = cells(folder, *place)
         if whole and other.keys() == whole.keys():
             share = f"{100 * max(cell['row']['trainable_fraction'] for some in other.values() for cell in some):.4f} %"
-            found.append((name, f"{_mean(other):.1f}", *_against(whole, other, place), share))
+            found.append((name, f"{_mean(other):.1f}", *(_against(whole, other) if found else ("", "", "")), share))
     return found
 
 
@@ -56,10 +50,7 @@ def _mean(found: Cells) -> float:
     return fmean(fmean(cell["row"]["value"] for cell in some) for some in found.values())
 
 
-def _against(whole: Cells, other: Cells, place: tuple[str, str]) -> tuple[str, str, str]:
-    """The whole method minus another one on the mean of targets, paired on the same documents; empty against itself."""
-    if place == WHOLE:
-        return "", "", ""
+def _against(whole: Cells, other: Cells) -> tuple[str, str, str]:
     pairs = [
         Pair(_counts(whole[target]), _counts(other[target]), whole[target][0]["documents"], _value(target)) for target in whole
     ]
