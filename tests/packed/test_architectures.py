@@ -7,6 +7,7 @@ import transformers
 from mpdd.backbone import load
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.data.types import render_input
 from mpdd.predict import Request, predict
 from mpdd.training.forward import forward, forward_attached
 
@@ -85,7 +86,7 @@ def test_generates_what_transformers_generates(make, name):
     together = [prediction.output for prediction in predict(backbone, asked)]
     assert together == [predict(backbone, [request])[0].output for request in asked]
     for request, output in list(zip(asked, together, strict=True))[:3]:
-        ids = backbone.tokenizer(f"{request.card.instruction}\nText: {request.example.text}\nAnswer:", return_tensors="pt")
+        ids = backbone.tokenizer(render_input(request.card, request.example), return_tensors="pt")
         embeddings = torch.cat([request.prompt[None], backbone.embed(ids["input_ids"])], dim=1)
         expected = backbone.model.generate(
             inputs_embeds=embeddings, attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long), max_new_tokens=9,

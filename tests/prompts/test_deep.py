@@ -5,6 +5,7 @@ import torch
 
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.packed.group import rounded
 from mpdd.predict import Request, predict
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.training.forward import forward
@@ -43,12 +44,25 @@ def test_losses_and_gradients_are_those_of_the_loop(tiny):
         assert (one - other).norm() <= 1e-5 * other.norm()
 
 
+def test_feed_forward_parts_leave_out_what_the_next_layer_replaces(tiny):
+    seen = []
+    parts = [layer.mlp.up_proj for layer in tiny.decoder.layers]
+    handles = [part.register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1])) for part in parts]
+    row = Encoded("a", tuple(range(5, 45)), (11, 12))
+    for prompt in (deep(tiny, 40, 0), from_vocabulary(tiny, 40, 0)):
+        forward(tiny, collate([row], tiny.end), [prompt])
+    for handle in handles:
+        handle.remove()
+    below, last = len(parts) - 1, rounded(2)
+    assert seen == [*[rounded(41)] * below, last, *[rounded(81)] * below, last]
+
+
 def test_answers_are_those_of_the_loop_beside_prompts_at_the_input(tiny):
     card = TaskCard("drugs", "ner", "List the drugs.", labels=("Drug",), max_answer_tokens=6)
     example = Example("1", "1", "aspirin given", Answer())
     shallow, below = from_vocabulary(tiny, 3, 0), deep(tiny, 3, 2)
     mixed = predict(tiny, [Request(card, example, below), Request(card, example, shallow), Request(card, example)])
-    written = list(tiny.tokenizer("List the drugs.\nText: aspirin given\nAnswer:")["input_ids"])
+    written = list(tiny.tokenizer("List the drugs.\nLabels: Drug\nText: aspirin given\nAnswer:")["input_ids"])
     first = len(written)
     while len(written) < first + 6 and (not written[first:] or written[-1] != tiny.end):
         written.append(int(by_hand(tiny, written, below)[-1].argmax()))
