@@ -110,6 +110,7 @@ def test_stage_two_goes_on_from_a_metaprompt(made, tmp_path, tiny):
     assert losses(tmp_path / "second")[0] == pytest.approx(min(losses(tmp_path / "first").values()), abs=1e-5)
     kept = load(tmp_path / "second" / "prompts" / "metaprompt.safetensors", tiny).header
     assert kept.provenance["start"] == load(start, tiny).header.digest and kept.provenance["teachers"] == {}
+    assert kept.provenance["options"]["start"] == "metaprompt.safetensors" and str(tmp_path) not in str(kept.provenance)
     assert not list((tmp_path / "second" / "prompts").glob("teacher-*"))
     with pytest.raises(InputError, match="another shape than the experiment; found length 6, rank 1"):
         pipeline.run(made(["mpdd"], distil=on, prompt={"rank": 2}), tmp_path / "third", Silent())

@@ -180,8 +180,8 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
     run.reporter.stage(f"Stage 2: distilling into one {name} of {run.experiment.prompt.length} virtual tokens")
     rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()} if with_teachers else {}
     begun = _begun(run) if options.goes_on else None
-    meta = begun.metaprompt() if begun else fresh_metaprompt(run, rows if options.start == "teachers" else {})
-    meta.to(run.backbone.device)
+    first = rows if options.start == "teachers" else {}
+    meta = begun.metaprompt().to(run.backbone.device) if begun else fresh_metaprompt(run, first)
     weights = weights_of(options)
     cache = run.folder.path / "checkpoints" / f"teachers-say-{name}"
     with run.reporter.job(name, options.steps) as tick:
@@ -209,6 +209,7 @@ def save_metaprompt(run: Run, path: Path, meta: MetaPrompt, made: Mapping[str, A
     """Write a metaprompt of the run's sources; `made` goes into its provenance, beside the options of stage 2."""
     kinds = tuple(run.tasks[task].task.card.kind for task in meta.tasks)
     made = {**made, **_how(run, "distil")}
+    made["options"]["start"] = Path(run.experiment.distil.start).name  # no path of the user's
     header = _header(run, kind="meta", rank=meta.rank, tasks=meta.tasks, kinds=kinds, provenance=made)
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 
@@ -495,7 +496,7 @@ def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
     shared = initial_rows(run.backbone, shape.length, shape.start, depth=shape.depth, seed=seed, text=listed)
     if teachers:
         shared = torch.stack(list(teachers.values())).mean(0)
-    return MetaPrompt(shared, run.sources, shape.rank, seed=seed)
+    return MetaPrompt(shared, run.sources, shape.rank, seed=seed).to(run.backbone.device)
 
 
 def _cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _distilling(run: Run, folder: Path) -> dict[str, float]:
 
     def distilled(weights: Weights, asked: float) -> float:
         def fit(plan: Plan, turn: int) -> Sequence[Fitted]:
-            meta, cache = fresh_metaprompt(run, prompts).to(run.backbone.device), folder / f"said-{turn}"
+            meta, cache = fresh_metaprompt(run, prompts), folder / f"said-{turn}"
             fitted = distil(
                 run.backbone, data, prompts, meta, plan, lr_shared=options.lr_shared, lr_factors=options.lr_factors,
                 weights=weights, seed=turn, cache=cache, kinds=kinds_of(run),

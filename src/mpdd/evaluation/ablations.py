@@ -11,10 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from mpdd.data import catalogue
 from mpdd.evaluation.compare import Pair, mean_difference
+from mpdd.evaluation.joint import counts_of
 from mpdd.evaluation.metrics import metrics_for
 
 HEADS = ("variant", "mean of targets", "whole minus variant", "95 % interval", "p", "trainable")
@@ -52,14 +51,11 @@ def _mean(found: Cells) -> float:
 
 def _against(whole: Cells, other: Cells) -> tuple[str, str, str]:
     pairs = [
-        Pair(_counts(whole[target]), _counts(other[target]), whole[target][0]["documents"], _value(target)) for target in whole
+        Pair(counts_of(whole[target]), counts_of(other[target]), whole[target][0]["documents"], _value(target))
+        for target in whole
     ]
     found = mean_difference(pairs)
     return f"{found.value:+.1f}", f"[{found.low:.1f}, {found.high:.1f}]", f"{found.p:.3f}"
-
-
-def _counts(some: list[dict[str, Any]]) -> list[Any]:
-    return [np.asarray(cell["counts"], dtype=np.float64) for cell in some]
 
 
 def _value(target: str) -> Any:

@@ -28,7 +28,7 @@ def rows_over_seeds(cells: Sequence[Finished], values: Mapping[str, Value]) -> l
     for some in _grouped(cells).values():
         if len(some) > 1:
             rows = [Row.from_dict(cell["row"]) for cell in some]
-            interval = bootstrap_interval(_counts(some), some[0]["documents"], values[rows[0].target])
+            interval = bootstrap_interval(counts_of(some), some[0]["documents"], values[rows[0].target])
             found.append(
                 replace(
                     rows[0],
@@ -60,7 +60,7 @@ def comparisons(cells: Sequence[Finished], values: Mapping[str, Value], method: 
             for target in targets:
                 ours, theirs = grouped.get((method, target, shots)), _of(grouped, other, target, shots)
                 if ours and theirs and len({len(ours), len(theirs)} - {1}) < 2:
-                    pairs[target] = Pair(_counts(ours), _counts(theirs), ours[0]["documents"], values[target])
+                    pairs[target] = Pair(counts_of(ours), counts_of(theirs), ours[0]["documents"], values[target])
             if pairs:
                 found += _compared(method, other, shots, pairs)
     return found
@@ -94,5 +94,6 @@ def _of(grouped: Mapping[Any, list[Finished]], method: str, target: str, shots: 
     return grouped.get((method, target, shots)) or grouped.get((method, target, 0))
 
 
-def _counts(cells: Sequence[Finished]) -> list[Any]:
+def counts_of(cells: Sequence[Finished]) -> list[Any]:
+    """The counts of some cells of one target, seed by seed."""
     return [np.asarray(cell["counts"], dtype=np.float64) for cell in cells]
