@@ -20,14 +20,13 @@ PAGE = ROOT / "docs" / "open31.md"
 AUDIT = ROOT / "results" / "audit.json"
 ABLATIONS = ROOT / "results" / "ablations"
 VARIANTS = {  # what stands in the table: the folder under results/ablations, and the method
-    "whole: 21 sources, length 64, rank 2, every layer": ("whole", "mpdd"),
-    "without distillation": ("whole", "mpdd-no-teachers"),
-    "without decomposition, all of the prompt tuned": ("whole", "shared-prompt"),
+    "base: 21 sources, length 64, rank 2, every layer, without teachers": ("base", "mpdd"),
+    "with teachers (stage 1, and distillation in stage 2)": ("teachers", "mpdd"),
+    "without decomposition, all of the prompt tuned": ("base", "shared-prompt"),
     "1 source": ("sources-1", "mpdd"),
     "5 sources": ("sources-5", "mpdd"),
     "10 sources": ("sources-10", "mpdd"),
     "rank 1": ("rank-1", "mpdd"),
-    "rank 4": ("rank-4", "mpdd"),
     "length 16": ("length-16", "mpdd"),
     "at the input alone": ("depth-input", "mpdd"),
 }
@@ -87,7 +86,7 @@ def ablation_lines() -> Iterator[str]:
     if not (rows := ablations.rows(ABLATIONS, VARIANTS)):
         yield "Not run yet."
         return
-    made = json.loads((ABLATIONS / "whole" / "provenance.json").read_text(encoding="utf-8"))
+    made = json.loads((ABLATIONS / "base" / "provenance.json").read_text(encoding="utf-8"))
     seeds, size = made["seeds"], made["backbone"]["parameters"] / 1e6
     yield (
         f"`sh experiments/ablations.sh`, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, commit "

@@ -32,7 +32,7 @@ def changed(experiment, base=OPEN31):
     ("name", "own"),
     [
         ("fewshot", {"name", "methods", "shots", "seeds"}),
-        ("ablations", {"name", "methods", "seeds", "teach", "distil"}),
+        ("ablations", {"name", "methods", "targets", "seeds", "teach", "distil"}),
         ("open31-distil", {"name", "methods", "seeds", "teach", "distil", "vary"}),
     ],
 )
@@ -44,12 +44,12 @@ def test_the_conditions_are_those_of_the_comparison(name, own):
 
 def test_every_variant_changes_what_it_is_named_after():
     wanted = {"sources": "sources", "length": "prompt", "rank": "prompt", "depth": "prompt"}
-    assert len(VARIANTS) == 7
+    assert len(VARIANTS) == 6
     for name, options in VARIANTS:
         kind, _, value = name.partition("-")
         experiment = variant(options)
         rest = changed(experiment, ABLATIONS) - {"methods"}
-        assert rest == {wanted[kind]} | ({"teach", "distil", "adapt"} if kind == "depth" else set())
+        assert rest == {wanted[kind]} | ({"distil", "adapt"} if kind == "depth" else set())
         if kind == "sources":
             assert len(experiment.sources) == int(value)
         else:
@@ -71,3 +71,8 @@ def test_an_own_task_is_adapted_as_the_targets_are_from_a_deep_metaprompt():
     assert {name: getattr(OPEN31.adapt, name) for name in own_task._DEEP} == {
         name: tuple(value) if isinstance(value, list) else value for name, value in own_task._DEEP.items()
     }
+
+
+def test_ablations_have_a_target_of_each_type():
+    kinds = [catalogue.get(name).card.type for name in ABLATIONS.targets]
+    assert len(set(kinds)) == len(kinds) and set(kinds) == {catalogue.get(name).card.type for name in OPEN31.targets}

@@ -1,4 +1,4 @@
-"""The whole method held against its variants, on cells of our own."""
+"""A base held against its variants, on cells of our own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from mpdd.evaluation import ablations
 
 VARIANTS = {
-    "whole": ("whole", "mpdd"),
-    "worse": ("whole", "other"),
+    "base": ("base", "mpdd"),
+    "worse": ("base", "other"),
     "same": ("same", "mpdd"),
     "half": ("half", "mpdd"),
     "none": ("x", "mpdd"),
@@ -19,7 +19,7 @@ VARIANTS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twenty questions of each of two targets: the whole method has 15 right, the worse one 5."""
+    """Twenty questions of each of two targets: the base has 15 right, the worse one 5."""
 
     def write(variant, target, method, right):
         cells = tmp_path / variant / "cells"
@@ -30,21 +30,21 @@ def folder(tmp_path):
         (cells / f"{target}--{method}--32--s0.json").write_text(json.dumps(cell))
 
     for target in ("headqa", "pubmedqa"):
-        write("whole", target, "mpdd", 15)
-        write("whole", target, "other", 5)
+        write("base", target, "mpdd", 15)
+        write("base", target, "other", 5)
         write("same", target, "mpdd", 15)
     write("half", "headqa", "mpdd", 20)
     return tmp_path
 
 
-def test_each_variant_with_every_target_stands_against_the_whole(folder):
-    whole, worse, same = ablations.rows(folder, VARIANTS)
-    assert whole == ("whole", "75.0", "", "", "", "0.0300 %")
+def test_each_variant_with_every_target_stands_against_the_base(folder):
+    base, worse, same = ablations.rows(folder, VARIANTS)
+    assert base == ("base", "75.0", "", "", "", "0.0300 %")
     assert worse[:3] == ("worse", "25.0", "+50.0")
     low, high = map(float, worse[3].strip("[]").split(", "))
     assert 0 < low < 50 < high and float(worse[4]) < 0.01
     assert same[:5] == ("same", "75.0", "+0.0", "[0.0, 0.0]", "1.000")
-    assert {len(row) for row in (whole, worse, same)} == {len(ablations.HEADS)}
+    assert {len(row) for row in (base, worse, same)} == {len(ablations.HEADS)}
 
 
 def test_nothing_was_run(tmp_path):

@@ -1,6 +1,6 @@
-"""What each part of a method is worth: the whole method held against variants of it that other runs have made.
+"""What each part of a method is worth: a base held against variants of it that other runs have made.
 
-A variant is a run folder beside that of the whole method, and a method in it; cells are read without their data.
+A variant is a run folder beside that of the base, and a method in it; cells are read without their data.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from mpdd.evaluation.compare import Pair, mean_difference
 from mpdd.evaluation.joint import counts_of
 from mpdd.evaluation.metrics import metrics_for
 
-HEADS = ("variant", "mean of targets", "whole minus variant", "95 % interval", "p", "trainable")
+HEADS = ("variant", "mean of targets", "base minus variant", "95 % interval", "p", "trainable")
 Place = tuple[str, str]  # a variant's folder, and the method in it
 Cells = Mapping[str, list[dict[str, Any]]]  # by target, in the order of seeds
 
 
 def rows(folder: Path, variants: Mapping[str, Place]) -> list[tuple[str, ...]]:
-    """A row under `HEADS` for each variant, by name, that has every target of the whole method, which is the first of them.
+    """A row under `HEADS` for each variant, by name, that has every target of the base, which is the first of them.
 
     Differences are of the mean over targets, paired on the same documents.
     """
     found: list[tuple[str, ...]] = []
-    whole = cells(folder, *next(iter(variants.values())))
+    base = cells(folder, *next(iter(variants.values())))
     for name, place in variants.items():
         other = cells(folder, *place)
-        if whole and other.keys() == whole.keys():
+        if base and other.keys() == base.keys():
             share = f"{100 * max(cell['row']['trainable_fraction'] for some in other.values() for cell in some):.4f} %"
-            found.append((name, f"{_mean(other):.1f}", *(_against(whole, other) if found else ("", "", "")), share))
+            found.append((name, f"{_mean(other):.1f}", *(_against(base, other) if found else ("", "", "")), share))
     return found
 
 
@@ -49,10 +49,10 @@ def _mean(found: Cells) -> float:
     return fmean(fmean(cell["row"]["value"] for cell in some) for some in found.values())
 
 
-def _against(whole: Cells, other: Cells) -> tuple[str, str, str]:
+def _against(base: Cells, other: Cells) -> tuple[str, str, str]:
     pairs = [
-        Pair(counts_of(whole[target]), counts_of(other[target]), whole[target][0]["documents"], _value(target))
-        for target in whole
+        Pair(counts_of(base[target]), counts_of(other[target]), base[target][0]["documents"], _value(target))
+        for target in base
     ]
     found = mean_difference(pairs)
     return f"{found.value:+.1f}", f"[{found.low:.1f}, {found.high:.1f}]", f"{found.p:.3f}"
