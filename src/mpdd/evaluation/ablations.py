@@ -51,8 +51,7 @@ def _mean(found: Cells) -> float:
 
 def _against(base: Cells, other: Cells) -> tuple[str, str, str]:
     pairs = [
-        Pair(counts_of(base[target]), counts_of(other[target]), base[target][0]["documents"], _value(target))
-        for target in base
+        Pair(counts_of(base[target]), counts_of(other[target]), base[target][0]["documents"], _value(target)) for target in base
     ]
     found = mean_difference(pairs)
     return f"{found.value:+.1f}", f"[{found.low:.1f}, {found.high:.1f}]", f"{found.p:.3f}"
