@@ -30,6 +30,13 @@ VARIANTS = {  # what stands in the table: the folder under results/ablations, an
     "length 16": ("length-16", "mpdd"),
     "at the input alone": ("depth-input", "mpdd"),
 }
+WITHOUT = "open31-without-labels"
+BASELINES = ("prompt-tuning", "lora", "zero-shot")
+LABELS = {  # the method, and baselines with either input
+    "mpdd": ("open31", "mpdd"),
+    **{name: ("open31", name) for name in BASELINES},
+    **{f"{name}, no labels in the input": (WITHOUT, name) for name in ("mpdd", *BASELINES)},
+}
 PAIR = ("shared_documents", "shared_runs", "test_examples", "texts")
 
 
@@ -41,7 +48,7 @@ def main() -> int:
         return 1
     old = PAGE.read_text(encoding="utf-8")
     new = put(put(old, "catalogue", catalogue_lines()), "audit", audit_lines(audit))
-    new = put(new, "ablations", ablation_lines())
+    new = put(put(new, "labels", label_lines()), "ablations", ablation_lines())
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -86,15 +93,20 @@ def ablation_lines() -> Iterator[str]:
     if not (rows := ablations.rows(ABLATIONS, VARIANTS)):
         yield "Not run yet."
         return
-    made = json.loads((ABLATIONS / "base" / "provenance.json").read_text(encoding="utf-8"))
-    seeds, size = made["seeds"], made["backbone"]["parameters"] / 1e6
-    yield (
-        f"`sh experiments/ablations.sh`, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, commit "
-        f"`{next(iter(made['cells']))[:10]}`, the embedded {size:.1f} M backbone; paired on the same documents, intervals by "
-        f"bootstrap over documents{' and seeds' if len(seeds) > 1 else ''}. {_data(store.registry_hash())}"
-    )
+    yield _made("sh experiments/ablations.sh", ABLATIONS / "base")
     yield ""
     yield from _grid(ablations.HEADS, rows)
+
+
+def label_lines() -> Iterator[str]:
+    """The method against each baseline with labels in the input and without, on all targets."""
+    results = ROOT / "results"
+    if not (rows := ablations.rows(results, LABELS)):
+        yield "Not run yet."
+        return
+    yield _made("mpdd run experiments/open31.toml --out runs/open31", results / "open31")
+    yield ""
+    yield from _grid([head.replace("base", "mpdd").replace("variant", "method", 1) for head in ablations.HEADS], rows)
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:
@@ -119,6 +131,16 @@ def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         parts = {f"{name}, {when}": row[when] for name, row in text["targets"].items() for when in ("found", "remaining")}
         yield from _figures("target", PAIR[1:], parts)
+
+
+def _made(command: str, run: Path) -> str:
+    made = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    seeds, size, commits = made["seeds"], made["backbone"]["parameters"] / 1e6, [f"`{name[:10]}`" for name in made["cells"]]
+    return (
+        f"`{command}`, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, commit{'s' if len(commits) > 1 else ''} "
+        f"{', '.join(commits)}, the embedded {size:.1f} M backbone; paired on the same documents, intervals by bootstrap over "
+        f"documents{' and seeds' if len(seeds) > 1 else ''}. {_data(store.registry_hash())}"
+    )
 
 
 def _names(*roles: str) -> list[str]:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from mpdd.errors import InputError
 from mpdd.evaluation import ablations
 
 VARIANTS = {
@@ -45,6 +46,14 @@ def test_each_variant_with_every_target_stands_against_the_base(folder):
     assert 0 < low < 50 < high and float(worse[4]) < 0.01
     assert same[:5] == ("same", "75.0", "+0.0", "[0.0, 0.0]", "1.000")
     assert {len(row) for row in (base, worse, same)} == {len(ablations.HEADS)}
+
+
+def test_other_documents_cannot_be_compared(folder):
+    path = folder / "same" / "cells" / "headqa--mpdd--32--s0.json"
+    cell = json.loads(path.read_text())
+    path.write_text(json.dumps(cell | {"documents": cell["documents"][::-1]}))
+    with pytest.raises(InputError, match="other test documents of headqa"):
+        ablations.rows(folder, VARIANTS)
 
 
 def test_nothing_was_run(tmp_path):

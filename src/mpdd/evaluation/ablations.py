@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from mpdd.data import catalogue
+from mpdd.errors import InputError
 from mpdd.evaluation.compare import Pair, mean_difference
 from mpdd.evaluation.joint import counts_of
 from mpdd.evaluation.metrics import metrics_for
@@ -50,6 +51,9 @@ def _mean(found: Cells) -> float:
 
 
 def _against(base: Cells, other: Cells) -> tuple[str, str, str]:
+    for target in base:
+        if other[target][0]["documents"] != base[target][0]["documents"]:
+            raise InputError(f"Two runs have other test documents of {target}", wanted="the same draw of the same data")
     pairs = [
         Pair(counts_of(base[target]), counts_of(other[target]), base[target][0]["documents"], _value(target)) for target in base
     ]
