@@ -25,6 +25,7 @@ def folder(tmp_path):
     def write(variant, target, method, right):
         cells = tmp_path / variant / "cells"
         cells.mkdir(parents=True, exist_ok=True)
+        (cells.parent / "config.toml").write_text('targets = ["pubmedqa", "headqa"]')
         row = {"target": target, "method": method, "seed": 0, "value": 5.0 * right, "trainable_fraction": 0.0003}
         counts = [[int(n < right), 1] for n in range(20)]
         cell = {"row": row, "documents": [str(n) for n in range(20)], "counts": counts}

@@ -6,6 +6,7 @@ A variant is a run folder beside that of the base, and a method in it; cells are
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -38,12 +39,13 @@ def rows(folder: Path, variants: Mapping[str, Place]) -> list[tuple[str, ...]]:
 
 
 def cells(folder: Path, variant: str, method: str) -> Cells:
-    """The finished cells of a method in a variant's folder; empty where it was not run."""
+    """The finished cells of a method in a variant's folder, in its order of targets; empty where it was not run."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((folder / variant / "cells").glob(f"*--{method}--*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
         found.setdefault(cell["row"]["target"], []).append(cell)
-    return {target: sorted(some, key=lambda cell: int(cell["row"]["seed"])) for target, some in sorted(found.items())}
+    targets = tomllib.loads((folder / variant / "config.toml").read_text(encoding="utf-8"))["targets"] if found else []
+    return {target: sorted(found[target], key=lambda cell: int(cell["row"]["seed"])) for target in targets if target in found}
 
 
 def _mean(found: Cells) -> float:
