@@ -14,6 +14,7 @@ from typing import Any
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
 from mpdd.evaluation import ablations
+from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"
@@ -93,7 +94,7 @@ def ablation_lines() -> Iterator[str]:
     if not (rows := ablations.rows(ABLATIONS, VARIANTS)):
         yield "Not run yet."
         return
-    yield _made("sh experiments/ablations.sh", ABLATIONS / "base")
+    yield _made("sh experiments/ablations.sh", sorted(path.parent for path in ABLATIONS.glob("*/provenance.json")))
     yield ""
     yield from _grid(ablations.HEADS, rows)
 
@@ -104,7 +105,7 @@ def label_lines() -> Iterator[str]:
     if not (rows := ablations.rows(results, LABELS)):
         yield "Not run yet."
         return
-    yield _made("mpdd run experiments/open31.toml --out runs/open31", results / "open31")
+    yield _made("mpdd run experiments/open31.toml --out runs/open31", [results / "open31"])
     yield ""
     yield from _grid([head.replace("base", "mpdd").replace("variant", "method", 1) for head in ablations.HEADS], rows)
 
@@ -133,13 +134,13 @@ def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:
         yield from _figures("target", PAIR[1:], parts)
 
 
-def _made(command: str, run: Path) -> str:
-    made = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    seeds, size, commits = made["seeds"], made["backbone"]["parameters"] / 1e6, [f"`{name[:10]}`" for name in made["cells"]]
+def _made(command: str, runs: Sequence[Path]) -> str:
+    made = [provenance_of(run) for run in runs]
+    seeds, size = made[0]["seeds"], made[0]["backbone"]["parameters"] / 1e6
     return (
-        f"`{command}`, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}, commit{'s' if len(commits) > 1 else ''} "
-        f"{', '.join(commits)}, the embedded {size:.1f} M backbone; paired on the same documents, intervals by bootstrap over "
-        f"documents{' and seeds' if len(seeds) > 1 else ''}. {_data(store.registry_hash())}"
+        f"`{command}`, {seeds_named(seeds)}, {commits_named(made)}, the embedded {size:.1f} M backbone; paired on the same "
+        f"documents, intervals by bootstrap over documents{' and seeds' if len(seeds) > 1 else ''}. "
+        f"{_data(store.registry_hash())}"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd import config
+from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 
@@ -37,18 +38,18 @@ def main() -> int:
 def demo(run: Path) -> str:
     """The table in Markdown, with the conditions under which it was made."""
     table = results_tables(read_results(run / "results.json"))[0]
-    return "\n".join([_conditions(table, _made(run)), "", *_grid(table)])
+    return "\n".join([_conditions(table, provenance_of(run)), "", *_grid(table)])
 
 
 def open31(run: Path) -> str:
     """Targets down, methods across; below, how far mpdd is from others on the mean of all targets."""
-    table, made = results_tables(read_results(run / "results.json"))[0], _made(run)
+    table, made = results_tables(read_results(run / "results.json"))[0], provenance_of(run)
     seeds = made["seeds"]
     counts = {column.n_examples for column in table.columns}
     examples = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
     race = config.read(run / "config.toml").adapt.race
     said = (
-        f"**All ten targets** (`{made['command']}`, {_commits(made)}, {_seeds(seeds)}, "
+        f"**All ten targets** (`{made['command']}`, {commits_named([made])}, {seeds_named(seeds)}, "
         f"[results/open31](results/open31)): the embedded {table.backbone_parameters / 1e6:.1f} M backbone, a metaprompt from 21 "
         f"sources, {table.shots} training and {examples} test examples a target, three learning rates tried for every "
         f"method, of which the best on the same dev examples went on after {race} steps."
@@ -81,21 +82,6 @@ def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
     ]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"
     return [f"MPDD on the mean: {', '.join(told)} points, with 95 % intervals (bootstrap over {over})."]
-
-
-def _seeds(seeds: list[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
-
-
-def _commits(made: dict[str, Any]) -> str:
-    """At which commits the cells were made, most first; that of the whole where the cells do not say."""
-    found = [f"`{name[:10]}` ({count} cells)" for name, count in made["cells"].items()] if "cells" in made else []
-    return f"commits {', '.join(found)}" if len(found) > 1 else f"commit `{next(iter(made.get('cells', [made['commit']])))[:10]}`"
-
-
-def _made(run: Path) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    return made
 
 
 def _conditions(table: Table, made: dict[str, Any]) -> str:
