@@ -32,6 +32,7 @@ def changed(experiment, base=OPEN31):
     ("name", "own"),
     [
         ("fewshot", {"name", "methods", "shots", "seeds"}),
+        ("alldata", {"name", "methods", "shots", "seeds", "adapt"}),
         ("ablations", {"name", "methods", "targets", "seeds", "teach", "distil"}),
         ("open31-distil", {"name", "methods", "seeds", "teach", "distil", "vary"}),
     ],
