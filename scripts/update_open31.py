@@ -15,11 +15,13 @@ from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
 from mpdd.evaluation import ablations
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+from mpdd.evaluation.results import Table, read_json, read_results, results_tables
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"
-AUDIT = ROOT / "results" / "audit.json"
-ABLATIONS = ROOT / "results" / "ablations"
+RESULTS = ROOT / "results"
+AUDIT = RESULTS / "audit.json"
+ABLATIONS = RESULTS / "ablations"
 VARIANTS = {  # what stands in the table: the folder under results/ablations, and the method
     "base: 21 sources, length 64, rank 2, every layer, without teachers": ("base", "mpdd"),
     "with teachers (stage 1, and distillation in stage 2)": ("teachers", "mpdd"),
@@ -38,6 +40,7 @@ LABELS = {  # the method, and baselines with either input
     **{name: ("open31", name) for name in BASELINES},
     **{f"{name}, no labels in the input": (WITHOUT, name) for name in ("mpdd", *BASELINES)},
 }
+SHOTS = ("fewshot", "alldata")  # runs of other numbers of examples
 PAIR = ("shared_documents", "shared_runs", "test_examples", "texts")
 
 
@@ -49,7 +52,8 @@ def main() -> int:
         return 1
     old = PAGE.read_text(encoding="utf-8")
     new = put(put(old, "catalogue", catalogue_lines()), "audit", audit_lines(audit))
-    new = put(put(new, "labels", label_lines()), "ablations", ablation_lines())
+    new = put(put(new, "shots", shot_lines()), "labels", label_lines())
+    new = put(new, "ablations", ablation_lines())
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -101,13 +105,32 @@ def ablation_lines() -> Iterator[str]:
 
 def label_lines() -> Iterator[str]:
     """The method against each baseline with labels in the input and without, on all targets."""
-    results = ROOT / "results"
-    if not (rows := ablations.rows(results, LABELS)):
+    if not (rows := ablations.rows(RESULTS, LABELS)):
         yield "Not run yet."
         return
-    yield _made("mpdd run experiments/open31.toml --out runs/open31", [results / "open31"])
+    yield _made("mpdd run experiments/open31.toml --out runs/open31", [RESULTS / "open31"])
     yield ""
     yield from _grid([head.replace("base", "mpdd").replace("variant", "method", 1) for head in ablations.HEADS], rows)
+
+
+def shot_lines() -> Iterator[str]:
+    """The mean of all targets by the number of examples, and the method against baselines."""
+    runs = [run for name in SHOTS if (run := RESULTS / name).is_dir()]
+    if not runs:
+        yield "Not run yet."
+        return
+    against = ("prompt-tuning", "lora")
+    rows = []
+    for run in runs:
+        gaps = {(gap["shots"], gap["against"]): gap for gap in read_json(run / "comparisons.json") if gap["target"] == "mean"}
+        for table in reversed(results_tables(read_results(run / "results.json"))):
+            found = [gaps[table.shots, name] for name in against]
+            said = [f"{gap['value']:+.1f} [{gap['low']:.1f}, {gap['high']:.1f}]" for gap in found]
+            rows.append((str(table.shots), *(_mean_of(table, name) for name in ("mpdd", *against)), *said))
+    for run in runs:
+        yield _made(f"mpdd run experiments/{run.name}.toml --out runs/{run.name}", [run])
+        yield ""
+    yield from _grid(("examples", "mpdd", *against, *(f"mpdd minus {name}" for name in against)), rows)
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:
@@ -142,6 +165,11 @@ def _made(command: str, runs: Sequence[Path]) -> str:
         f"documents, intervals by bootstrap over documents{' and seeds' if len(seeds) > 1 else ''}. "
         f"{_data(store.registry_hash())}"
     )
+
+
+def _mean_of(table: Table, method: str) -> str:
+    (mean,) = (line.mean for line in table.lines if line.method == method)
+    return "" if mean is None else f"{mean.value:.1f}"
 
 
 def _names(*roles: str) -> list[str]:
