@@ -1,0 +1,140 @@
+"""An experiment opened in a run folder: its backbone, its data and what all stages write down."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpdd import compute
+from mpdd.backbone import Backbone
+from mpdd.check import require_room, require_tasks
+from mpdd.config import Experiment, Shots
+from mpdd.data import catalogue, store
+from mpdd.data.leaks import NOTHING, RUN, Held, without
+from mpdd.data.mixture import few_shot
+from mpdd.data.task import Example, Task
+from mpdd.errors import InputError
+from mpdd.progress import Reporter
+from mpdd.prompts.soft import row_width
+from mpdd.prompts.store import Header
+from mpdd.run_folder import RunFolder, provenance
+from mpdd.shard import Shard
+from mpdd.training.tune import Data
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What an experiment uses of a task, drawn once by its limits; `left_out` counts what a target's test holds."""
+
+    task: Task
+    train: Sequence[Example]
+    dev: Sequence[Example]
+    test: Sequence[Example]
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment with everything that its stages share; `sources` and `targets` name `tasks`."""
+
+    experiment: Experiment
+    folder: RunFolder
+    backbone: Backbone
+    tasks: Mapping[str, Examples]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    reporter: Reporter
+
+    @classmethod
+    def open(cls, experiment: Experiment, path: Path, reporter: Reporter, command: str, shard: Shard | None = None) -> Run:
+        """Load the backbone and the data, and write down what the run is made from; with a `shard` for that part of its cells."""
+        require_tasks(experiment)
+        folder = RunFolder(path, experiment, shard)
+        reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
+        backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
+        require_room(experiment, backbone)
+        held = Held.by(e for name in experiment.targets for e in catalogue.load(name).test)
+        sources = {part.task.name: part for part in (draw(experiment, name, held) for name in experiment.sources)}
+        targets = {part.task.name: part for part in (draw(experiment, name) for name in experiment.targets)}
+        tasks = sources | targets
+        hashes = {f: store.registry()[f].sha256 for part in tasks.values() for f in part.task.files}
+        hashes |= {f"own/{name}": _digest(part) for name, part in tasks.items() if part.task.role == "user"}
+        left_out = {name: part.left_out for name, part in tasks.items() if part.left_out}
+        for name, number in left_out.items():
+            reporter.say(f"  {name}: left out {number} examples that share a document or {RUN} words with a target's test")
+        made = provenance(experiment, backbone, hashes, command)
+        folder.write_provenance({**made, "left_out_of_sources": left_out})
+        return cls(experiment, folder, backbone, tasks, tuple(sources), tuple(targets), reporter)
+
+
+def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
+    """Load a task and draw its examples within the experiment's limits; the same for every method and seed.
+
+    Train and dev are without what shares a document or 13 words in a row with what is `held` (by the targets' tests).
+    Raise `InputError` where that leaves none.
+    """
+    loaded, limits = catalogue.load(name), experiment.limits
+    splits = without(loaded, held)
+    left_out = sum(len(loaded[part]) - len(splits[part]) for part in ("train", "dev"))
+    if left_out and not (splits.train and splits.dev):
+        raise InputError(
+            f"The source {catalogue.get(name).name} has no examples left",
+            found=f"{left_out} that share a document or {RUN} words in a row with a target's test",
+            wanted="train and dev examples that no target tests on",
+        )
+    train, dev, test = (
+        few_shot(splits[part], most, 0) for part, most in (("train", limits.train), ("dev", limits.dev), ("test", limits.test))
+    )
+    return Examples(catalogue.get(name), train, dev, test, left_out)
+
+
+def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
+    """The encoded training (`shots` of them) and validation rows of a task."""
+    train = examples.train if shots == "all" else few_shot(examples.train, shots, seed)
+    return Data.of(run.backbone, examples.task.card, train, examples.dev, _longest(run))
+
+
+def source_data(run: Run, examples: Examples) -> Data:
+    """Of a source, with the share of its training rows asked otherwise that the experiment wants."""
+    card, vary = examples.task.card, run.experiment.vary
+    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run), vary)
+
+
+def kinds_of(run: Run) -> dict[str, str]:
+    """The kind of each source's answers."""
+    return {task: run.tasks[task].task.card.kind for task in run.sources}
+
+
+def header_of(run: Run, **values: Any) -> Header:
+    """The header of a prompt of this run, with what is its own in `values`."""
+    return Header(
+        backbone=run.backbone.name,
+        fingerprint=run.backbone.fingerprint,
+        template=run.backbone.template,
+        length=run.experiment.prompt.length,
+        width=row_width(run.backbone, run.experiment.prompt.depth),
+        depth=run.experiment.prompt.depth,
+        **values,
+    )
+
+
+def how(run: Run, stage: str) -> dict[str, Any]:
+    """How a stage was run, for the provenance of what it made."""
+    return {"experiment": run.experiment.name, "stage": stage, "options": getattr(run.experiment, stage).model_dump(mode="json")}
+
+
+def _longest(run: Run) -> int:
+    """Virtual tokens of the longest prompt that inputs must leave room for."""
+    return max(run.experiment.prompt.length, run.experiment.adapt.prompt_tuning_length)
+
+
+def _digest(part: Examples) -> str:
+    """The sha256 over the card and all examples of a user's own task, which has no pinned files."""
+    return hashlib.sha256(repr((part.task.card, part.train, part.dev, part.test)).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _names(experiment: Experiment) -> tuple[str, ...]:
+    return (*experiment.sources, *experiment.targets)

@@ -1,0 +1,64 @@
+"""What each method of a comparison has from the sources, made where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from mpdd.config import Experiment
+from mpdd.data import catalogue
+from mpdd.methods import ALONE, ORIGIN
+from mpdd.pipeline.opened import Run
+from mpdd.pipeline.sources import ADAPTER, adapter_of_sources, distil_sources, distils, metaprompt_of, teach_sources
+from mpdd.prompts.store import PromptFile
+from mpdd.run_folder import prompt_in
+
+_TAUGHT = frozenset(("metaprompt", "metaprompt-shared"))  # what is distilled from the teachers
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a method has from the sources."""
+
+    meta: PromptFile | None = None
+    teachers: Mapping[str, PromptFile] = field(default_factory=dict)
+    adapter: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def origins(run: Run, methods: Sequence[str], metaprompt: PromptFile | None) -> dict[str, Origin]:
+    """What each method starts from, made now unless it is there."""
+    shared = "shared-prompt" in methods and not run.folder.prompt(ORIGIN["shared-prompt"]).is_file()
+    asked = "spot" in methods or (shared and distils(run.experiment))
+    teachers = teach_sources(run) if asked else {}
+    return {method: _origin(run, method, metaprompt, teachers) for method in methods}
+
+
+def prepare(run: Run) -> None:
+    """Make all that the cells of the experiment start from: the metaprompt, and what single methods have from the sources."""
+    origins(run, run.experiment.methods, metaprompt_of(run))
+
+
+def not_prepared(experiment: Experiment, path: Path) -> list[str]:
+    """The names of what `prepare` makes of the sources that are not in the run folder at `path`."""
+    methods = set(experiment.methods)
+    if not experiment.sources or not methods - ALONE:
+        return []
+    names = ["metaprompt", *(name for method, name in ORIGIN.items() if method in methods)]
+    names += [ADAPTER] * ("lora-multitask" in methods)
+    missing = [name for name in names if not prompt_in(path, name).is_file()]
+    if "spot" in methods or (distils(experiment) and _TAUGHT.intersection(missing)):
+        teachers = [f"teacher-{catalogue.get(source).name}" for source in experiment.sources]
+        missing = [*(name for name in teachers if not prompt_in(path, name).is_file()), *missing]
+    return missing
+
+
+def _origin(run: Run, method: str, metaprompt: PromptFile | None, teachers: Mapping[str, PromptFile]) -> Origin:
+    """What `method` starts from, made now unless it is there."""
+    if method == "lora-multitask":
+        return Origin(metaprompt, adapter=adapter_of_sources(run))
+    if method in ORIGIN:
+        return Origin(distil_sources(run, teachers, ORIGIN[method]))
+    return Origin(metaprompt, teachers)
