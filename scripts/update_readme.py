@@ -1,5 +1,5 @@
-"""Writes the tables of `results/demo` and `results/open31` into README.md: `python scripts/update_readme.py`; `--check` only
-compares.
+"""Writes what is in `results/demo`, `results/open31` and `results/alldata` into README.md: `python scripts/update_readme.py`;
+`--check` only compares.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> int:
     """Update or check the README; exit code 1 when a check finds a difference."""
     path = ROOT / "README.md"
     old = new = path.read_text(encoding="utf-8")
-    for name, section in (("demo", demo), ("open31", open31)):
+    for name, section in (("demo", demo), ("open31", open31), ("alldata", alldata)):
         if not (RESULTS / name).is_dir():
             continue
         begin, end = f"<!-- {name}-table -->", f"<!-- /{name}-table -->"
@@ -55,6 +55,20 @@ def open31(run: Path) -> str:
         f"method, of which the best on the same dev examples went on after {race} steps."
     )
     return "\n".join([said, "", *_turned(table), "", *_against(run, table.shots, len(seeds))])
+
+
+def alldata(run: Path) -> str:
+    """In words: the means with all training examples, and how far mpdd is from others."""
+    table, made = results_tables(read_results(run / "results.json"))[0], provenance_of(run)
+    experiment = config.read(run / "config.toml")
+    means = {line.method: line.mean.value for line in table.lines if line.mean}
+    named = ", ".join(f"{name} {means[name]:.1f}" for name in ("mpdd", *DIFFERENCES))
+    said = (
+        f"**With all training examples**, up to {experiment.limits.train:,} a target and {experiment.adapt.steps} steps of "
+        f"{experiment.adapt.batch_size} (`{made['command']}`, {commits_named([made])}, {seeds_named(made['seeds'])}, "
+        f"[results/{run.name}](results/{run.name})), the mean of the ten is: {named}."
+    )
+    return f"{said} {_against(run, table.shots, len(made['seeds']))[0]}"
 
 
 def _turned(table: Table) -> list[str]:

@@ -12,5 +12,5 @@ def test_seeds_are_named():
 def test_commits_are_those_of_the_cells_of_all_runs():
     one, other = {"commit": "c" * 40, "cells": {"a" * 40: 2}}, {"commit": "c" * 40, "cells": {"b" * 40: 1, "a" * 40: 3}}
     assert commits_named([one]) == "commit `aaaaaaaaaa`"
-    assert commits_named([one, other]) == "commits `aaaaaaaaaa` (5 cells), `bbbbbbbbbb` (1 cells)"
+    assert commits_named([one, other]) == "commits `aaaaaaaaaa` (5 cells), `bbbbbbbbbb` (1 cell)"
     assert commits_named([{"commit": "c" * 40}]) == "commit `cccccccccc`"

@@ -27,4 +27,5 @@ def commits_named(runs: Iterable[dict[str, Any]]) -> str:
         cells.update(made.get("cells") or {made["commit"]: 0})
     if len(cells) == 1:
         return f"commit `{next(iter(cells))[:10]}`"
-    return f"commits {', '.join(f'`{name[:10]}` ({count} cells)' for name, count in cells.most_common())}"
+    named = (f"`{name[:10]}` ({count} cell{'s' if count != 1 else ''})" for name, count in cells.most_common())
+    return f"commits {', '.join(named)}"
