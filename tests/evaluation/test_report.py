@@ -12,6 +12,7 @@ import pytest
 from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import panels_by_part, panels_by_task, read_metrics
+from mpdd.evaluation.differences import DifferenceTable, Gap
 from mpdd.evaluation.failures import ERRORS
 from mpdd.evaluation.reliability import reliability
 from mpdd.evaluation.report import summary, write_report
@@ -374,14 +375,15 @@ def test_nothing_is_highest_where_all_score_the_same(tmp_path: Path) -> None:
 # The sentence
 
 
-def scored(*scores: tuple[str, float, float]) -> str:
+def scored(*scores: tuple[str, float, float], paired: Gap | None = None, shots: int | str = "all") -> str:
     facts = TARGETS["ncbi_disease"]
     rows = []
     for method, value, half in scores:
         row = make_row(method, "ncbi_disease", facts, "all", 0, value, random.Random(0))
         changes = {"value": value, "ci_low": value - half, "ci_high": value + half, "trainable_parameters": 10}
         rows.append(Row(**{**vars(row), **changes, "trainable_fraction": 0.0005}))
-    return summary(results_table(rows)).replace(wording.SPACE, " ").replace("\u2060", "")
+    differences = [DifferenceTable("mpdd", shots, (), (("spot", (), Gap(9, 8, 10, 0, True)), ("lora", (), paired)))]
+    return summary(results_table(rows), differences).replace(wording.SPACE, " ").replace("\u2060", "")
 
 
 def test_the_summary_claims_nothing_where_intervals_overlap() -> None:
@@ -399,6 +401,18 @@ def test_the_summary_says_which_way_where_they_do_not() -> None:
         "chance level is 0.0."
     )
     assert "which is higher, and the intervals do not overlap" in scored(("mpdd", 60, 1), ("lora", 70, 1))
+
+
+def test_the_paired_difference_decides_where_there_is_one() -> None:
+    two = ("mpdd", 60, 3), ("lora", 64, 2)
+    assert scored(*two, paired=Gap(-4, -6.25, -2, 0.01, True)).endswith(
+        "lora, the only other method, scores 64.0 (62.0–66.0), and is better: mpdd minus lora is −4.0 (−6.2 to −2.0) on the same "
+        "documents; chance level is 0.0."
+    )
+    assert "and is worse: mpdd minus lora is +1.0 (" in scored(*two, paired=Gap(1, 0.5, 2, 0.01, True))
+    unclear = scored(*two, paired=Gap(-4, -8.5, 0.25, 0.06, False))
+    assert "(62.0–66.0); mpdd minus lora is −4.0 (−8.5 to +0.2) on the same documents, so this run does not show which" in unclear
+    assert "the intervals overlap" in scored(*two, paired=Gap(-4, -6, -2, 0.01, True), shots=32)
 
 
 def test_the_summary_of_other_runs() -> None:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import Panel, panels_by_part, panels_by_task, read_metrics
-from mpdd.evaluation.differences import difference_tables
+from mpdd.evaluation.differences import DifferenceTable, Gap, difference_tables
 from mpdd.evaluation.failure_tables import failure_tables
 from mpdd.evaluation.reliability import reliability_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
@@ -34,13 +34,14 @@ def write_report(run: Path) -> Path:
     """
     provenance = _mapping(run / "provenance.json")
     tables = results_tables(read_results(run / "results.json"))
+    differences = difference_tables(run / "comparisons.json")
     page = _template().render(
         {
-            **_scores(tables),
+            **_scores(tables, differences),
             **_curves(run / "metrics.jsonl"),
             "synthetic": bool(provenance) and provenance.get("data") == "synthetic",
             "provenance": list(_flat(provenance)),
-            "differences": difference_tables(run / "comparisons.json"),
+            "differences": differences,
             "transfers": transfer_tables(run / "transfer.json"),
             "failures": failure_tables(run / "failures.json", _best_first(tables[0])),
             "reliability": reliability_tables(run / "reliability.json", _best_first(tables[0])),
@@ -85,11 +86,11 @@ class Section:
     seeds: str
 
 
-def _scores(tables: Sequence[Table]) -> dict[str, Any]:
+def _scores(tables: Sequence[Table], differences: Sequence[DifferenceTable]) -> dict[str, Any]:
     backbones = {table.backbone: [t for t in tables if t.backbone == table.backbone] for table in tables}
     methods = {line.method for table in tables for line in table.lines}
     return {
-        "summary": summary(tables[0]),
+        "summary": summary(tables[0], differences),
         "main": tables[0],
         "backbones": list(backbones),
         "sections": [_section(table, several=len(backbones) > 1) for table in tables],
@@ -126,10 +127,11 @@ def _seeds(table: Table) -> str:
     return f"{max(counts)} seed{'s' if max(counts) > 1 else ''}"
 
 
-def summary(table: Table) -> str:
+def summary(table: Table, differences: Sequence[DifferenceTable] = ()) -> str:
     """Say in one sentence how mpdd (else the best method) did, at what size, and how it stands to the best other one.
 
-    Intervals that overlap decide nothing, nor does an interval that holds chance, and the sentence says so.
+    The paired difference of the two decides, where the run has one. Without it, intervals that overlap decide nothing; nor
+    does an interval that holds chance, and the sentence says so.
     """
     ranked = _ranked(table)
     if not ranked:
@@ -138,7 +140,8 @@ def summary(table: Table) -> str:
     lead, *others = ranked
     where = f"on average over {len(table.columns)} targets" if len(table.columns) > 1 else f"on {table.columns[0].target}"
     opening = f"{lead.method} scores {_spoken(lead)} {where}, {_size(lead)}; "
-    comparison = _against(lead, others[0], len(others)) if others else "no other method was run to compare with"
+    gap = _gap(differences, table.shots, lead.method, others[0].method) if others else None
+    comparison = _against(lead, others[0], len(others), gap) if others else "no other method was run to compare with"
     return f"{opening}{comparison}; {_against_chance(lead, table.chance)}."
 
 
@@ -170,10 +173,22 @@ def _size(line: Line) -> str:
     return f"training {number} parameters ({share} of the backbone)"
 
 
-def _against(lead: Line, other: Line, count: int) -> str:
+def _gap(differences: Sequence[DifferenceTable], shots: int | str, method: str, other: str) -> Gap | None:
+    """The paired difference of two methods' means, where the run has it."""
+    lines = [line for table in differences if (table.shots, table.method) == (shots, method) for line in table.lines]
+    return next((mean for against, _, mean in lines if against == other), None)
+
+
+def _against(lead: Line, other: Line, count: int, gap: Gap | None) -> str:
     mine, its = _mean(lead), _mean(other)
     rank = f"the best of the {count} other methods" if count > 1 else "the only other method"
     name = f"{other.method}, {rank}, scores {wording.score(its.value)} ({wording.interval(its.low, its.high)})"
+    if gap:
+        between = f"{wording.signed(gap.low)} to {wording.signed(gap.high)}"
+        paired = f"{lead.method} minus {other.method} is {wording.signed(gap.value)} ({between}) on the same documents"
+        if gap.clear:
+            return f"{name}, and is {'worse' if gap.value > 0 else 'better'}: {paired}"
+        return f"{name}; {paired}, so this run does not show which of the two is better"
     if mine.low <= its.high and its.low <= mine.high:
         return f"{name}, and the intervals overlap, so this run does not show which of the two is better"
     return f"{name}, which is {'lower' if its.value < mine.value else 'higher'}, and the intervals do not overlap"
