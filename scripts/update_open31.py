@@ -15,7 +15,8 @@ from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
 from mpdd.evaluation import ablations
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
-from mpdd.evaluation.results import Table, read_json, read_results, results_tables
+from mpdd.evaluation.differences import difference_tables, mean_gap
+from mpdd.evaluation.results import Table, read_results, results_tables
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"
@@ -122,10 +123,10 @@ def shot_lines() -> Iterator[str]:
     against = ("prompt-tuning", "lora")
     rows = []
     for run in runs:
-        gaps = {(gap["shots"], gap["against"]): gap for gap in read_json(run / "comparisons.json") if gap["target"] == "mean"}
+        differences = difference_tables(run / "comparisons.json")
         for table in reversed(results_tables(read_results(run / "results.json"))):
-            found = [gaps[table.shots, name] for name in against]
-            said = [f"{gap['value']:+.1f} [{gap['low']:.1f}, {gap['high']:.1f}]" for gap in found]
+            gaps = [mean_gap(differences, table.shots, "mpdd", name) for name in against]
+            said = [gap.text if gap else "" for gap in gaps]
             rows.append((str(table.shots), *(_mean_of(table, name) for name in ("mpdd", *against)), *said))
     for run in runs:
         yield _made(f"mpdd run experiments/{run.name}.toml --out runs/{run.name}", [run])

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from mpdd import config
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+from mpdd.evaluation.differences import difference_tables, mean_gap
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 
@@ -87,13 +87,9 @@ def _turned(table: Table) -> list[str]:
 
 
 def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
-    found = json.loads((run / "comparisons.json").read_text(encoding="utf-8"))
-    means = {one["against"]: one for one in found if one["target"] == "mean" and one["shots"] == shots}
-    told = [
-        f"{one['value']:+.1f} [{one['low']:.1f}, {one['high']:.1f}] against {name}"
-        for name in DIFFERENCES
-        if (one := means.get(name))
-    ]
+    differences = difference_tables(run / "comparisons.json")
+    gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in DIFFERENCES}
+    told = [f"{gap.text} against {name}" for name, gap in gaps.items() if gap]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"
     return [f"MPDD on the mean: {', '.join(told)} points, with 95 % intervals (bootstrap over {over})."]
 

@@ -25,6 +25,11 @@ class Gap:
     p: float
     clear: bool
 
+    @property
+    def text(self) -> str:
+        """The points and their interval, as pages of Markdown write them."""
+        return f"{self.value:+.1f} [{self.low:.1f}, {self.high:.1f}]"
+
 
 @dataclass(frozen=True)
 class DifferenceTable:
@@ -50,6 +55,12 @@ def difference_tables(path: Path) -> list[DifferenceTable]:
         raise InputError(
             f"{path} is not what a run writes", wanted="a list of objects with method, against and target"
         ) from error
+
+
+def mean_gap(tables: Sequence[DifferenceTable], shots: int | str, method: str, other: str) -> Gap | None:
+    """`method` minus `other` on the mean of the targets, at a number of shots; None where the run has no such comparison."""
+    lines = [line for table in tables if (table.shots, table.method) == (shots, method) for line in table.lines]
+    return next((mean for against, _, mean in lines if against == other), None)
 
 
 def _table(items: Sequence[Mapping[str, Any]]) -> DifferenceTable:

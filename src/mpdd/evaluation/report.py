@@ -18,7 +18,7 @@ from markupsafe import Markup
 from mpdd.errors import InputError
 from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import Panel, panels_by_part, panels_by_task, read_metrics
-from mpdd.evaluation.differences import DifferenceTable, Gap, difference_tables
+from mpdd.evaluation.differences import DifferenceTable, Gap, difference_tables, mean_gap
 from mpdd.evaluation.failure_tables import failure_tables
 from mpdd.evaluation.reliability import reliability_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
@@ -140,7 +140,7 @@ def summary(table: Table, differences: Sequence[DifferenceTable] = ()) -> str:
     lead, *others = ranked
     where = f"on average over {len(table.columns)} targets" if len(table.columns) > 1 else f"on {table.columns[0].target}"
     opening = f"{lead.method} scores {_spoken(lead)} {where}, {_size(lead)}; "
-    gap = _gap(differences, table.shots, lead.method, others[0].method) if others else None
+    gap = mean_gap(differences, table.shots, lead.method, others[0].method) if others else None
     comparison = _against(lead, others[0], len(others), gap) if others else "no other method was run to compare with"
     return f"{opening}{comparison}; {_against_chance(lead, table.chance)}."
 
@@ -171,12 +171,6 @@ def _size(line: Line) -> str:
         return "without training on them"
     number, share = wording.whole(line.trainable_parameters), wording.percent(line.trainable_fraction)
     return f"training {number} parameters ({share} of the backbone)"
-
-
-def _gap(differences: Sequence[DifferenceTable], shots: int | str, method: str, other: str) -> Gap | None:
-    """The paired difference of two methods' means, where the run has it."""
-    lines = [line for table in differences if (table.shots, table.method) == (shots, method) for line in table.lines]
-    return next((mean for against, _, mean in lines if against == other), None)
 
 
 def _against(lead: Line, other: Line, count: int, gap: Gap | None) -> str:

@@ -12,7 +12,7 @@ from mpdd.evaluation.report import write_report
 from mpdd.evaluation.row import Row
 from mpdd.pipeline.cells import Key, cells_of
 from mpdd.pipeline.comparison import compare_methods, part, remake
-from mpdd.pipeline.opened import Examples, Run, data_of, draw, kinds_of, source_data
+from mpdd.pipeline.opened import Run, data_of, draw, kinds_of, source_data
 from mpdd.pipeline.origins import not_prepared, prepare
 from mpdd.pipeline.sources import (
     distil_sources,
@@ -26,7 +26,6 @@ from mpdd.pipeline.sources import (
 from mpdd.progress import Reporter
 
 __all__ = [
-    "Examples",
     "Key",
     "Run",
     "cells_of",
