@@ -1,21 +1,16 @@
 #!/bin/sh
-# Runs experiments/ablations.toml and its variants in two processes of one thread each, and publishes each under results/ablations:
+# Runs experiments/ablations.toml and its variants in two processes, and publishes each under results/ablations:
 # `sh experiments/ablations.sh`, or with the names of some variants. What is finished is not made again.
 #
 # Sources are the first of each task type in the order of the file (the first two for 10; the first of all for 1).
 set -e
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 wanted="${*:-base sources-1 sources-5 sources-10 length-16 depth-input rank-1 teachers}"
 
 variant() { # NAME SETTINGS...
     name=$1 && shift
     case " $wanted " in *" $name "*) ;; *) return 0 ;; esac
     folder=runs/ablations/$name
-    torchrun --nproc-per-node 2 -m mpdd distil experiments/ablations.toml --out "$folder" "$@"
-    mpdd run experiments/ablations.toml --out "$folder" --shard 1/2 "$@" &
-    mpdd run experiments/ablations.toml --out "$folder" --shard 2/2 "$@"
-    wait
-    mpdd run experiments/ablations.toml --out "$folder" "$@"
+    mpdd run experiments/ablations.toml --out "$folder" --processes 2 "$@"
     python scripts/publish_results.py "$folder"
 }
 

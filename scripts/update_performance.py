@@ -39,6 +39,7 @@ def main() -> int:
         "growth": growth,
         "serving": serving,
         "annotating": annotating,
+        "side_by_side": side_by_side,
         "federating": federating,
         "shapes": shapes,
     }
@@ -131,6 +132,18 @@ def annotating() -> Iterator[str]:
     yield f"| throughput of the workers, kill included / one process with two threads | reported | {shown} | |"
     yield ""
     yield _conditions("ray_workers")
+
+
+def side_by_side() -> Iterator[str]:
+    """Two processes on two cores against one."""
+    found = read("side_by_side")
+    times = (found[way]["median"] for way in ("seconds_one_process", "seconds_side_by_side"))
+    yield "| what | bar | measured | holds |"
+    yield "| --- | --- | --- | --- |"
+    what = f"all stages, shortened demo: one process on all cores / {found['processes']} processes"
+    yield f"| {what} | reported | {found['ratio']['median']:.2f} ({' s against '.join(f'{t:.0f}' for t in times)} s) | |"
+    yield ""
+    yield _conditions("side_by_side")
 
 
 def federating() -> Iterator[str]:

@@ -26,7 +26,7 @@ def make(experiment: Experiment, path: Path, shard: Shard, reporter: Reporter, *
     """
     require_prepared(experiment, path, preparing)
     run = Run.open(experiment, path, reporter, command, shard)
-    mine = deal(cells_of(run), shard)
+    mine = deal(cells_of(experiment, run.targets), shard)
     return compare_methods(run, metaprompt_for(run, [key.method for key in mine]), only=lambda key: key in mine)
 
 

@@ -75,6 +75,11 @@ def write(path, content):
             "--cell and --shard do not go together; wanted one of the two.",
         ),
         (["run", "a.toml", "--shard", "1/2", "--only", "rqe/*"], "--only and --shard do not go together; wanted one of the two."),
+        (
+            ["run", "a.toml", "--shard", "1/2", "--processes", "2"],
+            "--shard and --processes do not go together; wanted one of the two.",
+        ),
+        (["run", "a.toml", "--processes", "0"], "Invalid value for '--processes'"),
         (["run", "a.toml", "--cell", "x", "--only", "y"], "--cell and --only do not go together; wanted one of the two."),
     ],
 )
@@ -118,6 +123,18 @@ def test_a_part_under_torchrun_is_refused(refused, place, monkeypatch):
     write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "do not go together; found 2 processes; wanted each part" in refused("run", "a.toml", "--shard", "1/2")
+
+
+def test_processes_under_torchrun_are_refused(refused, place, monkeypatch):
+    write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "torchrun has started some; wanted one of the two" in refused("run", "a.toml", "--processes", "2")
+
+
+def test_processes_on_a_gpu_are_refused(refused, place, monkeypatch):
+    write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert "for machines without a GPU; found --processes 2" in refused("run", "a.toml", "--processes", "2")
 
 
 @pytest.mark.parametrize("command", ["check", "run", "teach"])

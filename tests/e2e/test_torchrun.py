@@ -1,4 +1,6 @@
-"""Two processes of torchrun against one: the same training to rounding, a clear end when one is killed, and one goes on."""
+"""Two processes against one, of torchrun and of `--processes`: the same training to rounding, a clear end when one
+is killed, and one goes on.
+"""
 
 from __future__ import annotations
 
@@ -117,6 +119,46 @@ def test_a_killed_process_ends_the_run_in_one_sentence_and_one_process_goes_on(w
     finish(start(world, experiment, 1, "killed"))
     assert teacher.stat().st_mtime_ns == before
     assert_same(world.folder / "killed", one)
+
+
+def test_one_command_starts_two_processes_that_make_what_one_does(world, experiment, one):
+    out = finish(start(world, experiment, 1, "beside", "--processes", "2"))
+    assert_same(world.folder / "beside", one)
+    assert out.count("Report: beside/report.html") == 1
+    assert {p.name for p in (world.folder / "beside").iterdir()} == {p.name for p in one.iterdir()}
+    made = json.loads((world.folder / "beside" / "provenance.json").read_text(encoding="utf-8"))
+    assert made["command"].endswith("--processes 2") and made["parts"][0]["parts"] == ["1/2", "2/2"]
+
+
+def test_a_process_that_fails_says_why_in_one_sentence_and_ends_the_others(world, experiment):
+    (world.folder / "unfit").mkdir()
+    wrong = world.folder / "unfit" / "prompts"
+    finish(start(world, experiment, 1, "unfit", verb="distil"))
+    (wrong / "metaprompt.safetensors").write_bytes(b"no prompt")
+    process = start(world, experiment, 1, "unfit", "--processes", "2")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 2
+    (sentence,) = [line for line in err.splitlines() if line.startswith("mpdd: ")]
+    assert "metaprompt.safetensors" in sentence and "Traceback" not in err
+
+
+@pytest.mark.parametrize("stage", ["teach", "adapt"])
+def test_whoever_stops_the_first_process_stops_all(world, experiment, stage):
+    process = start(world, experiment, 1, f"stopped-{stage}", "--processes", "2")
+    folder = world.folder / f"stopped-{stage}"
+    until, others = time.monotonic() + 300, []
+    while len(others) < 2 or not list(folder.glob("checkpoints/teach*" if stage == "teach" else "metrics-*-of-2.jsonl")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until
+        others = children(process.pid)
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert [line for line in err.splitlines() if line.startswith("mpdd: ")] == [
+        "mpdd: stopped; the same command takes a run on from here."
+    ]
+    assert not [pid for pid in others if Path(f"/proc/{pid}").exists()]
 
 
 def children(pid):

@@ -39,6 +39,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="Run a few steps of each stage to predict time and memory.")]
 Config = Annotated[Path, typer.Argument(metavar="EXPERIMENT.toml", help="The experiment file.")]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder; default runs/NAME.")]
+Processes = Annotated[
+    int | None, typer.Option("--processes", metavar="N", min=1, help="So many processes on this machine's cores, without a GPU.")
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Instead of the file's, as distil.steps=800; may be given many times."),
@@ -50,12 +53,13 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/demo"),
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Use the bundled synthetic notes.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A fraction of the steps: does it run, not how well.")] = False,
+    processes: Processes = None,
 ) -> None:
     """Run the whole method, small, in minutes on two cores: teach, distil, adapt, compare, report."""
     from mpdd.cli.show import print_table
     from mpdd.demo.run import run_demo
 
-    rows = run_demo(out, synthetic=synthetic, quick=quick, command=_command())
+    rows = run_demo(out, synthetic=synthetic, quick=quick, command=_command(), processes=processes)
     print_table(rows)
     typer.echo(f"Report: {out / 'report.html'}")
 
@@ -140,10 +144,12 @@ def run(
     shard: Annotated[
         str, typer.Option("--shard", metavar="I/N", help="Make this part of the cells alone, as one of N processes.")
     ] = "",
+    processes: Processes = None,
     settings: Settings = None,
 ) -> None:
     """Run all stages; the same command resumes a run that was stopped."""
-    chosen = [name for name, value in (("--cell", cell), ("--only", only), ("--shard", shard)) if value]
+    given = (("--cell", cell), ("--only", only), ("--shard", shard), ("--processes", processes))
+    chosen = [name for name, value in given if value]
     if len(chosen) > 1:
         few = "one of the two" if len(chosen) == 2 else "one of them"
         raise InputError(f"{' and '.join(chosen)} do not go together", wanted=few)
@@ -157,6 +163,8 @@ def run(
     elif only:
         _part(read, folder, only)
     else:
+        if processes and processes > 1:
+            _side_by_side(read, folder, _given(experiment, folder, settings), processes)
         _run(read, folder)
 
 
@@ -391,9 +399,23 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
             "The processes of torchrun share the rows of every cell, and --shard deals cells out: the two do not go together",
             found=f"{distributed.started()} processes", wanted="each part as a process of its own, without torchrun",
         )  # fmt: skip
-    given = [str(experiment), *(["--out", str(out)] if out else []), *(word for s in settings or () for word in ("--set", s))]
+    given = _given(experiment, out, settings)
     commands = {name: shlex.join(["mpdd", verb, *given]) for name, verb in (("command", "run"), ("preparing", "distil"))}
     print_table(parts.make(read, out or Path("runs") / read.name, shard, Reporter(), **commands))
+
+
+def _given(experiment: Path, out: Path | None, settings: Sequence[str] | None) -> list[str]:
+    """The words after `mpdd run` or `mpdd distil` for this experiment and folder."""
+    return [str(experiment), *(["--out", str(out)] if out else []), *(word for s in settings or () for word in ("--set", s))]
+
+
+def _side_by_side(experiment: Experiment, folder: Path, given: Sequence[str], processes: int) -> None:
+    from mpdd import distributed, side_by_side
+    from mpdd.progress import Reporter
+
+    if distributed.started() > 1:
+        raise InputError("--processes starts processes of its own, and torchrun has started some", wanted="one of the two")
+    side_by_side.make(experiment, folder, given, processes, Reporter())
 
 
 def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:

@@ -6,12 +6,13 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
-from mpdd import config, pipeline
+from mpdd import config, pipeline, side_by_side
 from mpdd.config import Experiment
 from mpdd.data import catalogue, store, synthetic
 from mpdd.errors import MpddError
 from mpdd.evaluation.row import Row
 from mpdd.progress import Reporter
+from mpdd.run_folder import RunFolder
 
 BANNER = (
     "SYNTHETIC NOTES: every score below is on notes that mpdd made up, not on a public dataset. "
@@ -19,14 +20,20 @@ BANNER = (
 )
 
 
-def run_demo(out: Path, *, synthetic: bool, quick: bool, command: str, reporter: Reporter | None = None) -> list[Row]:
-    """Run the whole method small; `quick` takes a fraction of the steps and examples. Resumable like any run."""
-    reporter = reporter or Reporter()
+def run_demo(out: Path, *, synthetic: bool, quick: bool, command: str, processes: int | None = None) -> list[Row]:
+    """Run the whole method small; `quick` takes a fraction of the steps and examples. Resumable like any run.
+
+    It is made by so many `processes`; if None, by as many as suit the machine.
+    """
+    reporter, count = Reporter(), processes or side_by_side.suitable()
     experiment = read_demo(quick)
     invented = synthetic or not _reachable(experiment, reporter)
     if invented:
         reporter.say(BANNER)
         experiment = on_synthetic_notes(experiment)
+    if count > 1:
+        RunFolder(out, experiment)
+        side_by_side.make(experiment, out, [str(out / "config.toml"), "--out", str(out)], count, reporter)
     return pipeline.run(experiment, out, reporter, command)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from mpdd.config import Experiment
 from mpdd.evaluation.report import write_report
 from mpdd.evaluation.row import Row
-from mpdd.pipeline.cells import Key, cells_of
+from mpdd.pipeline.cells import Key, cells_of, said
 from mpdd.pipeline.comparison import compare_methods, part, remake
 from mpdd.pipeline.opened import Run, data_of, draw, kinds_of, source_data
 from mpdd.pipeline.origins import not_prepared, prepare
@@ -42,6 +42,7 @@ __all__ = [
     "prepare",
     "remake",
     "run",
+    "said",
     "save_metaprompt",
     "source_data",
     "teach_sources",

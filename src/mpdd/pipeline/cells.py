@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.confidence import units
-from mpdd.config import Shots, rates_of
+from mpdd.config import Experiment, Shots, rates_of
 from mpdd.evaluation.compare import bootstrap_interval
 from mpdd.evaluation.failures import failures
 from mpdd.evaluation.metrics import Scored, chance, metrics_for, score
@@ -38,16 +38,23 @@ class Key:
         return f"{self.target}/{self.method}/{self.shots}/s{self.seed}"
 
 
-def cells_of(run: Run) -> list[Key]:
-    """Every cell of the experiment; what is not trained has one for a target, with 0 shots."""
-    experiment = run.experiment
+def cells_of(experiment: Experiment, targets: Sequence[str]) -> list[Key]:
+    """Every cell of the experiment on `targets`; what is not trained has one for a target, with 0 shots."""
     return [
         Key(target, method, shots, seed)
-        for target in run.targets
+        for target in targets
         for method in experiment.methods
         for shots in (experiment.shots if method not in UNTRAINED else (0,))
         for seed in (experiment.seeds if method not in UNTRAINED else experiment.seeds[:1])
     ]
+
+
+def said(row: Row) -> str:
+    """The line that a run says of a cell when it is made."""
+    return (
+        f"  {row.target:<16} {row.method:<16} {row.metric} {row.value:5.1f}  [{row.ci_low:.1f}, {row.ci_high:.1f}]"
+        f"  trainable {100 * row.trainable_fraction:.4f} %"
+    )
 
 
 def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
@@ -84,10 +91,7 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     cut_inputs = sum(p.cut > 0 for p in outcome.predictions)
     scored = score(examples.task.card, examples.test, parsed)
     row = _row(run, examples, method, shots, seed, outcome, scored)
-    run.reporter.say(
-        f"  {target:<16} {method:<16} {row.metric} {row.value:5.1f}  [{row.ci_low:.1f}, {row.ci_high:.1f}]"
-        f"  trainable {100 * row.trainable_fraction:.4f} %"
-    )
+    run.reporter.say(said(row))
     return {
         "row": asdict(row),
         "commit": commit(),

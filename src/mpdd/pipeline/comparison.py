@@ -32,7 +32,7 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key
 
     With `only` its cells are made and nothing else is written.
     """
-    keys = [key for key in cells_of(run) if only is None or only(key)]
+    keys = [key for key in cells_of(run.experiment, run.targets) if only is None or only(key)]
     methods = tuple(dict.fromkeys(key.method for key in keys))
     targets = len({key.target for key in keys})
     run.reporter.stage(f"Stage 3: {len(keys)} cells: {targets} targets, {len(methods)} methods")
@@ -63,7 +63,7 @@ def remake(run: Run, name: str) -> Row:
 
     Raises `InputError` where the experiment has no such cell.
     """
-    keys = {key.name: key for key in cells_of(run)}
+    keys = {key.name: key for key in cells_of(run.experiment, run.targets)}
     if name not in keys:
         near = difflib.get_close_matches(name, keys, n=1, cutoff=0.0)
         raise InputError(
@@ -82,7 +82,7 @@ def part(run: Run, pattern: str) -> list[Row]:
     Nothing is written for the whole comparison: a last run over the cells of all parts does that. Raises `InputError` where
     no cell fits.
     """
-    chosen = {key.name: key.method for key in cells_of(run) if fnmatchcase(key.name, pattern)}
+    chosen = {key.name: key.method for key in cells_of(run.experiment, run.targets) if fnmatchcase(key.name, pattern)}
     if not chosen:
         raise InputError(
             f"No cell of the experiment {run.experiment.name} fits {pattern}", wanted="a pattern of TARGET/METHOD/SHOTS/sSEED",
