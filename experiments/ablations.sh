@@ -22,4 +22,4 @@ variant length-16 --set 'methods=["mpdd"]' --set prompt.length=16
 # Prompts at the input alone want lower rates: those that experiments/tuning.toml found for them.
 variant depth-input --set 'methods=["mpdd"]' --set prompt.depth=input --set distil.lr_shared=0.03 --set distil.lr_factors=0.03 --set 'adapt.mpdd=[0.01, 0.03, 0.1]'
 variant rank-1 --set 'methods=["mpdd"]' --set prompt.rank=1
-variant teachers --set 'methods=["mpdd"]' --set distil.kl=0.9 --set distil.hidden=0.9
+variant teachers --set 'methods=["mpdd", "spot"]' --set distil.kl=0.9 --set distil.hidden=0.9

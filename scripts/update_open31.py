@@ -34,6 +34,18 @@ VARIANTS = {  # what stands in the table: the folder under results/ablations, an
     "length 16": ("length-16", "mpdd"),
     "at the input alone": ("depth-input", "mpdd"),
 }
+CONTROLS = {  # likewise, of every method that a fair comparison needs
+    "mpdd, as the base above": ("base", "mpdd"),
+    "zero-shot": ("base", "zero-shot"),
+    "prompt tuning (length 15)": ("base", "prompt-tuning"),
+    "prompt tuning before every layer (length 64)": ("base", "deep-prompt-tuning"),
+    "SPoT: from the prompt of the source that fits best": ("teachers", "spot"),
+    "LoRA, usual rank": ("base", "lora"),
+    "LoRA with as many numbers as mpdd": ("base", "lora-matched"),
+    "LoRA, trained on the same sources first": ("base", "lora-multitask"),
+    "IA3": ("base", "ia3"),
+    "full fine-tuning": ("base", "full-finetuning"),
+}
 WITHOUT = "open31-without-labels"
 BASELINES = ("prompt-tuning", "lora", "zero-shot")
 LABELS = {  # the method, and baselines with either input
@@ -54,7 +66,7 @@ def main() -> int:
     old = PAGE.read_text(encoding="utf-8")
     new = put(put(old, "catalogue", catalogue_lines()), "audit", audit_lines(audit))
     new = put(put(new, "shots", shot_lines()), "labels", label_lines())
-    new = put(new, "ablations", ablation_lines())
+    new = put(put(new, "ablations", ablation_lines(VARIANTS)), "controls", ablation_lines(CONTROLS))
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -94,12 +106,12 @@ def catalogue_lines() -> Iterator[str]:
     yield from _grid(heads, rows)
 
 
-def ablation_lines() -> Iterator[str]:
-    """What each part of the method is worth, where it was run."""
-    if not (rows := ablations.rows(ABLATIONS, VARIANTS)):
+def ablation_lines(variants: Mapping[str, ablations.Place]) -> Iterator[str]:
+    """What each part of the method is worth, or another one in its place, where it was run."""
+    if not (rows := ablations.rows(ABLATIONS, variants)):
         yield "Not run yet."
         return
-    yield _made("sh experiments/ablations.sh", sorted(path.parent for path in ABLATIONS.glob("*/provenance.json")))
+    yield _made("sh experiments/ablations.sh", [ABLATIONS / name for name in sorted({folder for folder, _ in variants.values()})])
     yield ""
     yield from _grid(ablations.HEADS, rows)
 

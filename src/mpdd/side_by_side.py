@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -116,10 +116,17 @@ class _Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process, _log in self._running:
-            process.kill()
-            process.wait()
-        self._open.close()
+        for process, log in self._running:
+            process.terminate() if log else process.kill()  # the one that is heard has nothing to say of it
+        try:
+            for process, _log in self._running:  # so that they take their copies of the run folder away
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_LAST_WORDS)
+        finally:
+            for process, _log in self._running:
+                process.kill()
+                process.wait()
+            self._open.close()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], *, aloud: bool = False) -> None:
         """Start `mpdd` with some arguments; what it says on standard error is shown if `aloud`, else kept for when it fails."""
