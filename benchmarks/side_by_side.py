@@ -16,7 +16,10 @@ from pathlib import Path
 from benchmarks import common
 
 DEMO = Path(__file__).parents[1] / "src" / "mpdd" / "demo" / "demo.toml"
-FEWER = {"teach.steps": 12, "teach.every": 12, "distil.steps": 20, "distil.every": 20, "limits.test": 32}
+FEWER = {
+    "limits.dev": 12, "limits.test": 16, "teach.steps": 6, "teach.every": 6, "distil.steps": 8, "distil.every": 8,
+    "adapt.steps": 8, "adapt.every": 4, "adapt.race": 4,
+}  # fmt: skip
 PROCESSES = 2
 
 
