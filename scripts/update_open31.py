@@ -141,7 +141,7 @@ def shot_lines() -> Iterator[str]:
             said = [gap.text if gap else "" for gap in gaps]
             rows.append((str(table.shots), *(_mean_of(table, name) for name in ("mpdd", *against)), *said))
     for run in runs:
-        yield _made(f"mpdd run experiments/{run.name}.toml --out runs/{run.name}", [run])
+        yield _made(provenance_of(run)["command"], [run])
         yield ""
     yield from _grid(("examples", "mpdd", *against, *(f"mpdd minus {name}" for name in against)), rows)
 

@@ -1,5 +1,5 @@
-"""Writes what is in `results/demo`, `results/open31` and `results/alldata` into README.md: `python scripts/update_readme.py`;
-`--check` only compares.
+"""Writes what is in `results` (demo, open31, fewshot, alldata) into README.md: `python scripts/update_readme.py`; `--check` only
+compares.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> int:
     """Update or check the README; exit code 1 when a check finds a difference."""
     path = ROOT / "README.md"
     old = new = path.read_text(encoding="utf-8")
-    for name, section in (("demo", demo), ("open31", open31), ("alldata", alldata)):
+    for name, section in (("demo", demo), ("open31", open31), ("fewshot", fewshot), ("alldata", alldata)):
         if not (RESULTS / name).is_dir():
             continue
         begin, end = f"<!-- {name}-table -->", f"<!-- /{name}-table -->"
@@ -57,15 +57,27 @@ def open31(run: Path) -> str:
     return "\n".join([said, "", *_turned(table), "", *_against(run, table.shots, len(seeds))])
 
 
+def fewshot(run: Path) -> str:
+    """The fewest examples in words."""
+    table = min(results_tables(read_results(run / "results.json")), key=lambda table: int(table.shots))
+    return _in_words(f"**With {table.shots} training examples** a target", run, table)
+
+
 def alldata(run: Path) -> str:
-    """In words: the means with all training examples, and how far mpdd is from others."""
-    table, made = results_tables(read_results(run / "results.json"))[0], provenance_of(run)
+    """All training examples in words."""
     experiment = config.read(run / "config.toml")
+    steps = f"{experiment.adapt.steps} steps of {experiment.adapt.batch_size}"
+    lead = f"**With all training examples**, up to {experiment.limits.train:,} a target and {steps}"
+    return _in_words(lead, run, results_tables(read_results(run / "results.json"))[0])
+
+
+def _in_words(lead: str, run: Path, table: Table) -> str:
+    """The means of one number of examples, and how far mpdd is from others."""
+    made = provenance_of(run)
     means = {line.method: line.mean.value for line in table.lines if line.mean}
     named = ", ".join(f"{name} {means[name]:.1f}" for name in ("mpdd", *DIFFERENCES))
     said = (
-        f"**With all training examples**, up to {experiment.limits.train:,} a target and {experiment.adapt.steps} steps of "
-        f"{experiment.adapt.batch_size} (`{made['command']}`, {commits_named([made])}, {seeds_named(made['seeds'])}, "
+        f"{lead} (`{made['command']}`, {commits_named([made])}, {seeds_named(made['seeds'])}, "
         f"[results/{run.name}](results/{run.name})), the mean of the ten is: {named}."
     )
     return f"{said} {_against(run, table.shots, len(made['seeds']))[0]}"
