@@ -90,7 +90,7 @@ def _scores(tables: Sequence[Table], differences: Sequence[DifferenceTable]) -> 
     backbones = {table.backbone: [t for t in tables if t.backbone == table.backbone] for table in tables}
     methods = {line.method for table in tables for line in table.lines}
     return {
-        "summary": summary(tables[0], differences),
+        "summary": lead(tables, differences),
         "main": tables[0],
         "backbones": list(backbones),
         "sections": [_section(table, several=len(backbones) > 1) for table in tables],
@@ -127,6 +127,17 @@ def _seeds(table: Table) -> str:
     return f"{max(counts)} seed{'s' if max(counts) > 1 else ''}"
 
 
+def lead(tables: Sequence[Table], differences: Sequence[DifferenceTable] = ()) -> str:
+    """The first words of a report: the most training examples and, where the run has several numbers of them, the fewest."""
+    most, *others = [table for table in tables if table.backbone == tables[0].backbone]
+    if not others or not _ranked(others[-1]):
+        return summary(most, differences)
+    first, *rest = _ranked(others[-1])
+    fewest = f"{first.method} scores {_spoken(first)}; {_beside(first, rest, others[-1], differences)}."
+    few, many = wording.shots_name(others[-1].shots), wording.shots_name(most.shots)
+    return f"With {many}, {summary(most, differences)} With {few}, {fewest}"
+
+
 def summary(table: Table, differences: Sequence[DifferenceTable] = ()) -> str:
     """Say in one sentence how mpdd (else the best method) did, at what size, and how it stands to the best other one.
 
@@ -137,12 +148,16 @@ def summary(table: Table, differences: Sequence[DifferenceTable] = ()) -> str:
     if not ranked:
         methods = f"{len(table.lines)} methods were" if len(table.lines) > 1 else f"{table.lines[0].method} was"
         return f"{methods} run on {len(table.columns)} targets, but none on all of them, so there is no common mean."
-    lead, *others = ranked
+    first, *others = ranked
     where = f"on average over {len(table.columns)} targets" if len(table.columns) > 1 else f"on {table.columns[0].target}"
-    opening = f"{lead.method} scores {_spoken(lead)} {where}, {_size(lead)}; "
-    gap = mean_gap(differences, table.shots, lead.method, others[0].method) if others else None
-    comparison = _against(lead, others[0], len(others), gap) if others else "no other method was run to compare with"
-    return f"{opening}{comparison}; {_against_chance(lead, table.chance)}."
+    opening = f"{first.method} scores {_spoken(first)} {where}, {_size(first)}; "
+    return f"{opening}{_beside(first, others, table, differences)}; {_against_chance(first, table.chance)}."
+
+
+def _beside(first: Line, others: Sequence[Line], table: Table, differences: Sequence[DifferenceTable]) -> str:
+    if not others:
+        return "no other method was run to compare with"
+    return _against(first, others[0], len(others), mean_gap(differences, table.shots, first.method, others[0].method))
 
 
 def _ranked(table: Table) -> list[Line]:
