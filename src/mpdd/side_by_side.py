@@ -1,7 +1,7 @@
 """All that a run trains, made by several processes side by side on the cores of this machine.
 
 They share the rows of stages 1 and 2 (`mpdd.distributed`) and then deal the cells out among them (`mpdd.parts`). With a small
-backbone two processes of one thread each do more than one of two threads (`benchmarks.side_by_side`).
+backbone two processes of one thread each are a little faster than one of two threads (`benchmarks.side_by_side`).
 """
 
 from __future__ import annotations
