@@ -22,6 +22,7 @@ from typing import IO
 
 import torch
 
+from mpdd import distributed
 from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError, MpddError
@@ -56,14 +57,16 @@ def make(experiment: Experiment, path: Path, given: Sequence[str], processes: in
     """Make all that the run of `experiment` in `path` trains; `mpdd run` then finds it there.
 
     `given` are the arguments with which `mpdd distil` and `mpdd run` read this experiment and find the folder. Raises
-    `InputError` where a GPU would be shared, and `ProcessError` where a process fails, with the others ended.
+    `InputError` under torchrun and where a GPU would be shared, and `ProcessError` where a process fails, with the others ended.
     """
+    if distributed.started() > 1:
+        raise InputError("--processes starts processes of its own, and torchrun has started some", wanted="one of the two")
     if torch.cuda.is_available():
         raise InputError(
             "Several processes on the cores of a machine are for machines without a GPU", found=f"--processes {processes}",
             next_step="Leave it out; docs/scaling.md has torchrun, and --shard, for GPUs.",
         )  # fmt: skip
-    RunFolder(path, experiment)  # refuses at once what does not fit
+    RunFolder(path, experiment)  # refuses at once what does not fit, and writes config.toml
     if not_prepared(experiment, path):
         _prepare(given, processes)
     missing = [key for key in _cells(experiment) if not unit_in(path, key.name).is_file()]

@@ -164,7 +164,10 @@ def run(
         _part(read, folder, only)
     else:
         if processes and processes > 1:
-            _side_by_side(read, folder, _given(experiment, folder, settings), processes)
+            from mpdd import side_by_side
+            from mpdd.progress import Reporter
+
+            side_by_side.make(read, folder, _given(experiment, folder, settings), processes, Reporter())
         _run(read, folder)
 
 
@@ -407,15 +410,6 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
 def _given(experiment: Path, out: Path | None, settings: Sequence[str] | None) -> list[str]:
     """The words after `mpdd run` or `mpdd distil` for this experiment and folder."""
     return [str(experiment), *(["--out", str(out)] if out else []), *(word for s in settings or () for word in ("--set", s))]
-
-
-def _side_by_side(experiment: Experiment, folder: Path, given: Sequence[str], processes: int) -> None:
-    from mpdd import distributed, side_by_side
-    from mpdd.progress import Reporter
-
-    if distributed.started() > 1:
-        raise InputError("--processes starts processes of its own, and torchrun has started some", wanted="one of the two")
-    side_by_side.make(experiment, folder, given, processes, Reporter())
 
 
 def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:

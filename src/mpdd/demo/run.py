@@ -12,7 +12,6 @@ from mpdd.data import catalogue, store, synthetic
 from mpdd.errors import MpddError
 from mpdd.evaluation.row import Row
 from mpdd.progress import Reporter
-from mpdd.run_folder import RunFolder
 
 BANNER = (
     "SYNTHETIC NOTES: every score below is on notes that mpdd made up, not on a public dataset. "
@@ -32,7 +31,6 @@ def run_demo(out: Path, *, synthetic: bool, quick: bool, command: str, processes
         reporter.say(BANNER)
         experiment = on_synthetic_notes(experiment)
     if count > 1:
-        RunFolder(out, experiment)
         side_by_side.make(experiment, out, [str(out / "config.toml"), "--out", str(out)], count, reporter)
     return pipeline.run(experiment, out, reporter, command)
 
