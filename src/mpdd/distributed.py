@@ -63,21 +63,29 @@ def together() -> Iterator[None]:
             )  # fmt: skip
         torch.cuda.set_device(place)
     dist.init_process_group("nccl" if on_gpu else "gloo")
-    before = signal.signal(signal.SIGTERM, _told_to_stop)
     try:
-        yield
+        with told_to_stop(MpddError(_ENDED)):  # as torchrun tells all processes when one has ended
+            yield
     except RuntimeError as error:  # what gloo and NCCL raise has no class of its own that both share
         if "gloo" not in str(error).lower() and "nccl" not in str(error).lower() and not isinstance(error, dist.DistError):
             raise
         raise MpddError(_ENDED) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
         dist.destroy_process_group()
 
 
-def _told_to_stop(_number: int, _frame: FrameType | None) -> None:
-    """What torchrun does to all processes when one has ended."""
-    raise MpddError(_ENDED)
+@contextmanager
+def told_to_stop(error: BaseException) -> Iterator[None]:
+    """Within, SIGTERM raises this error in the place where the process is, so that it can put things in order."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def shares(count: int) -> bool:

@@ -70,11 +70,19 @@ class RunFolder:
 
     def forget(self, name: str) -> None:
         """Take the finished unit `name` away, if it is there, so that it is made anew."""
-        unit_in(self.path, name).unlink(missing_ok=True)
+        self._unit(name).unlink(missing_ok=True)
+
+    def _unit(self, name: str) -> Path:
+        return self.path / "cells" / f"{name.replace('/', '--')}.json"
+
+    def finished(self, name: str) -> dict[str, Any] | None:
+        """The unit `name`, if it is finished."""
+        path = self._unit(name)
+        return _read_json(path, path.read_bytes()) if path.is_file() else None
 
     def unit(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The finished unit `name`, made first if need be."""
-        path = unit_in(self.path, name)
+        path = self._unit(name)
         if not path.is_file():
             write_atomically(path, json.dumps(make(), indent=1).encode())
         found: dict[str, Any] = _read_json(path, path.read_bytes())
@@ -163,11 +171,6 @@ class RunFolder:
 def prompt_in(path: Path, name: str) -> Path:
     """Where the prompt file `name` lies in the run folder at `path`."""
     return path / "prompts" / f"{name}.safetensors"
-
-
-def unit_in(path: Path, name: str) -> Path:
-    """Where the finished unit `name` lies in the run folder at `path`."""
-    return path / "cells" / f"{name.replace('/', '--')}.json"
 
 
 def _continues(experiment: Experiment, written: Path) -> bool:

@@ -6,18 +6,15 @@ backbone two processes of one thread each are a little faster than one of two th
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import torch
@@ -29,7 +26,7 @@ from mpdd.errors import InputError, MpddError
 from mpdd.evaluation.row import Row
 from mpdd.pipeline import Key, cells_of, not_prepared, said
 from mpdd.progress import Reporter
-from mpdd.run_folder import RunFolder, unit_in
+from mpdd.run_folder import RunFolder
 
 _LOOK = 0.2  # seconds between two looks at the processes
 _LAST_WORDS = 20  # seconds for the others to end by themselves, after one has failed
@@ -66,16 +63,12 @@ def make(experiment: Experiment, path: Path, given: Sequence[str], processes: in
             "Several processes on the cores of a machine are for machines without a GPU", found=f"--processes {processes}",
             next_step="Leave it out; docs/scaling.md has torchrun, and --shard, for GPUs.",
         )  # fmt: skip
-    RunFolder(path, experiment)  # refuses at once what does not fit, and writes config.toml
+    folder = RunFolder(path, experiment)  # refuses at once what does not fit, and writes config.toml
     if not_prepared(experiment, path):
         _prepare(given, processes)
-    missing = [key for key in _cells(experiment) if not unit_in(path, key.name).is_file()]
-    if missing:
-        _deal(missing, path, given, processes, reporter)
-
-
-def _cells(experiment: Experiment) -> list[Key]:
-    return cells_of(experiment, [catalogue.get(name).name for name in experiment.targets])
+    cells = cells_of(experiment, [catalogue.get(name).name for name in experiment.targets])
+    if missing := [key for key in cells if not folder.finished(key.name)]:
+        _deal(missing, folder, given, processes, reporter)
 
 
 def _prepare(given: Sequence[str], processes: int) -> None:
@@ -90,7 +83,7 @@ def _prepare(given: Sequence[str], processes: int) -> None:
             pass
 
 
-def _deal(missing: Sequence[Key], path: Path, given: Sequence[str], processes: int, reporter: Reporter) -> None:
+def _deal(missing: Sequence[Key], folder: RunFolder, given: Sequence[str], processes: int, reporter: Reporter) -> None:
     """Stage 3: each process makes its part of the cells; what is made is said here."""
     reporter.stage(f"Stage 3: {len(missing)} cells by {processes} processes")
     waiting = dict.fromkeys(missing)
@@ -100,10 +93,11 @@ def _deal(missing: Sequence[Key], path: Path, given: Sequence[str], processes: i
         running = True
         while running:
             running = beside.go_on()
-            for key in [key for key in waiting if unit_in(path, key.name).is_file()]:
-                reporter.say(said(Row.from_dict(json.loads(unit_in(path, key.name).read_text(encoding="utf-8"))["row"])))
-                del waiting[key]
-                tick(1)
+            for key in list(waiting):
+                if cell := folder.finished(key.name):
+                    reporter.say(said(Row.from_dict(cell["row"])))
+                    del waiting[key]
+                    tick(1)
 
 
 class _Processes:
@@ -115,7 +109,7 @@ class _Processes:
         self._open = ExitStack()
 
     def __enter__(self) -> _Processes:
-        self._open.enter_context(_told_to_stop())
+        self._open.enter_context(distributed.told_to_stop(KeyboardInterrupt()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -182,17 +176,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-@contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Within, SIGTERM stops this process as Ctrl-C does, so that it can end the others first."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

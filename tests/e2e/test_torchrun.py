@@ -131,10 +131,8 @@ def test_one_command_starts_two_processes_that_make_what_one_does(world, experim
 
 
 def test_a_process_that_fails_says_why_in_one_sentence_and_ends_the_others(world, experiment):
-    (world.folder / "unfit").mkdir()
-    wrong = world.folder / "unfit" / "prompts"
     finish(start(world, experiment, 1, "unfit", verb="distil"))
-    (wrong / "metaprompt.safetensors").write_bytes(b"no prompt")
+    (world.folder / "unfit" / "prompts" / "metaprompt.safetensors").write_bytes(b"no prompt")
     process = start(world, experiment, 1, "unfit", "--processes", "2")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 2

@@ -15,7 +15,7 @@ from mpdd.evaluation.curves import panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.differences import DifferenceTable, Gap
 from mpdd.evaluation.failures import ERRORS
 from mpdd.evaluation.reliability import reliability
-from mpdd.evaluation.report import lead, summary, write_report
+from mpdd.evaluation.report import first_words, summary, write_report
 from mpdd.evaluation.results import METHODS, Row, results_table, results_tables, write_results
 from mpdd.evaluation.transfer import spearman
 
@@ -430,12 +430,12 @@ def test_the_summary_of_other_runs() -> None:
 
 def test_the_fewest_examples_are_in_the_first_words_too() -> None:
     rows = make_rows(("mpdd", "lora"), shots=(8, 32, "all"))
-    most, fewest = lead(results_tables(rows)).split(" With 8 training examples, ")
+    most, fewest = first_words(results_tables(rows)).split(" With 8 training examples, ")
     assert most == f"With all training examples, {summary(results_tables(rows)[0])}"
     eight = results_table([row for row in rows if row.shots == 8])
     assert fewest.split(";")[0] == summary(eight).split(" on average")[0]
     one = make_rows(("mpdd", "lora"), shots=(8,))
-    assert lead(results_tables(one)) == summary(results_tables(one)[0])
+    assert first_words(results_tables(one)) == summary(results_tables(one)[0])
 
 
 # Curves and pictures

@@ -90,7 +90,7 @@ def _scores(tables: Sequence[Table], differences: Sequence[DifferenceTable]) -> 
     backbones = {table.backbone: [t for t in tables if t.backbone == table.backbone] for table in tables}
     methods = {line.method for table in tables for line in table.lines}
     return {
-        "summary": lead(tables, differences),
+        "summary": first_words(tables, differences),
         "main": tables[0],
         "backbones": list(backbones),
         "sections": [_section(table, several=len(backbones) > 1) for table in tables],
@@ -127,7 +127,7 @@ def _seeds(table: Table) -> str:
     return f"{max(counts)} seed{'s' if max(counts) > 1 else ''}"
 
 
-def lead(tables: Sequence[Table], differences: Sequence[DifferenceTable] = ()) -> str:
+def first_words(tables: Sequence[Table], differences: Sequence[DifferenceTable] = ()) -> str:
     """The first words of a report: the most training examples and, where the run has several numbers of them, the fewest."""
     most, *others = [table for table in tables if table.backbone == tables[0].backbone]
     if not others or not _ranked(others[-1]):
