@@ -1,5 +1,5 @@
-"""Writes what is in `results` (demo, open31, fewshot, alldata) into README.md: `python scripts/update_readme.py`; `--check` only
-compares.
+"""Writes what is in `results` (demo, open31; fewshot and alldata beside it) into README.md: `python scripts/update_readme.py`;
+`--check` only compares.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from typing import Any
 
 from mpdd import config
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
-from mpdd.evaluation.differences import difference_tables, mean_gap
+from mpdd.evaluation.differences import Gap, difference_tables, mean_gap
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-DIFFERENCES = ("prompt-tuning", "lora", "zero-shot")  # that mpdd is held against
+TRAINED = ("prompt-tuning", "ia3", "lora")  # beside mpdd, where they were run
+DIFFERENCES = (*TRAINED, "zero-shot")  # that mpdd is held against
 
 
 def main() -> int:
     """Update or check the README; exit code 1 when a check finds a difference."""
     path = ROOT / "README.md"
     old = new = path.read_text(encoding="utf-8")
-    for name, section in (("demo", demo), ("open31", open31), ("fewshot", fewshot), ("alldata", alldata)):
-        if not (RESULTS / name).is_dir():
-            continue
+    sections = {"demo": demo(RESULTS / "demo"), "open31": open31(RESULTS / "open31"), "examples": by_examples()}
+    for name, section in sections.items():
         begin, end = f"<!-- {name}-table -->", f"<!-- /{name}-table -->"
         before, _, rest = new.partition(begin)
-        new = f"{before}{begin}\n{section(RESULTS / name)}\n{end}{rest.partition(end)[2]}"
+        new = f"{before}{begin}\n{section}\n{end}{rest.partition(end)[2]}"
     if "--check" in sys.argv:
         return int(old != new)
     path.write_text(new, encoding="utf-8")
@@ -57,30 +57,27 @@ def open31(run: Path) -> str:
     return "\n".join([said, "", *_turned(table), "", *_against(run, table.shots, len(seeds))])
 
 
-def fewshot(run: Path) -> str:
-    """The fewest examples in words."""
-    table = results_tables(read_results(run / "results.json"))[-1]
-    return _in_words(f"**With {table.shots} training examples** a target", run, table)
-
-
-def alldata(run: Path) -> str:
-    """All training examples in words."""
-    experiment = config.read(run / "config.toml")
-    steps = f"{experiment.adapt.steps} steps of {experiment.adapt.batch_size}"
-    lead = f"**With all training examples**, up to {experiment.limits.train:,} a target and {steps}"
-    return _in_words(lead, run, results_tables(read_results(run / "results.json"))[0])
-
-
-def _in_words(lead: str, run: Path, table: Table) -> str:
-    """The means of one number of examples, and how far mpdd is from others."""
-    made = provenance_of(run)
-    means = {line.method: line.mean.value for line in table.lines if line.mean}
-    named = ", ".join(f"{name} {means[name]:.1f}" for name in ("mpdd", *DIFFERENCES))
+def by_examples() -> str:
+    """The mean of all targets with the fewest examples, with those of open31 and with all, and how mpdd stands."""
+    few, usual, all_ = (RESULTS / name for name in ("fewshot", "open31", "alldata"))
+    options = config.read(all_ / "config.toml")
+    most = f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"
+    heads = ["examples a target", "mpdd", *TRAINED, *(f"mpdd minus {name}" for name in TRAINED), "run"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
+    for run, place, named in ((few, -1, ""), (usual, 0, ""), (all_, 0, most)):
+        table, made = results_tables(read_results(run / "results.json"))[place], provenance_of(run)
+        means = {line.method: line.mean.value for line in table.lines if line.mean}
+        scores = [f"{means[name]:.1f}" if name in means else "" for name in ("mpdd", *TRAINED)]
+        gaps = _gaps(run, table.shots)
+        differences = [gaps[name].text if name in gaps else "" for name in TRAINED]
+        where = f"[results/{run.name}](results/{run.name}), {seeds_named(made['seeds'])}, `{made['command']}`"
+        lines.append("| " + " | ".join([named or str(table.shots), *scores, *differences, where]) + " |")
+    runs = [provenance_of(run) for run in (few, usual, all_)]
     said = (
-        f"{lead} (`{made['command']}`, {commits_named([made])}, {seeds_named(made['seeds'])}, "
-        f"[results/{run.name}](results/{run.name})), the mean of the ten is: {named}."
+        f"**By the number of training examples**: the mean of the ten targets, zero-shot {means['zero-shot']:.1f}; differences "
+        f"with 95 % intervals (bootstrap over documents, and seeds where there are several); {commits_named(runs)}."
     )
-    return f"{said} {_against(run, table.shots, len(made['seeds']))[0]}"
+    return "\n".join([said, "", *lines])
 
 
 def _turned(table: Table) -> list[str]:
@@ -99,11 +96,15 @@ def _turned(table: Table) -> list[str]:
 
 
 def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
-    differences = difference_tables(run / "comparisons.json")
-    gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in DIFFERENCES}
-    told = [f"{gap.text} against {name}" for name, gap in gaps.items() if gap]
+    told = [f"{gap.text} against {name}" for name, gap in _gaps(run, shots).items()]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"
     return [f"MPDD on the mean: {', '.join(told)} points, with 95 % intervals (bootstrap over {over})."]
+
+
+def _gaps(run: Path, shots: int | str) -> dict[str, Gap]:
+    """How far mpdd is from those of DIFFERENCES that it was compared with, on the mean of the targets."""
+    tables = difference_tables(run / "comparisons.json")
+    return {name: gap for name in DIFFERENCES if (gap := mean_gap(tables, shots, "mpdd", name))}
 
 
 def _conditions(table: Table, made: dict[str, Any]) -> str:

@@ -46,8 +46,9 @@ def cores() -> int:
 
 
 def suitable() -> int:
-    """How many processes a small run is made by: two on two cores and more, as measured; one on a GPU."""
-    return 1 if torch.cuda.is_available() else min(2, cores())
+    """How many processes a small run is made by: two on two cores and more, as measured; one on a GPU, and where nobody has
+    tried two (Windows)."""
+    return 1 if torch.cuda.is_available() or os.name != "posix" else min(2, cores())
 
 
 def make(experiment: Experiment, path: Path, given: Sequence[str], processes: int, reporter: Reporter) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import pkgutil
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -12,19 +11,10 @@ from mpdd.data import synthetic, tasks
 from mpdd.data.cache import keep, kept
 from mpdd.data.store import fetch
 from mpdd.data.task import Splits, Task
+from mpdd.data.tasks import names
 from mpdd.errors import InputError
 
-
-@cache
-def names() -> tuple[str, ...]:
-    """Return the names of all tasks, sorted; imports none of them."""
-    found = (module.name for module in pkgutil.iter_modules(tasks.__path__))
-    return tuple(sorted(name for name in found if not name.startswith("_")))
-
-
-def has(name: str) -> bool:
-    """Say whether a task of the catalogue, or of the demo, has this name."""
-    return name in names() or name in synthetic.TASKS
+__all__ = ["get", "load", "names"]
 
 
 def get(name: str) -> Task:

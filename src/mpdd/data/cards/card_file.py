@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from mpdd.config import Name, read_toml, validated
-from mpdd.data import catalogue, splits
+from mpdd.data import splits, synthetic, tasks
 from mpdd.data.cards.formats import FORMATS
 from mpdd.data.cards.layout import Column, Layout, has_labels, optional, required
 from mpdd.data.readers.base import NoRecordError, Notes, nothing_left
@@ -86,7 +86,7 @@ class CardFile(_Section):
     @field_validator("name")
     @classmethod
     def _is_its_own(cls, name: str) -> str:
-        if catalogue.has(name):
+        if name in tasks.names() or name in synthetic.TASKS:
             raise ValueError("the catalogue has a task of this name, wanted a name of its own")
         return name
 
