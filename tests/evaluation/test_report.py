@@ -491,7 +491,13 @@ def test_colours_are_defined_for_light_dark_and_print(page: str) -> None:
 
 def test_the_shots_picture_needs_two_amounts() -> None:
     assert plots.shots_plot(results_tables(make_rows(("mpdd",)))) is None
-    assert plots.shots_plot(results_tables(make_rows(("mpdd",), shots=(8, "all")))) is not None
+    drawn = plots.shots_plot(results_tables(make_rows(("mpdd", "lora"), shots=(8, "all"))))
+    assert drawn is not None and drawn.count('class="interval"') == 4  # of each method at each amount
+
+
+def test_the_mean_and_the_costs_stand_before_many_targets(page: str) -> None:
+    heads = plain(section(page, "scores").split("<thead>")[1].split("</thead>")[0])
+    assert heads.index("Mean") < heads.index("Trainable") < heads.index("Stored") < heads.index("n = ")
 
 
 @pytest.mark.parametrize(

@@ -249,9 +249,13 @@ def _step_axis(scale: Scale) -> Iterator[Markup]:
 
 # Mean score against training examples
 
+_BESIDE = 5.0  # from the mark of one method to that of the next
+
 
 def shots_plot(tables: Sequence[Table]) -> Markup | None:
-    """Draw each method's mean score against the number of training examples; `None` for fewer than two numbers."""
+    """Draw each method's mean score and its interval against the number of training examples, methods a little beside each
+    other; `None` for fewer than two numbers.
+    """
     ordered = sorted((table for table in tables if table.shots != 0), key=lambda table: _shots_key(table.shots))
     means = {
         method: [(place, line.mean) for place, table in enumerate(ordered) for line in table.lines
@@ -264,9 +268,10 @@ def shots_plot(tables: Sequence[Table]) -> Markup | None:
     values = [end for points in drawn.values() for _, mean in points for end in (mean.low, mean.high)]
     y = _padded(values, _COST_BOTTOM, 12)
     x = Scale(-0.15, len(ordered) - 0.85, _COST_LEFT, _COST_RIGHT)
-    last = {method: (x(points[-1][0]), y(points[-1][1].value)) for method, points in drawn.items()}
+    beside = {method: _BESIDE * (place - (len(drawn) - 1) / 2) for place, method in enumerate(drawn)}
+    last = {method: (x(points[-1][0]) + beside[method], y(points[-1][1].value)) for method, points in drawn.items()}
     parts = [*_y_axis(y, _COST_LEFT, _COST_RIGHT), *_shots_axis(x, ordered)]
-    parts += [_shots_line(method, points, x, y) for method, points in drawn.items()]
+    parts += [_shots_line(method, points, x, y, beside[method]) for method, points in drawn.items()]
     parts += _leaders(last)
     texts = "; ".join(f"{m} {', '.join(wording.score(mean.value) for _, mean in p)}" for m, p in drawn.items())
     return svg.figure(parts, (_COST_WIDTH, _COST_HEIGHT), f"Mean score against training examples: {texts}")
@@ -284,9 +289,11 @@ def _shots_axis(scale: Scale, tables: Sequence[Table]) -> Iterator[Markup]:
     yield svg.text((middle, _COST_BOTTOM + 36), "training examples of the target", "middle muted")
 
 
-def _shots_line(method: str, points: Sequence[tuple[int, Cell]], x: Scale, y: Scale) -> Markup:
+def _shots_line(method: str, points: Sequence[tuple[int, Cell]], x: Scale, y: Scale, beside: float) -> Markup:
     look = style(method)
-    parts = [svg.polyline([(x(place), y(mean.value)) for place, mean in points], "curve", look.dashes)]
-    for place, mean in points:
-        parts.append(svg.mark(look.shape, (x(place), y(mean.value)), f"{method}: {_with_interval(mean)}"))
+    placed = [(x(place) + beside, mean) for place, mean in points]
+    parts = [svg.polyline([(at, y(mean.value)) for at, mean in placed], "curve", look.dashes)]
+    for at, mean in placed:
+        parts.append(svg.line((at, y(mean.low)), (at, y(mean.high)), "interval"))
+        parts.append(svg.mark(look.shape, (at, y(mean.value)), f"{method}: {_with_interval(mean)}"))
     return svg.group(parts, look.family)
