@@ -1,4 +1,4 @@
-"""Writes what is in `results` (demo, open31; fewshot and alldata beside it) into README.md: `python scripts/update_readme.py`;
+"""Writes what is in `results` (demo, open31, fewshot and alldata) into README.md: `python scripts/update_readme.py`;
 `--check` only compares.
 """
 
@@ -58,24 +58,26 @@ def open31(run: Path) -> str:
 
 
 def by_examples() -> str:
-    """The mean of all targets with the fewest examples, with those of open31 and with all, and how mpdd stands."""
-    few, usual, all_ = (RESULTS / name for name in ("fewshot", "open31", "alldata"))
-    options = config.read(all_ / "config.toml")
-    most = f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"
+    """The mean of all targets by the number of training examples, and how mpdd stands."""
+    few, most = RESULTS / "fewshot", RESULTS / "alldata"
+    options = config.read(most / "config.toml")
+    named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
     heads = ["examples a target", "mpdd", *TRAINED, *(f"mpdd minus {name}" for name in TRAINED), "run"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
-    for run, place, named in ((few, -1, ""), (usual, 0, ""), (all_, 0, most)):
-        table, made = results_tables(read_results(run / "results.json"))[place], provenance_of(run)
-        means = {line.method: line.mean.value for line in table.lines if line.mean}
-        scores = [f"{means[name]:.1f}" if name in means else "" for name in ("mpdd", *TRAINED)]
-        gaps = _gaps(run, table.shots)
-        differences = [gaps[name].text if name in gaps else "" for name in TRAINED]
-        where = f"[results/{run.name}](results/{run.name}), {seeds_named(made['seeds'])}, `{made['command']}`"
-        lines.append("| " + " | ".join([named or str(table.shots), *scores, *differences, where]) + " |")
-    runs = [provenance_of(run) for run in (few, usual, all_)]
+    for run in (few, most):
+        seeds = seeds_named(provenance_of(run)["seeds"])
+        for table in reversed(results_tables(read_results(run / "results.json"))):
+            means = {line.method: line.mean.value for line in table.lines if line.mean}
+            scores = [f"{means[name]:.1f}" if name in means else "" for name in ("mpdd", *TRAINED)]
+            gaps = _gaps(run, table.shots)
+            differences = [gaps[name].text if name in gaps else "" for name in TRAINED]
+            examples, where = str(table.shots), f"[results/{run.name}](results/{run.name}), {seeds}"
+            lines.append("| " + " | ".join([named.get(examples, examples), *scores, *differences, where]) + " |")
+    made = [provenance_of(run) for run in (few, most)]
     said = (
         f"**By the number of training examples**: the mean of the ten targets, zero-shot {means['zero-shot']:.1f}; differences "
-        f"with 95 % intervals (bootstrap over documents, and seeds where there are several); {commits_named(runs)}."
+        f"with 95 % intervals (bootstrap over documents, and seeds where there are several). "
+        f"`{'`, `'.join(run['command'] for run in made)}`; {commits_named(made)}."
     )
     return "\n".join([said, "", *lines])
 
