@@ -62,22 +62,23 @@ def by_examples() -> str:
     few, most = RESULTS / "fewshot", RESULTS / "alldata"
     options = config.read(most / "config.toml")
     named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
-    heads = ["examples a target", "mpdd", *TRAINED, *(f"mpdd minus {name}" for name in TRAINED), "run"]
+    others = [name for name in TRAINED if name in config.read(few / "config.toml").methods]
+    heads = ["examples a target", "mpdd", *others, *(f"mpdd minus {name}" for name in others), "run"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
-    for run in (few, most):
-        seeds = seeds_named(provenance_of(run)["seeds"])
+    made = {run: provenance_of(run) for run in (few, most)}
+    for run in made:
+        where = f"[results/{run.name}](results/{run.name}), {seeds_named(made[run]['seeds'])}"
         for table in reversed(results_tables(read_results(run / "results.json"))):
-            means = {line.method: line.mean.value for line in table.lines if line.mean}
-            scores = [f"{means[name]:.1f}" if name in means else "" for name in ("mpdd", *TRAINED)]
-            gaps = _gaps(run, table.shots)
-            differences = [gaps[name].text if name in gaps else "" for name in TRAINED]
-            examples, where = str(table.shots), f"[results/{run.name}](results/{run.name}), {seeds}"
-            lines.append("| " + " | ".join([named.get(examples, examples), *scores, *differences, where]) + " |")
-    made = [provenance_of(run) for run in (few, most)]
+            means = {line.method: f"{line.mean.value:.1f}" for line in table.lines if line.mean}
+            gaps = {name: gap.text for name, gap in _gaps(run, table.shots).items()}
+            examples = named.get(str(table.shots), str(table.shots))
+            scores = [means.get(name, "") for name in ("mpdd", *others)]
+            lines.append("| " + " | ".join([examples, *scores, *(gaps.get(name, "") for name in others), where]) + " |")
     said = (
-        f"**By the number of training examples**: the mean of the ten targets, zero-shot {means['zero-shot']:.1f}; differences "
-        f"with 95 % intervals (bootstrap over documents, and seeds where there are several). "
-        f"`{'`, `'.join(run['command'] for run in made)}`; {commits_named(made)}."
+        f"**By the number of training examples**: the mean of the ten targets, the same {table.backbone_parameters / 1e6:.1f} M "
+        f"backbone (zero-shot {means['zero-shot']}); differences with 95 % intervals (bootstrap over documents, and seeds where "
+        f"there are several). "
+        f"`{'`, `'.join(run['command'] for run in made.values())}`; {commits_named(made.values())}."
     )
     return "\n".join([said, "", *lines])
 
