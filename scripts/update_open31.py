@@ -13,10 +13,8 @@ from typing import Any
 
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
-from mpdd.evaluation import ablations
+from mpdd.evaluation import ablations, by_shots
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
-from mpdd.evaluation.differences import difference_tables, mean_gap
-from mpdd.evaluation.results import Table, read_results, results_tables
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"
@@ -133,17 +131,10 @@ def shot_lines() -> Iterator[str]:
         yield "Not run yet."
         return
     against = ("prompt-tuning", "lora")
-    rows = []
-    for run in runs:
-        differences = difference_tables(run / "comparisons.json")
-        for table in reversed(results_tables(read_results(run / "results.json"))):
-            gaps = [mean_gap(differences, table.shots, "mpdd", name) for name in against]
-            said = [gap.text if gap else "" for gap in gaps]
-            rows.append((str(table.shots), *(_mean_of(table, name) for name in ("mpdd", *against)), *said))
     for run in runs:
         yield _made(provenance_of(run)["command"], [run])
         yield ""
-    yield from _grid(("examples", "mpdd", *against, *(f"mpdd minus {name}" for name in against)), rows)
+    yield from _grid(by_shots.heads(against), [row for run in runs for row in by_shots.rows(run, against)])
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:
@@ -178,11 +169,6 @@ def _made(command: str, runs: Sequence[Path]) -> str:
         f"documents, intervals by bootstrap over documents{' and seeds' if len(seeds) > 1 else ''}. "
         f"{_data(store.registry_hash())}"
     )
-
-
-def _mean_of(table: Table, method: str) -> str:
-    (mean,) = (line.mean for line in table.lines if line.method == method)
-    return "" if mean is None else f"{mean.value:.1f}"
 
 
 def _names(*roles: str) -> list[str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mpdd import config
+from mpdd.evaluation import by_shots
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
-from mpdd.evaluation.differences import Gap, difference_tables, mean_gap
+from mpdd.evaluation.differences import difference_tables, mean_gap
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 
@@ -63,22 +64,21 @@ def by_examples() -> str:
     options = config.read(most / "config.toml")
     named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
     others = [name for name in TRAINED if name in config.read(few / "config.toml").methods]
-    heads = ["examples a target", "mpdd", *others, *(f"mpdd minus {name}" for name in others), "run"]
+    heads = ["examples a target", *by_shots.heads(others)[1:], "run"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
     made = {run: provenance_of(run) for run in (few, most)}
-    for run in made:
-        where = f"[results/{run.name}](results/{run.name}), {seeds_named(made[run]['seeds'])}"
-        for table in reversed(results_tables(read_results(run / "results.json"))):
-            means = {line.method: f"{line.mean.value:.1f}" for line in table.lines if line.mean}
-            gaps = {name: gap.text for name, gap in _gaps(run, table.shots).items()}
-            examples = named.get(str(table.shots), str(table.shots))
-            scores = [means.get(name, "") for name in ("mpdd", *others)]
-            lines.append("| " + " | ".join([examples, *scores, *(gaps.get(name, "") for name in others), where]) + " |")
+    for run, how in made.items():
+        where = f"[results/{run.name}](results/{run.name}), {seeds_named(how['seeds'])}"
+        for examples, *cells in by_shots.rows(run, others):
+            lines.append("| " + " | ".join([named.get(examples, examples), *cells, where]) + " |")
+    table = results_tables(read_results(few / "results.json"))[0]
+    (bare,) = (line.mean for line in table.lines if line.method == "zero-shot")
+    assert bare is not None
     said = (
         f"**By the number of training examples**: the mean of the ten targets, the same {table.backbone_parameters / 1e6:.1f} M "
-        f"backbone (zero-shot {means['zero-shot']}); differences with 95 % intervals (bootstrap over documents, and seeds where "
+        f"backbone (zero-shot {bare.value:.1f}); differences with 95 % intervals (bootstrap over documents, and seeds where "
         f"there are several). "
-        f"`{'`, `'.join(run['command'] for run in made.values())}`; {commits_named(made.values())}."
+        f"`{'`, `'.join(how['command'] for how in made.values())}`; {commits_named(made.values())}."
     )
     return "\n".join([said, "", *lines])
 
@@ -99,15 +99,11 @@ def _turned(table: Table) -> list[str]:
 
 
 def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
-    told = [f"{gap.text} against {name}" for name, gap in _gaps(run, shots).items()]
+    differences = difference_tables(run / "comparisons.json")
+    gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in DIFFERENCES}
+    told = [f"{gap.text} against {name}" for name, gap in gaps.items() if gap]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"
     return [f"MPDD on the mean: {', '.join(told)} points, with 95 % intervals (bootstrap over {over})."]
-
-
-def _gaps(run: Path, shots: int | str) -> dict[str, Gap]:
-    """How far mpdd is from those of DIFFERENCES that it was compared with, on the mean of the targets."""
-    tables = difference_tables(run / "comparisons.json")
-    return {name: gap for name in DIFFERENCES if (gap := mean_gap(tables, shots, "mpdd", name))}
 
 
 def _conditions(table: Table, made: dict[str, Any]) -> str:
