@@ -11,9 +11,12 @@ import pytest
 from mpdd import config, own_task
 from mpdd.check import require_tasks
 from mpdd.data import catalogue
+from mpdd.prompts.store import load
+from mpdd.vocabulary import EMBEDDED_METAPROMPT
 
 ROOT = Path(__file__).parents[1]
 OPEN31 = config.read(ROOT / "experiments" / "open31.toml")
+METAPROMPT = config.read(ROOT / "experiments" / "open31-metaprompt.toml")
 ABLATIONS = config.read(ROOT / "experiments" / "ablations.toml")
 VARIANTS = re.findall(r"^variant (\S+-\S+) (.*)$", (ROOT / "experiments" / "ablations.sh").read_text("utf-8"), re.M)
 
@@ -33,14 +36,22 @@ def changed(experiment, base=OPEN31):
     [
         ("fewshot", {"name", "methods", "shots", "seeds"}),
         ("alldata", {"name", "methods", "shots", "seeds", "adapt"}),
-        ("ablations", {"name", "methods", "targets", "seeds", "teach", "distil"}),
-        ("open31-distil", {"name", "methods", "seeds", "teach", "distil", "vary"}),
+        ("open31-metaprompt", {"name", "methods", "metaprompt", "sources", "seeds", "vary", "distil"}),
+        ("ablations", {"name", "methods", "metaprompt", "sources", "targets", "seeds", "vary", "teach", "distil"}),
+        ("open31-distil", {"name", "methods", "metaprompt", "sources", "seeds", "teach", "distil"}),
     ],
 )
 def test_the_conditions_are_those_of_the_comparison(name, own):
     experiment = config.read(ROOT / "experiments" / f"{name}.toml")
     require_tasks(experiment)
     assert changed(experiment) == own
+    assert experiment.sources in ((), METAPROMPT.sources)
+
+
+def test_the_metaprompt_of_the_comparison_is_the_one_in_the_package():
+    assert Path(OPEN31.metaprompt).resolve() == EMBEDDED_METAPROMPT.resolve()
+    assert load(EMBEDDED_METAPROMPT).header.tasks == METAPROMPT.sources
+    assert METAPROMPT.targets == OPEN31.targets  # so that nothing of their tests was trained on
 
 
 def test_every_variant_changes_what_it_is_named_after():
@@ -61,9 +72,9 @@ def test_every_variant_changes_what_it_is_named_after():
 def test_fewer_sources_are_the_first_ones_of_each_type():
     chosen = {name: variant(options).sources for name, options in VARIANTS if name.startswith("sources-")}
     kinds = {}
-    for name in OPEN31.sources:
+    for name in METAPROMPT.sources:
         kinds.setdefault(catalogue.get(name).card.type, []).append(name)
-    assert chosen["sources-1"] == OPEN31.sources[:1]
+    assert chosen["sources-1"] == METAPROMPT.sources[:1]
     assert chosen["sources-5"] == tuple(names[0] for names in kinds.values())
     assert chosen["sources-10"] == tuple(name for names in kinds.values() for name in names[:2])
 

@@ -19,7 +19,7 @@ from mpdd.data.task import Example, Task
 from mpdd.errors import InputError
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import row_width
-from mpdd.prompts.store import Header
+from mpdd.prompts.store import Header, load
 from mpdd.run_folder import RunFolder, provenance
 from mpdd.shard import Shard
 from mpdd.training.tune import Data
@@ -66,6 +66,8 @@ class Run:
         for name, number in left_out.items():
             reporter.say(f"  {name}: left out {number} examples that share a document or {RUN} words with a target's test")
         made = provenance(experiment, backbone, hashes, command)
+        if experiment.metaprompt:
+            made["metaprompt"] = load(Path(experiment.metaprompt), backbone).header.digest
         folder.write_provenance({**made, "left_out_of_sources": left_out})
         return cls(experiment, folder, backbone, tasks, tuple(sources), tuple(targets), reporter)
 
