@@ -51,7 +51,7 @@ LABELS = {  # the method, and baselines with either input
     **{name: ("open31", name) for name in BASELINES},
     **{f"{name}, no labels in the input": (WITHOUT, name) for name in ("mpdd", *BASELINES)},
 }
-SHOTS = ("fewshot", "alldata")  # runs of other numbers of examples
+SHOTS = ("fewshot", "fewshot-16-64", "alldata")  # runs of other numbers of examples
 PAIR = ("shared_documents", "shared_runs", "test_examples", "texts")
 
 
@@ -130,11 +130,11 @@ def shot_lines() -> Iterator[str]:
     if not runs:
         yield "Not run yet."
         return
-    against = ("prompt-tuning", "lora")
+    against = ("prompt-tuning", "ia3", "lora")
     for run in runs:
         yield _made(provenance_of(run)["command"], [run])
         yield ""
-    yield from _grid(by_shots.heads(against), [row for run in runs for row in by_shots.rows(run, against)])
+    yield from _grid(by_shots.heads(against), [row.cells for row in by_shots.rows(runs, against)])
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,5 @@
-"""Writes what is in `results` (demo, open31, fewshot and alldata) into README.md: `python scripts/update_readme.py`;
-`--check` only compares.
+"""Writes what is in `results` (demo, open31, the runs by number of examples) into README.md:
+`python scripts/update_readme.py`; `--check` only compares.
 """
 
 from __future__ import annotations
@@ -61,16 +61,17 @@ def open31(run: Path) -> str:
 def by_examples() -> str:
     """The mean of all targets by the number of training examples, and how mpdd stands."""
     few, most = RESULTS / "fewshot", RESULTS / "alldata"
+    runs = [run for run in (few, RESULTS / "fewshot-16-64", most) if run.is_dir()]
     options = config.read(most / "config.toml")
     named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
     others = [name for name in TRAINED if name in config.read(few / "config.toml").methods]
     heads = ["examples a target", *by_shots.heads(others)[1:], "run"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
-    made = {run: provenance_of(run) for run in (few, most)}
-    for run, how in made.items():
-        where = f"[results/{run.name}](results/{run.name}), {seeds_named(how['seeds'])}"
-        for examples, *cells in by_shots.rows(run, others):
-            lines.append("| " + " | ".join([named.get(examples, examples), *cells, where]) + " |")
+    made = {run: provenance_of(run) for run in runs}
+    for row in by_shots.rows(runs, others):
+        where = f"[results/{row.run.name}](results/{row.run.name}), {seeds_named(made[row.run]['seeds'])}"
+        examples, *cells = row.cells
+        lines.append("| " + " | ".join([named.get(examples, examples), *cells, where]) + " |")
     table = results_tables(read_results(few / "results.json"))[0]
     (bare,) = (line.mean for line in table.lines if line.method == "zero-shot")
     assert bare is not None

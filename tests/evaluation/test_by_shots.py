@@ -21,16 +21,15 @@ def mean(run, method, shots):
 
 
 def test_the_means_are_those_of_the_results():
-    others = ("prompt-tuning", "lora")
-    few = by_shots.rows(RESULTS / "fewshot", others)
-    assert [row[0] for row in few] == ["4", "32"]
-    for row in few:
-        assert row[1:4] == tuple(mean("fewshot", method, int(row[0])) for method in ("mpdd", *others))
-        assert len(row) == len(by_shots.heads(others)) and all("[" in cell for cell in row[4:])
-    (whole,) = by_shots.rows(RESULTS / "alldata", others)
-    assert whole[:2] == ("all", mean("alldata", "mpdd", "all"))
+    others, few, most = ("prompt-tuning", "lora"), RESULTS / "fewshot", RESULTS / "alldata"
+    found = by_shots.rows([most, few], others)
+    assert [(row.run, row.cells[0]) for row in found] == [(few, "4"), (few, "32"), (most, "all")]
+    for row in found:
+        shots = row.cells[0] if row.run == most else int(row.cells[0])
+        assert row.cells[1:4] == tuple(mean(row.run.name, method, shots) for method in ("mpdd", *others))
+        assert len(row.cells) == len(by_shots.heads(others)) and all("[" in cell for cell in row.cells[4:])
 
 
 def test_what_was_not_run_is_empty():
-    (row,) = by_shots.rows(RESULTS / "alldata", ("ia3",))
-    assert row[2:] == ("", "")
+    (row,) = by_shots.rows([RESULTS / "alldata"], ("ia3",))
+    assert row.cells[2:] == ("", "")

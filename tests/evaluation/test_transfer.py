@@ -116,6 +116,21 @@ def test_every_number_of_shots_has_its_own_and_the_most_come_first() -> None:
     assert found[1]["correlation"]["targets"] == 4
 
 
+def test_what_was_known_before_stands_where_its_prompts_are_gone() -> None:
+    sources = {name: factors(np.random.default_rng(seed)) for seed, name in enumerate("abc")}
+    whole = {(32, name): [factors(np.random.default_rng([i, j])) for j in range(2)] for i, name in enumerate("pqrs")}
+    before = transfer(sources, whole, [compared("p", 1.0), compared("q", 2.0)])
+    gone = {**whole, (32, "p"): [], (32, "q"): whole[32, "q"][:1], (32, "new"): []}
+    (found,) = transfer(sources, gone, [compared("p", 5.0), compared("q", 2.0)], before)
+    (known,) = before
+    assert [target["target"] for target in found["targets"]] == list("pqrs")
+    assert found["targets"][0] == {**known["targets"][0], "gain": {"value": 5.0, "low": 4.0, "high": 6.0}}
+    assert found["targets"][1:] == known["targets"][1:]
+    others = dict(zip("xyz", sources.values(), strict=True))
+    (other,) = transfer(others, gone, [], before)
+    assert [(target["target"], target["seeds"]) for target in other["targets"]] == [("q", 1), ("r", 2), ("s", 2)]
+
+
 def test_with_one_source_nothing_is_near() -> None:
     ((target,),) = (item["targets"] for item in transfer({"a": factors(np.random.default_rng(0))}, {
         ("all", "p"): [factors(np.random.default_rng(1))]}, []))  # fmt: skip

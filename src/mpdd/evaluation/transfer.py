@@ -37,33 +37,42 @@ def transfer(
     sources: Mapping[str, Factors],
     adapted: Mapping[tuple[Shots, str], Sequence[Factors]],
     compared: Sequence[Mapping[str, Any]],
+    before: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Return, for each number of shots, the most first, every target's gain and its similarity to each source.
 
-    `adapted` has the factors of each (shots, target), one pair for each seed; `compared` are the paired comparisons of the run
-    (see `joint.comparisons`), from which the gain of mpdd over prompt tuning is taken. Similarities are means over the seeds.
+    `adapted` has the factors of each (shots, target), one pair for each seed, and an entry for each that was run; `compared` are
+    the paired comparisons of the run (see `joint.comparisons`), from which the gain of mpdd over prompt tuning is taken.
+    Similarities are means over the seeds. Where `before`, what an earlier call returned for the same sources, knows more seeds
+    of a target than there are factors of, as in a run that goes on from published results, its similarities stand.
     """
     gains = {(c["shots"], c["target"]): c for c in compared if (c["method"], c["against"]) == (METHOD, AGAINST)}
-    found = []
-    for shots in sorted({shots for shots, _ in adapted}, key=after_numbers, reverse=True):
-        targets = [
-            _target(name, seeds, sources, gains.get((few, name))) for (few, name), seeds in adapted.items() if few == shots
-        ]
-        named = {"shots": shots, "method": METHOD, "against": AGAINST, "sources": list(sources)}
-        found.append({**named, "targets": targets, "correlation": _of_nearest(targets)})
-    return found
+    alike = {(item["shots"], t["target"]): t for item in before if item["sources"] == list(sources) for t in item["targets"]}
+    by_shots: dict[Shots, list[dict[str, Any]]] = {}
+    for (shots, name), seeds in adapted.items():
+        known = alike.get((shots, name), {"seeds": 0})
+        target = _target(name, seeds, sources) if len(seeds) >= known["seeds"] else known
+        if target["seeds"]:
+            gain = gains.get((shots, name))
+            told = {part: gain[part] for part in ("value", "low", "high")} if gain else None
+            by_shots.setdefault(shots, []).append({**target, "gain": told})
+    return [
+        {
+            "shots": shots, "method": METHOD, "against": AGAINST, "sources": list(sources), "targets": targets,
+            "correlation": _of_nearest(targets),
+        }
+        for shots, targets in sorted(by_shots.items(), key=lambda item: after_numbers(item[0]), reverse=True)
+    ]  # fmt: skip
 
 
-def _target(
-    name: str, seeds: Sequence[Factors], sources: Mapping[str, Factors], gain: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _target(name: str, seeds: Sequence[Factors], sources: Mapping[str, Factors]) -> dict[str, Any]:
     each = [similarities(factors, list(sources.values())) for factors in seeds]
-    means = {source: _mean(values) for source, values in zip(sources, zip(*each, strict=True), strict=True)}
+    means = {source: _mean(values) for source, values in zip(sources, zip(*each, strict=True), strict=True)} if each else {}
     known = {source: value for source, value in means.items() if value is not None}
     return {
         "target": name,
         "seeds": len(seeds),
-        "gain": {part: gain[part] for part in ("value", "low", "high")} if gain else None,
+        "gain": None,
         "nearest": max(known, key=known.__getitem__) if known else None,
         "similarity": means,
     }

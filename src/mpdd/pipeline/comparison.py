@@ -15,7 +15,7 @@ from mpdd.evaluation.failures import at_most_shots, failures_of, telling
 from mpdd.evaluation.joint import comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import metrics_for
 from mpdd.evaluation.reliability import reliability_of
-from mpdd.evaluation.results import write_results
+from mpdd.evaluation.results import read_json, write_results
 from mpdd.evaluation.row import Row
 from mpdd.evaluation.transfer import METHOD, transfer
 from mpdd.pipeline.cells import Key, cells_of, make_cell
@@ -94,15 +94,19 @@ def part(run: Run, pattern: str) -> list[Row]:
 def _transfer(
     run: Run, metaprompt: PromptFile, cells: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """What transfers to what, by the factors of the metaprompt and of the prompts adapted from it; of prompts that are there."""
+    """What transfers to what, by the factors of the metaprompt and of the prompts adapted from it; of prompts that are not there,
+    as the record in the run folder has it."""
     adapted: dict[tuple[Shots, str], list[tuple[Any, Any]]] = {}
     for row in (cell["row"] for cell in cells if cell["row"]["method"] == METHOD):
         path = run.folder.prompt(Key(row["target"], METHOD, row["shots"], row["seed"]).name.replace("/", "-"))
+        seeds = adapted.setdefault((row["shots"], row["target"]), [])
         if path.is_file():
             tensors = load(path, run.backbone).tensors
-            adapted.setdefault((row["shots"], row["target"]), []).append((tensors["u"][0].numpy(), tensors["v"][0].numpy()))
+            seeds.append((tensors["u"][0].numpy(), tensors["v"][0].numpy()))
     u, v = metaprompt.tensors["u"].numpy(), metaprompt.tensors["v"].numpy()
-    return transfer(dict(zip(metaprompt.header.tasks, zip(u, v, strict=True), strict=True)), adapted, compared)
+    record = run.folder.path / "transfer.json"
+    before = read_json(record) if record.is_file() else ()
+    return transfer(dict(zip(metaprompt.header.tasks, zip(u, v, strict=True), strict=True)), adapted, compared, before)
 
 
 def _all_metrics(cell: Mapping[str, Any]) -> dict[str, Any]:
