@@ -36,9 +36,9 @@ def changed(experiment, base=OPEN31):
     [
         ("fewshot", {"name", "methods", "shots", "seeds"}),
         ("alldata", {"name", "methods", "shots", "seeds", "adapt"}),
-        ("open31-metaprompt", {"name", "methods", "metaprompt", "sources", "seeds", "vary", "distil"}),
-        ("ablations", {"name", "methods", "metaprompt", "sources", "targets", "seeds", "vary", "teach", "distil"}),
-        ("open31-distil", {"name", "methods", "metaprompt", "sources", "seeds", "teach", "distil"}),
+        ("open31-metaprompt", {"name", "methods", "metaprompt", "sources", "seeds", "vary", "compute", "distil"}),
+        ("ablations", {"name", "methods", "metaprompt", "sources", "targets", "seeds", "vary", "compute", "teach", "distil"}),
+        ("open31-distil", {"name", "methods", "metaprompt", "sources", "seeds", "compute", "teach", "distil"}),
     ],
 )
 def test_the_conditions_are_those_of_the_comparison(name, own):
