@@ -51,7 +51,7 @@ LABELS = {  # the method, and baselines with either input
     **{name: ("open31", name) for name in BASELINES},
     **{f"{name}, no labels in the input": (WITHOUT, name) for name in ("mpdd", *BASELINES)},
 }
-SHOTS = ("fewshot", "fewshot-16-64", "alldata")  # runs of other numbers of examples
+SHOTS = ("fewshot", "fewshot-one-draw", "alldata")  # runs of other numbers of examples
 PAIR = ("shared_documents", "shared_runs", "test_examples", "texts")
 
 

@@ -61,7 +61,7 @@ def open31(run: Path) -> str:
 def by_examples() -> str:
     """The mean of all targets by the number of training examples, and how mpdd stands."""
     few, most = RESULTS / "fewshot", RESULTS / "alldata"
-    runs = [run for run in (few, RESULTS / "fewshot-16-64", most) if run.is_dir()]
+    runs = [run for run in (few, RESULTS / "fewshot-one-draw", most) if run.is_dir()]
     options = config.read(most / "config.toml")
     named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
     others = [name for name in TRAINED if name in config.read(few / "config.toml").methods]
