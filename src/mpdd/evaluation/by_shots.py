@@ -13,7 +13,7 @@ from mpdd.evaluation.table import Table
 
 
 @dataclass(frozen=True)
-class Shots:
+class ShotsRow:
     """A run at one number of training examples, in words: as many `cells` as there are `heads`."""
 
     run: Path
@@ -25,7 +25,7 @@ def heads(others: Sequence[str]) -> tuple[str, ...]:
     return ("examples", "mpdd", *others, *(f"mpdd minus {name}" for name in others))
 
 
-def rows(runs: Sequence[Path], others: Sequence[str]) -> list[Shots]:
+def rows(runs: Sequence[Path], others: Sequence[str]) -> list[ShotsRow]:
     """A row for each number of examples of each run, the fewest first: the means of mpdd and others, how far mpdd is from each.
 
     Cells of what was not run are empty.
@@ -34,9 +34,9 @@ def rows(runs: Sequence[Path], others: Sequence[str]) -> list[Shots]:
     return [_row(run, table, others) for run, table in sorted(tables, key=lambda found: after_numbers(found[1].shots))]
 
 
-def _row(run: Path, table: Table, others: Sequence[str]) -> Shots:
+def _row(run: Path, table: Table, others: Sequence[str]) -> ShotsRow:
     differences = difference_tables(run / "comparisons.json")
     means = {line.method: f"{line.mean.value:.1f}" for line in table.lines if line.mean}
     gaps = [mean_gap(differences, table.shots, "mpdd", name) for name in others]
     scores = [means.get(name, "") for name in ("mpdd", *others)]
-    return Shots(run, (str(table.shots), *scores, *(gap.text if gap else "" for gap in gaps)))
+    return ShotsRow(run, (str(table.shots), *scores, *(gap.text if gap else "" for gap in gaps)))

@@ -50,12 +50,12 @@ def transfer(
     alike = {(item["shots"], t["target"]): t for item in before if item["sources"] == list(sources) for t in item["targets"]}
     by_shots: dict[Shots, list[dict[str, Any]]] = {}
     for (shots, name), seeds in adapted.items():
-        known = alike.get((shots, name), {"seeds": 0})
-        target = _target(name, seeds, sources) if len(seeds) >= known["seeds"] else known
-        if target["seeds"]:
-            gain = gains.get((shots, name))
-            told = {part: gain[part] for part in ("value", "low", "high")} if gain else None
-            by_shots.setdefault(shots, []).append({**target, "gain": told})
+        known, gain = alike.get((shots, name)), gains.get((shots, name))
+        told = {part: gain[part] for part in ("value", "low", "high")} if gain else None
+        if known and known["seeds"] > len(seeds):
+            by_shots.setdefault(shots, []).append({**known, "gain": told})
+        elif seeds:
+            by_shots.setdefault(shots, []).append(_target(name, seeds, sources, told))
     return [
         {
             "shots": shots, "method": METHOD, "against": AGAINST, "sources": list(sources), "targets": targets,
@@ -65,14 +65,16 @@ def transfer(
     ]  # fmt: skip
 
 
-def _target(name: str, seeds: Sequence[Factors], sources: Mapping[str, Factors]) -> dict[str, Any]:
+def _target(
+    name: str, seeds: Sequence[Factors], sources: Mapping[str, Factors], gain: Mapping[str, Any] | None
+) -> dict[str, Any]:
     each = [similarities(factors, list(sources.values())) for factors in seeds]
-    means = {source: _mean(values) for source, values in zip(sources, zip(*each, strict=True), strict=True)} if each else {}
+    means = {source: _mean(values) for source, values in zip(sources, zip(*each, strict=True), strict=True)}
     known = {source: value for source, value in means.items() if value is not None}
     return {
         "target": name,
         "seeds": len(seeds),
-        "gain": None,
+        "gain": gain,
         "nearest": max(known, key=known.__getitem__) if known else None,
         "similarity": means,
     }
