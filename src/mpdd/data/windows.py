@@ -15,7 +15,9 @@ from mpdd.data.task import Answer, Entity, Example
 
 NER_CHARS = 400
 Span = tuple[int, int]
-_END = re.compile(r"""\n|[.!?]+["'”’)\]]*(?=\s+["'“‘(\[]*[^\W_a-zß-ÿ])""")
+_END = re.compile(  # possessive, and never from within a run of marks: linear in the text, whatever it holds
+    r"""\n|(?<![.!?])[.!?]++["'”’)\]]*+(?=\s++["'“‘(\[]*+[^\W_a-zß-ÿ])"""
+)
 _WORD = re.compile(r"\S+")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[])(?:[A-Za-z]|e\.g|i\.e|vs|cf|al|ca|approx|resp|dr|mr|mrs|ms|prof|st|figs?|nos?|refs?|eqs?)\.\Z",
