@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mpdd.training.losses import by_example, cross_entropy, hidden, kl
+from mpdd.training.losses import sum_by_example, cross_entropy, hidden, kl
 
 
-def test_each_example_gets_the_mean_over_its_tokens():
+def test_each_example_gets_the_sum_over_its_tokens():
     values = torch.tensor([1.0, 3.0, 10.0])
-    assert by_example(values, torch.tensor([0, 0, 1])).tolist() == [2.0, 10.0]
+    assert sum_by_example(values, torch.tensor([0, 0, 1])).tolist() == [4.0, 10.0]
 
 
 def test_cross_entropy_of_single_token_answers_is_torchs():

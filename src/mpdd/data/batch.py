@@ -23,12 +23,17 @@ from mpdd.template import PLAIN, Template
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of one input and, for training, of its answer (end token included); `cut` counts characters lost."""
+    """Token ids of one input and, for training, of its answer (end token included); `cut` counts characters lost.
+
+    `mean_answer_tokens` is the mean number of answer tokens over the training examples of the task: losses, which are sums
+    over an answer's tokens, are divided by it.
+    """
 
     task: str
     input_ids: tuple[int, ...]
     answer_ids: tuple[int, ...] = ()
     cut: int = 0
+    mean_answer_tokens: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
-"""The loss parts, each over answer tokens only, each a value for every example and reported by itself.
+"""The parts of the loss, each summed over the answer tokens of an example and reported by itself.
 
-Every part averages over an example's tokens, so that a task with long answers does not drown one with short answers in
-a mixed batch.
+A sum over tokens is the likelihood of the answer, so a long answer counts as much as maximum likelihood says. A mean over
+each example's tokens would make the first token of a one-token answer ("none") as heavy as a whole list of entities.
+`mpdd.training.passes` divides every part by one constant of the task, `Encoded.mean_answer_tokens`, which keeps tasks with
+long and short answers balanced in a mixed batch.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from torch.nn import functional
 def cross_entropy(
     logits: Float[Tensor, "n vocabulary"], targets: Int[Tensor, " n"], rows: Int[Tensor, " n"]
 ) -> Float[Tensor, " examples"]:
-    """Negative log-likelihood of the answer tokens, in nats a token."""
-    return by_example(functional.cross_entropy(logits, targets, reduction="none"), rows)
+    """Negative log-likelihood of each answer, in nats an answer."""
+    return sum_by_example(functional.cross_entropy(logits, targets, reduction="none"), rows)
 
 
 def kl(
@@ -27,12 +29,12 @@ def kl(
     *,
     reverse: bool = False,
 ) -> Float[Tensor, " examples"]:
-    """KL(teacher || student) in nats, times temperature squared (Hinton et al. 2015, arXiv 1503.02531); 0 iff equal.
+    """KL(teacher || student) of each answer in nats, times temperature squared (Hinton et al. 2015, arXiv 1503.02531).
 
-    With `reverse` it is KL(student || teacher), which forgives what the student leaves out.
+    It is 0 only where both are equal. With `reverse` it is KL(student || teacher), which forgives what the student leaves out.
     """
     p, q = (functional.log_softmax(x / temperature, dim=-1) for x in (teacher, student))
-    return by_example(divergence(p, q, reverse).sum(-1), rows) * temperature**2
+    return sum_by_example(divergence(p, q, reverse).sum(-1), rows) * temperature**2
 
 
 def divergence(log_p: Float[Tensor, "*n"], log_q: Float[Tensor, "*n"], reverse: bool) -> Float[Tensor, "*n"]:
@@ -43,14 +45,13 @@ def divergence(log_p: Float[Tensor, "*n"], log_q: Float[Tensor, "*n"], reverse: 
 def hidden(
     teacher: Float[Tensor, "layers n width"], student: Float[Tensor, "layers n width"], rows: Int[Tensor, " n"]
 ) -> Float[Tensor, " examples"]:
-    """Squared distance of hidden states, each layer and token relative to the teacher's squared norm, mean over layers."""
+    """Squared distance of hidden states, relative to the teacher's squared norm: mean over layers, sum over answer tokens."""
     distance = (teacher.float() - student.float()).square().sum(-1)
     relative = distance / teacher.float().square().sum(-1).clamp(min=1e-6)
-    return by_example(relative.mean(0), rows)
+    return sum_by_example(relative.mean(0), rows)
 
 
-def by_example(values: Float[Tensor, " n"], rows: Int[Tensor, " n"]) -> Float[Tensor, " examples"]:
-    """The mean over each example's tokens; `rows` says whose each is, from 0 without gaps."""
+def sum_by_example(values: Float[Tensor, " n"], rows: Int[Tensor, " n"]) -> Float[Tensor, " examples"]:
+    """The sum over each example's tokens; `rows` says whose each is, from 0 without gaps."""
     rows = rows.to(values.device)
-    sizes = torch.bincount(rows)
-    return values.new_zeros(len(sizes)).index_add(0, rows, values) / sizes
+    return values.new_zeros(int(rows.max()) + 1).index_add(0, rows, values)

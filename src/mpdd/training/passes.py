@@ -35,11 +35,11 @@ class Row:
     weight: float = 1.0
 
 
-LossesOf = Callable[[Outputs, Batch, Sequence[Row]], Parts]
+LossesOf = Callable[[Outputs, Batch, Sequence[Row]], Parts]  # each part a sum over the answer tokens of a row
 
 
 def answer_losses(out: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
-    """The cross-entropy of each row's answer, in nats a token."""
+    """The cross-entropy of each row's answer, in nats an answer."""
     return {"loss": cross_entropy(out.logits, batch.targets.to(out.logits.device), batch.rows)}
 
 
@@ -47,6 +47,8 @@ def add_gradients(
     backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf = answer_losses, *, all_layers: bool = False
 ) -> Parts:
     """Add the gradient of the weighted sum of `loss` to whatever `prompts` are made of; return all parts by row.
+
+    Each part is its sum over a row's answer tokens, over the mean number of answer tokens of the row's task.
 
     Where a row has no prompt (None), gradients go to what requires them inside the backbone, as LoRA's do.
     """
@@ -69,7 +71,7 @@ def add_gradients(
 
 @torch.no_grad()
 def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Float[Tensor, " rows"]:
-    """The cross-entropy of each row's answer, in nats a token, without gradient."""
+    """The cross-entropy of each row's answer over the mean answer tokens of its task, in nats, without gradient."""
     found: dict[str, Tensor] = {}
     for chunk, counts in _own_chunks(backbone, rows):
         parts = _run(backbone, [rows[i] for i in chunk], prompts, answer_losses, False)
@@ -118,7 +120,9 @@ def mean_by_prompt(values: Float[Tensor, " rows"], rows: Sequence[Row]) -> dict[
 def _run(backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf, all_layers: bool) -> Parts:
     batch = encoded_batch(backbone, rows)
     chosen = [prompt for row in rows if (prompt := prompts[row.prompt]) is not None]
-    return losses_of(forward(backbone, batch, chosen or None, all_layers=all_layers), batch, rows)
+    parts = losses_of(forward(backbone, batch, chosen or None, all_layers=all_layers), batch, rows)
+    answer_tokens = parts["loss"].new_tensor([row.encoded.mean_answer_tokens for row in rows])
+    return {name: values / answer_tokens for name, values in parts.items()}
 
 
 def _place(found: dict[str, Tensor], parts: Parts, chunk: Sequence[int], count: int) -> None:

@@ -22,7 +22,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import Batch, Encoded
 from mpdd.errors import InputError
 from mpdd.training.forward import forward
-from mpdd.training.losses import by_example, divergence, kl
+from mpdd.training.losses import sum_by_example, divergence, kl
 from mpdd.training.passes import Row, chunks, encoded_batch
 
 FORMAT = 1
@@ -65,7 +65,7 @@ class TopK:
         scaled = student / temperature
         log_q = scaled.gather(1, self.ids) - scaled.logsumexp(1, keepdim=True)
         others = divergence(self.log_rest, _log_rest(log_q), reverse)
-        return by_example(divergence(self.log_p, log_q, reverse).sum(1) + others, rows) * temperature**2
+        return sum_by_example(divergence(self.log_p, log_q, reverse).sum(1) + others, rows) * temperature**2
 
 
 # Whoever can say what the teachers of rows say on them, in the batch's order of answer tokens.

@@ -4,7 +4,7 @@ and single-task baselines. Many jobs run at once: tasks, learning rates tried, o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -35,7 +35,13 @@ class Data:
     ) -> Data:  # fmt: skip
         """Encode examples for a prompt of `length` tokens; the share `vary` of the training ones is asked otherwise."""
         room, parts = backbone.context - length, (asked(card, train, vary, 0), asked(card, dev, 0, 0))
-        return cls(*([encode(backbone.tokenizer, c, e, room, backbone.template) for c, e in part] for part in parts))
+        rows = [[encode(backbone.tokenizer, c, e, room, backbone.template) for c, e in part] for part in parts]
+        tokens = _mean_answer_tokens(rows[0] or rows[1])
+        return cls(*([replace(row, mean_answer_tokens=tokens) for row in part] for part in rows))
+
+
+def _mean_answer_tokens(rows: Sequence[Encoded]) -> float:
+    return sum(len(row.answer_ids) for row in rows) / len(rows) if rows else 1.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,7 @@ def task_of(job: str) -> str:
 def mean_losses(
     backbone: Backbone, data: Mapping[str, Sequence[Encoded]], prompts: Mapping[str, Tensor | None]
 ) -> dict[str, float]:
-    """Mean answer cross-entropy in nats, by name, of each name's rows under its prompt; without gradient."""
+    """Mean loss of each name's rows under its prompt, without gradient: an answer's cross-entropy in nats, over the mean
+    number of answer tokens of its task."""
     rows = [Row(encoded, name) for name, found in data.items() for encoded in found]
     return mean_by_prompt(row_losses(backbone, rows, prompts), rows)
