@@ -6,7 +6,8 @@ Any Hugging Face causal language model works. The word `embedded` names the smal
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from mpdd.template import PLAIN, Kind, Template
 from mpdd.vocabulary import EMBEDDED, Vocabulary, context_of, fingerprint_of, folder_of, pretrained
 
 _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
+_HALF = (torch.bfloat16, torch.float16)
 _SCORES = 2**26  # numbers of vocabulary scores at a time, where only a few of them are wanted
 Quantize = Literal["no", "int8", "nf4"]
 
@@ -270,22 +272,55 @@ def _require_plain_head(backbone: Backbone) -> None:
         )
 
 
-@torch.inference_mode()
+@torch.no_grad()  # weights made in inference mode could not be trained behind
 def _packs(backbone: Backbone) -> bool:
-    """Try once whether two rows behind the same tokens, laid end to end, come out as each does by itself."""
-    size = backbone.model.config.get_text_config().vocab_size
-    shared, *own = (backbone.embed((torch.tensor(ids) + backbone.end) % size) for ids in ((3, 5, 8), (1, 9), (7, 2, 4)))
-    wanted = []
-    for row in own:
-        alone = torch.cat([shared, row])[None]
-        ones, positions = torch.ones(alone.shape[:2], dtype=torch.bool), torch.arange(alone.shape[1])[None]
-        last = positions == alone.shape[1] - 1
-        wanted.append(backbone.states(alone, *(found.to(backbone.device) for found in (ones, positions, last))).last)
-    layout = Tree([3, 2, 3], [None, 0, 0], backbone.device)
-    positions, at = torch.tensor([0, 1, 2, 3, 4, 3, 4, 5]), torch.tensor([4, 7])
-    try:
-        found = backbone.packed(torch.cat([shared, *own]), positions.to(backbone.device), layout, at.to(backbone.device)).last
-    except Exception:  # whatever an unusual architecture makes of it
-        return False
-    far = 2e-2 if found.dtype in (torch.bfloat16, torch.float16) else 1e-4
+    """Try once whether two rows behind the same tokens, laid end to end, come out as each does by itself.
+
+    Both are computed in fp32, because in bf16 the rounding of many layers hides a wrong result and looks like one.
+    """
+    with _computed_in_fp32(backbone.decoder):
+        size = backbone.model.config.get_text_config().vocab_size
+        shared, *own = (
+            backbone.embed((torch.tensor(ids) + backbone.end) % size).float() for ids in ((3, 5, 8), (1, 9), (7, 2, 4))
+        )
+        wanted = []
+        for row in own:
+            alone = torch.cat([shared, row])[None]
+            ones, positions = torch.ones(alone.shape[:2], dtype=torch.bool), torch.arange(alone.shape[1])[None]
+            last = positions == alone.shape[1] - 1
+            wanted.append(backbone.states(alone, *(found.to(backbone.device) for found in (ones, positions, last))).last)
+        layout = Tree([3, 2, 3], [None, 0, 0], backbone.device)
+        positions, at = torch.tensor([0, 1, 2, 3, 4, 3, 4, 5]), torch.tensor([4, 7])
+        try:
+            packed = torch.cat([shared, *own])
+            found = backbone.packed(packed, positions.to(backbone.device), layout, at.to(backbone.device)).last
+        except Exception:  # whatever an unusual architecture makes of it
+            return False
+    far = 2e-2 if found.dtype in _HALF else 1e-3  # quantized layers may compute in half precision all the same
     return bool((found - torch.cat(wanted)).float().norm() <= far * torch.cat(wanted).float().norm())
+
+
+@contextmanager
+def _computed_in_fp32(decoder: nn.Module) -> Iterator[None]:
+    """Compute in fp32 within: each layer's bf16 or fp16 weights are widened while it runs and then as they were, which loses
+    nothing and takes the memory of one layer."""
+    listed = [child for child in decoder.children() if not isinstance(child, nn.Embedding)]
+    modules = [module for child in listed for module in (child if isinstance(child, nn.ModuleList) else [child])]
+    hooks = []
+    for module in modules:
+        half = {t: t.dtype for t in (*module.parameters(), *module.buffers()) if t.dtype in _HALF}
+
+        def widen(*_: Any, half: dict[Tensor, torch.dtype] = half) -> None:
+            for tensor in half:
+                tensor.data = tensor.data.float()
+
+        def narrow_again(*_: Any, half: dict[Tensor, torch.dtype] = half) -> None:
+            for tensor, dtype in half.items():
+                tensor.data = tensor.data.to(dtype)
+
+        hooks += [module.register_forward_pre_hook(widen), module.register_forward_hook(narrow_again, always_call=True)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mpdd.training.losses import sum_by_example, cross_entropy, hidden, kl
+from mpdd.training.losses import cross_entropy, hidden, kl, sum_by_example
 
 
 def test_each_example_gets_the_sum_over_its_tokens():

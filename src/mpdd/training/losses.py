@@ -8,7 +8,6 @@ long and short answers balanced in a mixed batch.
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional

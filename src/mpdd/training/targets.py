@@ -22,7 +22,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import Batch, Encoded
 from mpdd.errors import InputError
 from mpdd.training.forward import forward
-from mpdd.training.losses import sum_by_example, divergence, kl
+from mpdd.training.losses import divergence, kl, sum_by_example
 from mpdd.training.passes import Row, chunks, encoded_batch
 
 FORMAT = 1
