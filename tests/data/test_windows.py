@@ -1,4 +1,4 @@
-"""The windows rule: whole sentences, never inside a word, every offset recoverable, edge-crossing entities counted."""
+"""The windows rule: whole sentences, words cut only where one alone is too long, offsets recoverable, edges counted."""
 
 import re
 import time
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from mpdd.data import windows as windows_module
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Entity
-from mpdd.data.windows import cut, sentences, windows
+from mpdd.data.windows import NER_CHARS, cut, sentences, windows
 
-TEXTS = st.text(st.sampled_from("aB .!?\n\t(\"'9é\u00a0"), max_size=120)
+TEXTS = st.text(st.sampled_from("aB .!?\n\t(\"'9é\u00a0\u0301。癌"), max_size=120)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,9 @@ TEXTS = st.text(st.sampled_from("aB .!?\n\t(\"'9é\u00a0"), max_size=120)
         ('He said "stop." (Then he left.) Good.', ['He said "stop."', "(Then he left.)", "Good."]),
         ("No capital. follows", ["No capital. follows"]),
         ("Line one\nline two\n\n", ["Line one", "line two"]),
+        ("患者入院。「痛い。」治療した！なぜ？", ["患者入院。", "「痛い。」", "治療した！", "なぜ？"]),
+        ("रोगी आया। दर्द है।", ["रोगी आया।", "दर्द है।"]),
+        ("ہسپتال۔ بخار؟ ہاں", ["ہسپتال۔", "بخار؟", "ہاں"]),
         ("  ", []),
     ],
 )
@@ -37,19 +40,40 @@ def test_sentences_are_packed_as_long_as_they_fit():
     assert [text[start:end] for start, end in windows(text, 17)] == ["Aaa bbb. Ccc ddd.", "Eee fff."]
 
 
-def test_a_long_sentence_is_cut_between_words_and_a_long_word_never():
+def test_a_long_sentence_is_cut_between_words_and_only_a_longer_word_inside():
     text = "aaaa bbbb cccccccccccc dd"
-    assert [text[start:end] for start, end in windows(text, 9)] == ["aaaa bbbb", "cccccccccccc", "dd"]
+    assert [text[start:end] for start, end in windows(text, 9)] == ["aaaa bbbb", "ccccccccc", "ccc dd"]
+
+
+def test_a_cut_word_keeps_accents_with_their_letters():
+    text = "abce\u0301fg"
+    assert [text[start:end] for start, end in windows(text, 4)] == ["abc", "e\u0301fg"]
+
+
+def test_nothing_of_a_text_without_spaces_goes_unread():
+    text = "患者因乳腺癌入院。" * 900
+    spans = windows(text)
+    assert "".join(text[start:end] for start, end in spans) == text
+    assert max(end - start for start, end in spans) <= NER_CHARS
+    assert all(text[end - 1] == "。" for _, end in spans)
 
 
 @given(TEXTS, st.integers(1, 40))
-def test_windows_cover_every_word_whole_and_once(text, max_chars):
+def test_windows_cover_every_character_once_and_cut_no_word_that_fits(text, max_chars):
     spans = windows(text, max_chars)
-    assert [word for start, end in spans for word in text[start:end].split()] == text.split()
+    assert "".join("".join(text[start:end].split()) for start, end in spans) == "".join(text.split())
+    assert spans == sorted(spans)
     for start, end in spans:
         assert text[start:end] == text[start:end].strip()
-        assert end - start <= max_chars or not re.search(r"\s", text[start:end])
-    assert spans == sorted(spans)
+        assert end - start <= max_chars
+        if not text[end : end + 1].strip():
+            continue  # the window ends where a word ends
+        assert re.search(r"[。.!?][\"')]*\Z", text[:end]) or word_around(text, end) > max_chars
+
+
+def word_around(text, place):
+    """The length of the word that a place stands in."""
+    return next(len(word[0]) for word in re.finditer(r"\S+", text) if word.start() < place < word.end())
 
 
 def test_entities_move_with_their_window_and_crossing_ones_are_lost_where_they_start():

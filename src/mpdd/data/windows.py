@@ -2,21 +2,25 @@
 
 The rule: a sentence ends at a line break, or after `.`, `!` or `?` (and closing quotes or brackets) where whitespace
 and then a capital, a digit or an opening mark follow, unless a known abbreviation or an initial stands before the
-full stop. Sentences are packed into windows of up to `max_chars` characters. A longer sentence is cut between words.
+full stop. It also ends after the full stops of other scripts (Chinese, Japanese, Hindi, Urdu, Ethiopic, Burmese and
+Armenian), with or without whitespace behind. Sentences are packed into windows of up to `max_chars` characters. A longer
+sentence is cut between words, and a longer word (or a sentence of a script without spaces) after `max_chars` characters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Answer, Entity, Example
 
 NER_CHARS = 400
 Span = tuple[int, int]
+_OTHER_SCRIPTS = "。！？｡।॥۔؟።፧။։"  # marks that end a sentence and nothing else
 _END = re.compile(  # possessive, and never from within a run of marks: linear in the text, whatever it holds
-    r"""\n|(?<![.!?])[.!?]++["'”’)\]]*+(?=\s++["'“‘(\[]*+[^\W_a-zß-ÿ])"""
+    rf"""\n|[{_OTHER_SCRIPTS}]++["'”’)\]」』》）]*+|(?<![.!?])[.!?]++["'”’)\]]*+(?=\s++["'“‘(\[]*+[^\W_a-zß-ÿ])"""
 )
 _WORD = re.compile(r"\S+")
 _ABBREVIATION = re.compile(
@@ -36,14 +40,15 @@ def sentences(text: str) -> list[Span]:
 def windows(text: str, max_chars: int = NER_CHARS) -> list[Span]:
     """Return windows in order as (start, end) offsets; only whitespace lies between, before and after them.
 
-    Each is at most `max_chars` characters, except that a single longer word is never cut.
+    Each is at most `max_chars` characters: a longer word is cut, so that no part of a text goes unread.
     """
     pieces: list[Span] = []
     for start, end in sentences(text):
         if end - start <= max_chars:
             pieces.append((start, end))
         else:
-            pieces += _pack((match.span() for match in _WORD.finditer(text, start, end)), max_chars)
+            words = (match.span() for match in _WORD.finditer(text, start, end))
+            pieces += _pack((part for word in words for part in _parts(text, *word, max_chars)), max_chars)
     return _pack(pieces, max_chars)
 
 
@@ -74,6 +79,17 @@ def _trim(text: str, start: int, end: int) -> list[Span]:
     if not piece.strip():
         return []
     return [(start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip()))]
+
+
+def _parts(text: str, start: int, end: int, max_chars: int) -> Iterator[Span]:
+    """Cut a word that is too long; an accent (a mark that combines with the letter before it) stays with its letter."""
+    while end - start > max_chars:
+        longest = start + max_chars
+        edges = range(longest, max(start, longest - _LOOK_BACK), -1)
+        edge = next((edge for edge in edges if not unicodedata.combining(text[edge])), longest)
+        yield start, edge
+        start = edge
+    yield start, end
 
 
 def _pack(spans: Iterable[Span], max_chars: int) -> list[Span]:
