@@ -40,12 +40,19 @@ def test_sentences_are_packed_as_long_as_they_fit():
     assert [text[start:end] for start, end in windows(text, 17)] == ["Aaa bbb. Ccc ddd.", "Eee fff."]
 
 
-def test_a_long_sentence_is_cut_between_words_and_only_a_longer_word_inside():
+def test_a_long_sentence_is_cut_between_words_and_a_long_word_is_kept_whole():
+    text = "aaaa bbbb cccccccccccc dd"
+    assert [text[start:end] for start, end in windows(text, 9)] == ["aaaa bbbb", "cccccccccccc", "dd"]
+
+
+def test_a_word_longer_than_any_word_is_cut(monkeypatch):
+    monkeypatch.setattr(windows_module, "LONGEST_WORD", 11)
     text = "aaaa bbbb cccccccccccc dd"
     assert [text[start:end] for start, end in windows(text, 9)] == ["aaaa bbbb", "ccccccccc", "ccc dd"]
 
 
-def test_a_cut_word_keeps_accents_with_their_letters():
+def test_a_cut_word_keeps_accents_with_their_letters(monkeypatch):
+    monkeypatch.setattr(windows_module, "LONGEST_WORD", 0)
     text = "abce\u0301fg"
     assert [text[start:end] for start, end in windows(text, 4)] == ["abc", "e\u0301fg"]
 
@@ -58,14 +65,16 @@ def test_nothing_of_a_text_without_spaces_goes_unread():
     assert all(text[end - 1] == "。" for _, end in spans)
 
 
-@given(TEXTS, st.integers(1, 40))
-def test_windows_cover_every_character_once_and_cut_no_word_that_fits(text, max_chars):
-    spans = windows(text, max_chars)
+@given(TEXTS, st.integers(1, 40), st.sampled_from([0, 10, 1000]))
+def test_windows_cover_every_character_once_and_cut_no_word_that_fits(text, max_chars, longest_word):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows_module, "LONGEST_WORD", longest_word)
+        spans = windows(text, max_chars)
     assert "".join("".join(text[start:end].split()) for start, end in spans) == "".join(text.split())
     assert spans == sorted(spans)
     for start, end in spans:
         assert text[start:end] == text[start:end].strip()
-        assert end - start <= max_chars
+        assert end - start <= max_chars or len(text[start:end].encode()) <= longest_word and not re.search(r"\s", text[start:end])
         if not text[end : end + 1].strip():
             continue  # the window ends where a word ends
         assert re.search(r"[。.!?][\"')]*\Z", text[:end]) or word_around(text, end) > max_chars
@@ -99,7 +108,7 @@ def test_no_entity_disappears(text, data):
     assert kept <= set(stretched)
 
 
-_BACKTRACKING = re.compile(r"""\n|[.!?]+["'”’)\]]*(?=\s+["'“‘(\[]*[^\W_a-zß-ÿ])""")
+_BACKTRACKING = re.compile(r"""\n|。+["'”’)\]」』》）]*|[.!?]+["'”’)\]]*(?=\s+["'“‘(\[]*[^\W_a-zß-ÿ])""")
 
 
 @given(TEXTS)

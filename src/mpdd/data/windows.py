@@ -4,7 +4,8 @@ The rule: a sentence ends at a line break, or after `.`, `!` or `?` (and closing
 and then a capital, a digit or an opening mark follow, unless a known abbreviation or an initial stands before the
 full stop. It also ends after the full stops of other scripts (Chinese, Japanese, Hindi, Urdu, Ethiopic, Burmese and
 Armenian), with or without whitespace behind. Sentences are packed into windows of up to `max_chars` characters. A longer
-sentence is cut between words, and a longer word (or a sentence of a script without spaces) after `max_chars` characters.
+sentence is cut between words. A longer word is kept whole up to 1,000 bytes of UTF-8, and otherwise (as a sentence of a
+script without spaces is) cut after every `max_chars` characters.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mpdd.data.readers.base import Notes
 from mpdd.data.task import Answer, Entity, Example
 
 NER_CHARS = 400
+LONGEST_WORD = 1000  # bytes of UTF-8 that are kept together without a space in them
 Span = tuple[int, int]
 _OTHER_SCRIPTS = "。！？｡।॥۔؟።፧။։"  # marks that end a sentence and nothing else
 _END = re.compile(  # possessive, and never from within a run of marks: linear in the text, whatever it holds
@@ -40,7 +42,7 @@ def sentences(text: str) -> list[Span]:
 def windows(text: str, max_chars: int = NER_CHARS) -> list[Span]:
     """Return windows in order as (start, end) offsets; only whitespace lies between, before and after them.
 
-    Each is at most `max_chars` characters: a longer word is cut, so that no part of a text goes unread.
+    Each is at most `max_chars` characters, but for a single longer word of at most `LONGEST_WORD` bytes.
     """
     pieces: list[Span] = []
     for start, end in sentences(text):
@@ -83,6 +85,9 @@ def _trim(text: str, start: int, end: int) -> list[Span]:
 
 def _parts(text: str, start: int, end: int, max_chars: int) -> Iterator[Span]:
     """Cut a word that is too long; an accent (a mark that combines with the letter before it) stays with its letter."""
+    if end - start <= max_chars or len(text[start:end].encode("utf-8", "surrogatepass")) <= LONGEST_WORD:
+        yield start, end
+        return
     while end - start > max_chars:
         longest = start + max_chars
         edges = range(longest, max(start, longest - _LOOK_BACK), -1)
