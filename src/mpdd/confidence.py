@@ -14,7 +14,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mpdd.data.task import Answer, Entity, Example, Relation, TaskCard
-from mpdd.data.types.spans import fold
+from mpdd.data.types.grounding import plain
 from mpdd.predict import Prediction
 
 Item = Entity | Relation
@@ -70,7 +70,7 @@ def units(
 
 def _is_right(card: TaskCard, gold: Answer, found: Answer) -> bool:
     if card.form == "extractive":
-        return fold(gold.text) == fold(found.text)
+        return plain(gold.text) == plain(found.text)
     return (gold.choice, set(gold.labels)) == (found.choice, set(found.labels))
 
 

@@ -1,6 +1,7 @@
 """Outputs of pieces that are right, half right and garbage, for every type and form: nothing raises, nothing is made up."""
 
 import re
+import unicodedata
 from typing import get_args
 
 import pytest
@@ -61,8 +62,13 @@ def outputs(draw, target):
 
 
 def same(words, others):
-    """Whether the words are among the others but for case, character by character."""
-    return any(re.fullmatch(re.escape(other), words, re.IGNORECASE) for other in others)
+    """Whether the words are among the others but for case, spacing and typographic forms."""
+    return any(re.fullmatch(re.escape(other), words, re.IGNORECASE) or loose(other) == loose(words) for other in others)
+
+
+def loose(words):
+    """The letters alone, in one case."""
+    return "".join(unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", words).casefold()).split())
 
 
 def check(card, example, output):

@@ -6,6 +6,7 @@ import re
 from itertools import product
 
 from mpdd.data.task import Answer, Example, Parsed, TaskCard
+from mpdd.data.types.grounding import Grounding
 from mpdd.errors import InputError
 
 
@@ -30,7 +31,8 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
 def locate(text: str, answer: str) -> tuple[int, int] | None:
     """Return the (start, end) offsets of the first place where `text` holds `answer`, or None.
 
-    Spacing does not matter; whole words come before parts of words, the same case before another one.
+    Spacing does not matter; whole words come before parts of words, the same case before another one. Where the words
+    stand in no case, invisible characters and typographic forms (soft hyphens, ligatures) do not matter either.
     """
     words = r"\s+".join(map(re.escape, answer.split()))
     if not words:
@@ -38,4 +40,4 @@ def locate(text: str, answer: str) -> tuple[int, int] | None:
     for pattern, flags in product((rf"(?<!\w){words}(?!\w)", words), (re.NOFLAG, re.IGNORECASE)):
         if found := re.search(pattern, text, flags):
             return found.span()
-    return None
+    return next(iter(Grounding(text).spans(answer)), None)

@@ -1,10 +1,16 @@
-"""Entities as text: one line for each label, mentions in reading order, offsets found again by the parser."""
+"""Entities as text: one line for each label, mentions in reading order, offsets found again by the parser.
+
+A predicted mention stands where the text has it, else where it has it in another case, else where it has its words over
+any white space (`grounding`).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
+from mpdd.data.types.grounding import Grounding, Span
 from mpdd.data.types.spans import escape, is_none, item_places, occurrences, pick, read_lines, read_mention, write_lines
 from mpdd.errors import InputError
 
@@ -14,6 +20,7 @@ class _Places:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.grounding = Grounding(text)
         self.cursor: defaultdict[str, int] = defaultdict(int)
         self.taken: set[Entity] = set()
 
@@ -22,12 +29,33 @@ class _Places:
         self.taken.add(entity)
         self.cursor[entity.label] = entity.start
 
-    def free(self, label: str, mention: str, *, ignore_case: bool = False) -> list[Entity]:
-        """Return the candidates, best first: unused, at or after the cursor, else from the text's beginning."""
+    def free(self, label: str, mention: str) -> list[Entity]:
+        """Return the places with exactly this mention, best first: unused, at or after the cursor, else from the beginning."""
+        return self._unused(label, self._exact(mention))
+
+    def free_alike(self, label: str, mention: str) -> list[Entity]:
+        """Return, ordered as `free` does, the exact places, else those in another case, else those with the same words."""
+        for spans in self._alike(mention):
+            if unused := self._unused(label, spans):
+                return unused
+        return []
+
+    def holds(self, mention: str) -> bool:
+        """Say whether the text has the mention's words at all, taken or not."""
+        return any(self._alike(mention))
+
+    def _unused(self, label: str, spans: Iterable[Span]) -> list[Entity]:
+        unused = [entity for start, end in spans if (entity := Entity(start, end, label)) not in self.taken]
+        return [entity for entity in unused if entity.start >= self.cursor[label]] or unused
+
+    def _exact(self, mention: str, *, ignore_case: bool = False) -> list[Span]:
         starts = occurrences(self.text, mention, ignore_case=ignore_case)
-        spans = [Entity(start, start + len(mention), label) for start in starts]
-        unused = [span for span in spans if span not in self.taken]
-        return [span for span in unused if span.start >= self.cursor[label]] or unused
+        return [(start, start + len(mention)) for start in starts]
+
+    def _alike(self, mention: str) -> Iterator[list[Span]]:
+        yield self._exact(mention)
+        yield self._exact(mention, ignore_case=True)
+        yield self.grounding.spans(mention)
 
 
 def target(card: TaskCard, example: Example, answer: Answer) -> str:
@@ -60,10 +88,10 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
     written: dict[Entity | Relation, tuple[int, int]] = {}
     for (label, raw), at in zip(items, item_places(card.labels, output), strict=True):
         mention, rank = read_mention(raw)
-        free = places.free(label, mention) or places.free(label, mention, ignore_case=True)
+        free = places.free_alike(label, mention)
         if free:
             places.take(pick(free, rank))
             written[pick(free, rank)] = at
-        elif not occurrences(example.text, mention, ignore_case=True):
+        elif not places.holds(mention):
             ungrounded += 1
     return Parsed(Answer(entities=tuple(sorted(places.taken))), not (items or says_none), ungrounded, written)

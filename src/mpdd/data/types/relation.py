@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
+from mpdd.data.types.grounding import Grounding, plain
 from mpdd.data.types.spans import escape, fold, item_places, occurrences, pick, read_lines, read_mention, split, write_lines
 from mpdd.errors import InputError
 
@@ -57,7 +58,7 @@ def _name(card: TaskCard, example: Example, owners: Mapping[str, list[str]], key
 def parse(card: TaskCard, example: Example, output: str) -> Parsed:
     """Read relations back, sorted; one whose head or tail is nowhere is counted as ungrounded and dropped."""
     items, says_none = read_lines(card.labels, output)
-    owners = _owners(example.arguments)
+    owners, grounding = _owners(example.arguments), Grounding(example.text)
     written: dict[Entity | Relation, tuple[int, int]] = {}
     readable = ungrounded = 0
     for (label, raw), at in zip(items, item_places(card.labels, output), strict=True):
@@ -65,7 +66,7 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
         if len(pair) != 2 or not all(pair):
             continue
         readable += 1
-        head, tail = (_key(example, owners, name) for name in pair)
+        head, tail = (_key(grounding, owners, name) for name in pair)
         if head is None or tail is None:
             ungrounded += 1
         else:
@@ -74,16 +75,20 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
     return Parsed(Answer(relations=relations), not (readable or says_none), ungrounded, written)
 
 
-def _key(example: Example, owners: Mapping[str, list[str]], raw: str) -> str | None:
+def _key(grounding: Grounding, owners: Mapping[str, list[str]], raw: str) -> str | None:
     """Return the argument that a mention names, or `start:end` of a mention that is only in the text, or None."""
     mention, rank = read_mention(raw)
-    keys = owners.get(mention) or _folded(owners, mention)
+    keys = owners.get(mention) or _alike(owners, mention, fold) or _alike(owners, mention, plain)
     if keys:
         return pick(keys, rank)
-    starts = occurrences(example.text, mention) or occurrences(example.text, mention, ignore_case=True)
-    return f"{pick(starts, rank)}:{pick(starts, rank) + len(mention)}" if starts else None
+    text = grounding.text
+    starts = occurrences(text, mention) or occurrences(text, mention, ignore_case=True)
+    spans = [(start, start + len(mention)) for start in starts] or grounding.spans(mention)
+    return "{}:{}".format(*pick(spans, rank)) if spans else None
 
 
-def _folded(owners: Mapping[str, list[str]], mention: str) -> list[str]:
-    same = [key for form, keys in owners.items() if fold(form) == fold(mention) for key in keys]
+def _alike(owners: Mapping[str, list[str]], mention: str, reduced: Callable[[str], str]) -> list[str]:
+    """Return the keys of the forms that are the mention once both are reduced to what matters, if anything is left of it."""
+    wanted = reduced(mention)
+    same = [key for form, keys in owners.items() if wanted and reduced(form) == wanted for key in keys]
     return list(dict.fromkeys(same))

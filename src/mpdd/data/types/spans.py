@@ -141,7 +141,7 @@ def occurrences(text: str, mention: str, *, ignore_case: bool = False) -> list[i
     Every occurrence is as long as the mention, and occurrences may overlap each other.
     """
     starts = list(_starts(text, mention, ignore_case)) if mention else []
-    return sorted(starts, key=lambda start: not _is_bounded(text, start, start + len(mention)))
+    return sorted(starts, key=lambda start: not is_bounded(text, start, start + len(mention)))
 
 
 def _starts(text: str, mention: str, ignore_case: bool) -> Iterator[int]:
@@ -154,7 +154,8 @@ def _starts(text: str, mention: str, ignore_case: bool) -> Iterator[int]:
         start = text.find(mention, start + 1)
 
 
-def _is_bounded(text: str, start: int, end: int) -> bool:
+def is_bounded(text: str, start: int, end: int) -> bool:
+    """Say whether a span of a text neither begins nor ends within a word."""
     return not any(0 < edge < len(text) and _in_word(text, edge) for edge in (start, end))
 
 

@@ -1,0 +1,86 @@
+"""Finds a mention in a text by its words: spacing, line ends, invisible characters and typographic forms do not matter.
+
+Notes are wrapped by hand, exported with no-break spaces, and set with ligatures and soft hyphens; a model names what it
+reads in plain words. The offsets that are given back always point into the text as it stands.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+
+from mpdd.data.types.spans import is_bounded
+
+Span = tuple[int, int]
+_BREAK = "\u200b"  # zero-width space: nothing within a word, or the space between two
+_VARIATIONS = {*map(chr, range(0xFE00, 0xFE10)), "\u034f"}  # change how the character before them looks
+
+
+def plain(text: str) -> str:
+    """Return `text` as its words are compared: one case, single spaces, no invisible characters, no typographic forms."""
+    return " ".join("".join(map(_plain, text)).split())
+
+
+class Grounding:
+    """Where mentions stand in one text; what that needs is computed at the first question and kept."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def spans(self, mention: str) -> list[Span]:
+        """Return the (start, end) offsets of each place with the words of `mention`.
+
+        Whole words come before parts of words, each in reading order. A place never ends within a character of the text,
+        say within a ligature. No words are nowhere.
+        """
+        wanted = plain(mention)
+        spans = next((spans for view in self._views if (spans := list(_spans(*view, wanted)))), []) if wanted else []
+        return sorted(spans, key=lambda span: not is_bounded(self.text, *span))
+
+    @cached_property
+    def _views(self) -> list[tuple[str, list[int]]]:
+        """The plain text, and for each of its characters the place in the text that it comes from."""
+        views = [_view(self.text)]
+        return [*views, _view(self.text.replace(_BREAK, " "))] if _BREAK in self.text else views
+
+
+def _view(text: str) -> tuple[str, list[int]]:
+    characters: list[str] = []
+    places: list[int] = []
+    for place, character in enumerate(text):
+        for part in _plain(character):
+            if part != " " or (characters and characters[-1] != " "):
+                characters.append(part)
+                places.append(place)
+    return "".join(characters), places
+
+
+def _spans(view: str, places: list[int], wanted: str) -> Iterator[Span]:
+    start = view.find(wanted)
+    while start >= 0:
+        end = start + len(wanted)
+        if _is_edge(places, start) and _is_edge(places, end) and not _combines(view, end):
+            yield places[start], places[end - 1] + 1
+        start = view.find(wanted, start + 1)
+
+
+def _is_edge(places: list[int], position: int) -> bool:
+    """Whether a new character of the text begins at this position of the plain text."""
+    return position in (0, len(places)) or places[position - 1] != places[position]
+
+
+def _combines(view: str, position: int) -> bool:
+    """Whether an accent stands here, which belongs to the letter before it."""
+    return position < len(view) and unicodedata.combining(view[position]) > 0
+
+
+@lru_cache(maxsize=4096)
+def _plain(character: str) -> str:
+    """A space for any white space, nothing for what is invisible, else the plain lower-case letters that it stands for."""
+    if character.isspace():
+        return " "
+    if unicodedata.category(character) == "Cf" or character in _VARIATIONS:
+        return ""
+    parts = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+    return "".join(parts.split())
