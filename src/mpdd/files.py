@@ -1,10 +1,17 @@
-"""Writing files whole or not at all."""
+"""Writing files and folders whole or not at all."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from mpdd.errors import InputError
 
@@ -31,6 +38,78 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
-def cannot_write(path: Path, error: OSError) -> InputError:
-    """What to raise where the system refuses to write."""
-    return InputError(f"Cannot write {path}", found=error.strerror, wanted="a writable folder with room")
+def cannot_write(path: Path, error: Exception) -> InputError:
+    """What to raise where the system refuses to write; `error` is an `OSError`, or safetensors' own error around one."""
+    return InputError(f"Cannot write {path}", found=_reason(error), wanted="a writable folder with room")
+
+
+def require_new(folder: Path) -> None:
+    """Raise `InputError` where there is something already: no new folder is mixed with other files."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        found = "a folder with files" if folder.is_dir() else "a file"
+        raise InputError(f"{folder} is there already", found=found, wanted="the name of a new folder")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which becomes `folder` when all went well and is removed when not.
+
+    Raises `InputError` where there is something already, and where nothing can be written.
+    """
+    require_new(folder)
+    with _cannot_write(folder), temporary_folder(folder.parent, f".{folder.name}.") as made:
+        yield made
+        for path in (made, *made.rglob("*")):  # some writers keep what they write to themselves
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        if folder.is_dir():
+            folder.rmdir()
+        os.replace(made, folder)
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """Give a new folder in `parent`, which is made if need be; remove it at the end, also after Ctrl-C.
+
+    Raises `OSError` where it cannot be made.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    try:
+        yield made
+    finally:
+        remove_folder(made)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all in it, if it exists. An interrupt in between is raised when the folder is gone."""
+    interrupt: KeyboardInterrupt | None = None
+    for _ in range(10):  # the command line repeats an interrupt until the program ends
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            break
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+@contextmanager
+def _cannot_write(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(folder, error) from error
+
+
+def _reason(error: Exception) -> str:
+    """The system's reason in a few words, also where safetensors hides it in its message."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    hidden = re.search(r"os error (\d+)", str(error))
+    return os.strerror(int(hidden[1])) if hidden else type(error).__name__
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal. Raises `OSError`."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mpdd.data.task import TaskCard
 from mpdd.export import virtual_vocabulary
-from mpdd.export.record import RECORD, new_folder
+from mpdd.export.record import RECORD
+from mpdd.files import new_folder
 from mpdd.prompts.store import Header, PromptFile, save_prompt
 
 

@@ -15,7 +15,8 @@ from mpdd import vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.export.peft import write
-from mpdd.export.record import RECORD, new_folder
+from mpdd.export.record import RECORD
+from mpdd.files import new_folder
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.prompts.store import Header, save_prompt

