@@ -145,8 +145,8 @@ def test_brat_trims_and_joins_fragments_in_any_order(corpus):
 
 
 BAD = [
-    (f"T1\tSign 0 4\t{SECRET}", "mention that its offsets do not give"),
-    (f"T1\tSign 0 900\t{SECRET}", "mention that its offsets do not give"),
+    (f"T1\tSign 0 4\t{SECRET}s", "mention that its offsets do not give"),
+    (f"T1\tSign 0 900\t{SECRET}s", "mention that its offsets do not give"),
     ("T1\tSign 7 8\t ", "mention that its offsets do not give"),
     (f"T1\tSign {SECRET}\tFever", "mention cut short or malformed"),
     ("T1\tSign 0 4;5", "mention cut short or malformed"),

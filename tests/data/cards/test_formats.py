@@ -317,7 +317,7 @@ ITEMS = [
     ([True, 4, "Tumour"], "entity with offsets outside its text"),
     ([0, 4, "Tumor"], "entity with a label that the card lacks"),
     ([0, 4], "entity with a label that the card lacks"),
-    ({"start": 0, "end": 4, "label": "Tumour", "text": "zebra"}, "entity that its offsets do not give"),
+    ({"start": 0, "end": 4, "label": "Tumour", "text": "zebras"}, "entity that its offsets do not give"),
     (3, "entity that is malformed"),
 ]
 

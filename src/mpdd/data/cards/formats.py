@@ -96,8 +96,10 @@ def _with_columns(path: Path, layout: Layout, records: list[Record]) -> list[Rec
 def _read_standoff(reader: str, layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
     """Read documents by `mpdd.data.readers.<reader>`, whose `read` takes a file or folder and the notes."""
     found: list[tuple[Document, str]] = []
+    read = import_module(f"mpdd.data.readers.{reader}").read
     for place, path in enumerate(paths):
-        documents: list[Document] = import_module(f"mpdd.data.readers.{reader}").read(path, notes)
+        elsewhere = {"others": [other for other in paths if other != path]} if reader == "brat" and len(paths) > 1 else {}
+        documents: list[Document] = read(path, notes, **elsewhere)
         numbered = [replace(document, name=f"{place}/{document.name}") for document in documents]
         found += [(document, tables.origin(document.text)) for document in (numbered if place else documents)]
     return _spans(layout, corpus, found, layout.labels, notes)

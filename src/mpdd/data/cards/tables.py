@@ -11,7 +11,9 @@ from mpdd.data.cards import values
 from mpdd.data.cards.layout import Layout, has_options
 from mpdd.data.cards.values import UnfitError
 from mpdd.data.passages import ELSEWHERE, gold_windows, nearest
+from mpdd.data.readers import offsets
 from mpdd.data.readers.base import Notes, Record
+from mpdd.data.readers.offsets import Quote, Span, Starts
 from mpdd.data.readers.standoff import Document, Mention, Related, in_order, pieces
 from mpdd.data.splits import fingerprint
 from mpdd.data.task import Answer, Example
@@ -126,7 +128,7 @@ def _extracted(layout: Layout, corpus: str, record: Record, name: str, notes: No
     text, column = values.text(record, layout.name("text")), layout.name("answer")
     whole, given = values.text(record, column), values.place(record, layout.name("answer_start"))
     answer = whole.strip()
-    said = None if given is None else given + whole.index(answer)
+    said = None if given is None else Starts.of(text, [(given, whole)]).character(given, notes) + whole.index(answer)
     start = None if said is None else nearest(text, answer, said)
     found = locate(text, answer) if start is None else (start, start + len(answer))
     if found is None:
@@ -153,9 +155,10 @@ def _mentions(layout: Layout, record: Record, text: str, notes: Notes) -> dict[s
     listed = values.listed(record, column) if layout.card.type == "re" else []
     named = any(isinstance(item, Mapping) and item.get("id") is not None for item in listed)
     mentions: dict[str, Mention] = {}
+    places = _places(text, values.listed(record, column), notes)
 
     def add(place: int, item: Any) -> None:
-        mention = _mention(layout, text, item)
+        mention = _mention(layout, text, item, places.get(place))
         key = _key(item.get("id") if named and isinstance(item, Mapping) else place)
         if key in mentions:
             raise UnfitError("entity with an id that another has, or without one", wanted="an id of its own")
@@ -180,25 +183,44 @@ def _items(record: Record, column: str, notes: Notes, make: Callable[[int, Any],
             notes.bad(f"{record.where} field {column!r} item {place + 1}", error.problem, wanted=error.wanted)
 
 
-def _mention(layout: Layout, text: str, item: Any) -> Mention:
+def _places(text: str, items: Sequence[Any], notes: Notes) -> dict[int, tuple[Span, ...] | None]:
+    """Return, for each item of the list that has offsets, where it stands in the text (see `readers.offsets`)."""
+    quotes = {place: _quote(_with_keys(item)) for place, item in enumerate(items)}
+    known = {place: quote for place, quote in quotes.items() if quote is not None}
+    return dict(zip(known, offsets.locate(text, known.values(), notes), strict=True))
+
+
+def _with_keys(item: Any) -> Any:
+    """Return an item given as [start, end, label] as a mapping with these keys; anything else as it is."""
+    if isinstance(item, list | tuple) and len(item) in (2, 3):
+        return dict(zip(("start", "end", "label"), item, strict=False))
+    return item
+
+
+def _quote(item: Any) -> Quote | None:
+    if not isinstance(item, Mapping):
+        return None
+    start, end, words = values.number(item.get("start")), values.number(item.get("end")), item.get("text")
+    return None if start is None or end is None else Quote(((start, end),), words if isinstance(words, str) else None)
+
+
+def _mention(layout: Layout, text: str, item: Any, spans: tuple[Span, ...] | None) -> Mention:
     """Return an entity given as {start, end, label}, with `text` to compare if it is there, or as [start, end, label].
 
-    Its label matters to entity tasks only.
+    It stands at `spans`. Its label matters to entity tasks only.
     """
-    if isinstance(item, list | tuple) and len(item) in (2, 3):
-        item = dict(zip(("start", "end", "label"), item, strict=False))
+    item = _with_keys(item)
     if not isinstance(item, Mapping):
         raise UnfitError("entity that is malformed", wanted="{start, end, label} or [start, end, label]")
-    start, end = values.number(item.get("start")), values.number(item.get("end"))
-    if start is None or end is None or not 0 <= start < end <= len(text) or not text[start:end].strip():
-        raise UnfitError("entity with offsets outside its text", wanted=f"start and end within 0 to {len(text)}")
-    given = item.get("text")
-    if isinstance(given, str) and given.split() != text[start:end].split():
+    if spans is None:
+        start, end = values.number(item.get("start")), values.number(item.get("end"))
+        if start is None or end is None or not 0 <= start < end <= len(text) or not text[start:end].strip():
+            raise UnfitError("entity with offsets outside its text", wanted=f"start and end within 0 to {len(text)}")
         raise UnfitError("entity that its offsets do not give", wanted=f"its text from {start} to {end}")
     label = layout.label(str(item.get("label")))
     if layout.card.type == "ner" and label not in layout.card.labels:
         raise UnfitError("entity with a label that the card lacks", wanted=_labels_wanted(layout))
-    return Mention(label, pieces(text, [(start, end)]))
+    return Mention(label, pieces(text, spans))
 
 
 def _relation(layout: Layout, mentions: Mapping[str, Mention], item: Any) -> Related:

@@ -8,55 +8,79 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from mpdd.data.readers import container
+from mpdd.data.readers import apart, offsets
 from mpdd.data.readers.base import Notes, usable
-from mpdd.data.readers.standoff import Document, Mention, Related, decode, in_order, pieces
+from mpdd.data.readers.offsets import Quote
+from mpdd.data.readers.standoff import (
+    Document,
+    Mention,
+    Related,
+    as_it_stands,
+    decode,
+    in_order,
+    pieces,
+    without_returns,
+)
 
 _KINDS = "TERAMN*#"
 _PLACE = re.compile(r"(\S+) (\d{1,9} \d{1,9}(?:;\d{1,9} \d{1,9})*)")
+_ROLES = {"head": -1, "from": -1, "source": -1, "subject": -1, "subj": -1, "tail": 1, "to": 1, "target": 1, "object": 1, "obj": 1}
 Line = tuple[str, str]
+Argument = TypeVar("Argument")
 
 
-def read(path: Path, notes: Notes) -> list[Document]:
+def read(path: Path, notes: Notes, *, nearest: bool = True, others: Sequence[Path] = ()) -> list[Document]:
     """Return the documents in the order of their names; a text without annotation file is no document, and counted.
 
-    Offsets are those of the files: a carriage return counts as a character (and becomes a space), as does a byte
-    order mark. What cannot be read is noted as bad. Raise `InputError` as `container.read` does, or if nothing is left.
+    The text of an annotation file lies beside it, or else is the only one of its name in `path`, or in the `others` if
+    `path` has no texts. The documents of the `others` are not returned.
+
+    Offsets may be counted in any way that `offsets` knows; where none fits, a mention is taken where its words stand
+    nearest to its offset, unless `nearest` is false. Carriage returns and a byte order mark become spaces. What cannot be
+    read is noted as bad. Raise `InputError` as `container.read` does, if nothing is left, if several annotation files are
+    about one text, or if texts and annotations lie apart, saying where.
     """
-    files = container.read(path, (".ann", ".txt"))
-    names = [name.removesuffix(".ann") for name in files if name.endswith(".ann")]
-    texts = {name.removesuffix(".txt") for name in files if name.endswith(".txt")}
-    notes.count("texts without annotations", len(texts.difference(names)))
-    documents = (_document(path, name, files, notes) for name in names)
+    files = apart.Files.of(path, others)
+    if not files.ending(apart.ANNOTATIONS) and apart.serves_others(path, others):
+        return []
+    pairs = apart.pairs(path, files.contents)
+    notes.count("texts without annotations", len(set(files.ending(apart.TEXT)).difference(pairs.values())))
+    documents = (_document(path, name, text, files.contents, notes, nearest) for name, text in pairs.items())
     return usable(path, [document for document in documents if document is not None])
 
 
-def _document(path: Path, name: str, files: Mapping[str, bytes], notes: Notes) -> Document | None:
+def _document(
+    path: Path, name: str, text_name: str | None, files: Mapping[str, bytes], notes: Notes, nearest: bool
+) -> Document | None:
     where = f"{path}/{name}"
-    if f"{name}.txt" not in files:
-        notes.bad(f"{where}.ann", "annotations without a text", wanted="a .txt file of the same name beside it")
+    if text_name is None:
+        notes.bad(where, "annotations without a text", wanted="a .txt file of the same name beside it")
         return None
-    text, annotations = (decode(where + suffix, files[name + suffix], notes) for suffix in (".txt", ".ann"))
+    text_where = str(path / text_name)
+    text = as_it_stands(text_where, files[text_name], notes)
+    annotations = decode(where, files[name], notes)
     if text is None or annotations is None:
         return None
     if not text.strip():
-        notes.bad(f"{where}.txt", "text that is empty", wanted="the text that the annotations are about")
+        notes.bad(text_where, "text that is empty", wanted="the text that the annotations are about")
         return None
-    return _annotated(f"{where}.ann", name, text, annotations.split("\n"), notes)
+    return _annotated(where, name.removesuffix(apart.ANNOTATIONS), text, annotations.split("\n"), notes, nearest)
 
 
-def _annotated(where: str, name: str, text: str, lines: list[str], notes: Notes) -> Document:
+def _annotated(where: str, name: str, text: str, lines: list[str], notes: Notes, nearest: bool) -> Document:
     kinds: dict[str, list[Line]] = {kind: [] for kind in _KINDS}
     for number, line in enumerate(lines, 1):
         if line.strip() and line.lstrip()[0] in kinds:
             kinds[line.lstrip()[0]].append((f"{where} line {number}", line.strip()))
         elif line.strip():
             notes.bad(f"{where} line {number}", "line of an unknown kind", wanted=f"one that starts with {' '.join(_KINDS)}")
-    mentions = dict(_mentions(kinds["T"], text, notes))
+    mentions = _mentions(kinds["T"], text, notes, nearest)
+    text = without_returns(text)
     triggers = dict(_triggers(kinds["E"], mentions, notes))
     for key, values in _attributes([*kinds["A"], *kinds["M"]], triggers).items():
         if key in mentions:
@@ -67,7 +91,23 @@ def _annotated(where: str, name: str, text: str, lines: list[str], notes: Notes)
     return Document(name, text, tuple(in_order(mentions.values())), tuple(relations), groups)
 
 
-def _mentions(lines: list[Line], text: str, notes: Notes) -> Iterator[tuple[str, Mention]]:
+def _mentions(lines: list[Line], text: str, notes: Notes, nearest: bool) -> dict[str, Mention]:
+    """Return the mentions by their ids; `text` is as it stands in its file."""
+    quoted = list(_quotes(lines, notes))
+    places = offsets.locate(text, [quote for *_, quote in quoted], notes, nearest=nearest)
+    mentions: dict[str, Mention] = {}
+    for (where, key, label, quote), spans in zip(quoted, places, strict=True):
+        if spans is None:
+            wanted = ";".join(f"{start} {end}" for start, end in quote.spans)
+            notes.bad(where, "mention that its offsets do not give", wanted=f"the text at {wanted}")
+            continue
+        notes.count("mentions trimmed of whitespace", int(any(text[s:e] != text[s:e].strip() for s, e in spans)))
+        mentions[key] = Mention(label, pieces(without_returns(text), spans))
+    return mentions
+
+
+def _quotes(lines: list[Line], notes: Notes) -> Iterator[tuple[str, str, str, Quote]]:
+    """Yield where each well-formed mention stands, its id, its label, and its offsets with the words quoted."""
     seen: set[str] = set()
     for where, line in lines:
         key, place, wording = (*line.split("\t", 2), "", "")[:3]
@@ -80,12 +120,7 @@ def _mentions(lines: list[Line], text: str, notes: Notes) -> Iterator[tuple[str,
             notes.bad(where, "mention cut short or malformed", wanted="an id, 'type start end' and the text, tab separated")
             continue
         spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
-        given = " ".join(text[start:end] for start, end in spans)
-        if not given.strip() or given.split() != wording.split() or max(end for _, end in spans) > len(text):
-            notes.bad(where, "mention that its offsets do not give", wanted=f"the text at {match[2]}")
-            continue
-        notes.count("mentions trimmed of whitespace", int(any(text[s:e] != text[s:e].strip() for s, e in spans)))
-        yield key, Mention(match[1], pieces(text, spans))
+        yield where, key, match[1], Quote(tuple(spans), wording)
 
 
 def _triggers(lines: list[Line], mentions: Mapping[str, Mention], notes: Notes) -> Iterator[tuple[str, str]]:
@@ -124,11 +159,25 @@ def _roles(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Ite
 def _pairs(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Iterator[Related]:
     for where, line in lines:
         kind, *arguments = _words(line)[1] or [""]
-        ends = [known[key] for _, _, key in (word.partition(":") for word in arguments) if key in known]
-        if len(ends) == len(arguments) == 2:
-            yield kind, ends[0], ends[1]
+        named = [(role, known[key]) for role, _, key in (word.partition(":") for word in arguments) if key in known]
+        if len(named) == len(arguments) == 2:
+            head, tail = (mention for _, mention in in_roles(named))
+            yield kind, head, tail
         else:
             notes.bad(where, "relation without two known arguments", wanted="'type Arg1:id Arg2:id' with ids of mentions")
+
+
+def in_roles(arguments: list[tuple[str, Argument]]) -> list[tuple[str, Argument]]:
+    """Return the two (role, argument) pairs of a relation, the head first, whatever their order in the file.
+
+    The rule: roles that differ in their number go by it (`Arg1` is the head, `Arg2` the tail; no number is 1). Else
+    `head`, `from`, `source` and `subject` are heads, `tail`, `to`, `target` and `object` are tails, and all others stay in
+    the order of the file.
+    """
+    names = [role.lower().rstrip("0123456789") for role, _ in arguments]
+    if len(set(names)) == 1:
+        return sorted(arguments, key=lambda pair: int("0" + pair[0][len(names[0]) :]) or 1)
+    return sorted(arguments, key=lambda pair: _ROLES.get(pair[0].lower().rstrip("0123456789"), 0))
 
 
 def _groups(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Iterator[tuple[str, tuple[Mention, ...]]]:

@@ -6,7 +6,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from mpdd.errors import InputError
@@ -17,13 +17,14 @@ _BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, tar
 def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
     """Return the contents of the files with one of `suffixes`, by their path inside, sorted.
 
+    Suffixes in capitals count too: a file `A.TXT` is called `A.txt` here, unless there is another one of that name.
     Hidden files, and those that macOS adds to an archive, are passed over. Raise `InputError` if `path` is missing,
     holds no such file, or is an archive that is damaged, cut short or locked.
     """
     if not path.exists():
         raise InputError(f"{path} is not there", wanted="a folder, a zip or a tar")
     try:
-        found = {name: content for name, content in sorted(_members(path, suffixes))}
+        found = _with_plain_suffixes(_members(path, suffixes))
     except _BROKEN as error:
         raise InputError(
             f"{getattr(error, 'filename', None) or path} cannot be read",
@@ -33,6 +34,13 @@ def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
     if not found:
         raise InputError(f"{path} holds no file that ends in {' or '.join(suffixes)}", found=0, wanted="at least one")
     return found
+
+
+def _with_plain_suffixes(members: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
+    """Return the contents by name, sorted, with the suffixes in small letters where that makes no two names the same."""
+    read = dict(members)
+    plain = {name: name.removesuffix(suffix := PurePosixPath(name).suffix) + suffix.lower() for name in read}
+    return {new: read[name] for new, name in sorted((p if n == p or p not in read else n, n) for n, p in plain.items())}
 
 
 def inside(folder: Path) -> list[Path]:
@@ -74,7 +82,7 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
 
 
 def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:
-    return name.endswith(suffixes) and not any(map(_is_hidden, PurePosixPath(name).parts))
+    return name.lower().endswith(suffixes) and not any(map(_is_hidden, PurePosixPath(name).parts))
 
 
 def _is_hidden(name: str) -> bool:

@@ -15,6 +15,7 @@ from xml.sax.saxutils import unescape
 
 from mpdd.data.readers import container
 from mpdd.data.readers.base import Notes, Record, complete, texts, usable
+from mpdd.data.readers.offsets import Starts
 from mpdd.data.readers.standoff import Document, Mention, Related, decode, in_order, pieces
 
 REACH = 8
@@ -85,11 +86,13 @@ def _escaped(match: re.Match[str]) -> str:
 
 def _mentions(tags: list[tuple[str, Record]], text: str, notes: Notes) -> Iterator[tuple[str, Mention]]:
     seen: set[str] = set()
+    pairs = [(int(r.values["start"]) - 1, r.values["text"]) for _, r in tags if _has_start(r) and r.values.get("text")]
+    starts = Starts.of(text, pairs)
     for kind, record in tags:
-        if kind == "SECTIME" and not _NUMBER.fullmatch(record.values.get("start", "")):
+        if kind == "SECTIME" and not _has_start(record):
             notes.count("times of a section that have no place in the text")
         elif complete(record, texts(("id", "start", "text", "type")), notes):
-            span = _span(record, text, notes)
+            span = _span(record, text, starts, notes)
             if record["id"] in seen:
                 notes.bad(record.where, "mention with an id that another has", wanted="an id of its own")
             elif span is not None:
@@ -98,9 +101,17 @@ def _mentions(tags: list[tuple[str, Record]], text: str, notes: Notes) -> Iterat
             seen.add(record["id"])
 
 
-def _span(record: Record, text: str, notes: Notes) -> tuple[int, int] | None:
-    """Return the offsets of the place with the mention's words that is nearest to its offset."""
-    start = int(record["start"]) - 1 if _NUMBER.fullmatch(record["start"]) else len(text) + REACH
+def _has_start(record: Record) -> bool:
+    return _NUMBER.fullmatch(record.values.get("start", "")) is not None
+
+
+def _span(record: Record, text: str, starts: Starts, notes: Notes) -> tuple[int, int] | None:
+    """Return the offsets of the place with the mention's words that is nearest to its offset.
+
+    The offset is counted in the way that fits most of the file's (start, words) pairs.
+    """
+    given = int(record["start"]) - 1 if _has_start(record) else len(text) + REACH
+    start = starts.character(given, notes, noun="mentions")
     words = re.compile(r"\s+".join(map(re.escape, record["text"].split())), re.IGNORECASE)
     spans = [match.span() for match in words.finditer(text, max(0, start - REACH)) if match.start() <= start + REACH]
     if not spans:

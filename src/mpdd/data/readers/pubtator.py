@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpdd.data.arguments import relation_example, surface_forms
+from mpdd.data.readers import offsets
 from mpdd.data.readers.base import Notes, read_lines, usable
+from mpdd.data.readers.offsets import Quote, Span
 from mpdd.data.task import Entity, Example
 from mpdd.data.windows import NER_CHARS, cut
 
@@ -78,7 +80,8 @@ def argument_forms(document: Document) -> dict[str, tuple[str, ...]]:
 def read(path: Path, notes: Notes, *, separator: str = "|") -> list[Document]:
     """Return the documents, the first of each id; `separator` parts the ids of a composite mention.
 
-    Bad lines (unknown document, offsets that do not fit the text) and documents without an abstract line are noted.
+    Offsets may be counted in any way that `offsets` knows. Bad lines (unknown document, words that stand nowhere in the
+    text) and documents without an abstract line are noted.
     """
     documents: dict[str, Document] = {}
     for block in _blocks(path, notes):
@@ -115,25 +118,32 @@ def _document(path: Path, block: list[Line], separator: str, notes: Notes) -> Do
         notes.bad(f"{path} line {number}", "document without an abstract", wanted="a line 'id|a|abstract' next")
         return None
     text = f"{title[3]} {abstract[3]}"
-    mentions: list[Mention] = []
+    annotated: list[tuple[str, list[str], Quote]] = []
     relations: list[tuple[str, str, str]] = []
     for number, line in rest[1:]:
         where, cells = f"{path} line {number}", line.split("\t")
         if cells[0] != title[1] or len(cells) < 4:
             notes.bad(where, "annotation cut short or of another document", wanted=f"id {title[1]} and 4 cells or more")
         elif cells[1].isdecimal() and cells[2].isdecimal():
-            mentions += _mention(where, cells, text, separator, notes)
+            annotated.append((where, cells, Quote(((int(cells[1]), int(cells[2])),), cells[3])))
         else:
             relations.append((cells[1], cells[2].strip(), cells[3].strip()))
+    places = offsets.locate(text, [quote for *_, quote in annotated], notes)
+    placed = zip(annotated, places, strict=True)
+    read = (_mention(where, cells, text, spans, separator, notes) for (where, cells, _), spans in placed)
+    mentions = [mention for mention in read if mention is not None]
     return Document(title[1], text, tuple(sorted(mentions, key=lambda m: (m.start, m.end, m.label))), tuple(relations))
 
 
-def _mention(where: str, cells: list[str], text: str, separator: str, notes: Notes) -> Iterator[Mention]:
-    """Yield the mention, its span trimmed of outer whitespace, if text and offsets agree."""
-    start, end, surface = int(cells[1]), int(cells[2]), text[int(cells[1]) : int(cells[2])]
-    if len(cells) < 5 or not surface.strip() or surface.split() != cells[3].split():
-        notes.bad(where, "mention that its offsets do not give", wanted=f"the text at {start} to {end}, and a type")
-        return
+def _mention(
+    where: str, cells: list[str], text: str, spans: tuple[Span, ...] | None, separator: str, notes: Notes
+) -> Mention | None:
+    """Return the mention, its span trimmed of outer whitespace; None, noted, without a type or a place in the text."""
+    if len(cells) < 5 or spans is None:
+        notes.bad(where, "mention that its offsets do not give", wanted=f"the text at {cells[1]} to {cells[2]}, and a type")
+        return None
+    ((start, end),) = spans
+    surface = text[start:end]
     trimmed = surface.strip()
     notes.count("mentions trimmed of whitespace", int(trimmed != surface))
     start += surface.index(trimmed)
@@ -141,4 +151,4 @@ def _mention(where: str, cells: list[str], text: str, separator: str, notes: Not
     names = [part.strip() for part in cells[6].split("|")] if len(cells) > 6 else []
     named = tuple(names) if len(names) == len(ids) > 1 else ()
     concepts = tuple(part for part in ids if part not in _NO_CONCEPT)
-    yield Mention(start, start + len(trimmed), cells[4], concepts, named if len(concepts) == len(ids) else ())
+    return Mention(start, start + len(trimmed), cells[4], concepts, named if len(concepts) == len(ids) else ())

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from mpdd.data.passages import ELSEWHERE, nearest
 from mpdd.data.readers import json_document
 from mpdd.data.readers.base import Notes, Record, build, complete, usable
+from mpdd.data.readers.offsets import Starts
 from mpdd.data.types.spans import occurrences
 
 
@@ -39,12 +41,14 @@ class Question:
 def read(path: Path, notes: Notes) -> list[Question]:
     """Return the questions that have an answer, in the file's order.
 
-    Unanswerable questions are left out and counted. An answer that its offset does not give is taken where it stands
-    nearest to that, and counted; one that the paragraph does not hold is noted as bad. Raise `InputError` if the file is
+    Unanswerable questions are left out and counted. Offsets may be counted in any way that `offsets` knows. An answer that
+    its offset does not give is taken where it stands nearest to that, and counted; one that the paragraph does not hold is
+    noted as bad. Raise `InputError` if the file is
     not JSON or has no usable question.
     """
     records = json_document.read(path, _questions(path, notes), {"question": str, "answers": list, "document": str}, notes)
-    return usable(path, [found for found in build(records, lambda record: _question(record, notes), notes) if found])
+    starts = _starts(records)
+    return usable(path, [found for found in build(records, lambda record: _question(record, starts, notes), notes) if found])
 
 
 def _questions(path: Path, notes: Notes) -> list[tuple[str, Any]]:
@@ -91,10 +95,22 @@ def _first_wording(entry: Any, notes: Notes) -> Any:
     return {**entry, "question": asked[0]}
 
 
-def _question(record: Record, notes: Notes) -> Question | None:
+def _starts(records: Iterable[Record]) -> dict[str, Starts]:
+    """Return, for each context, how its answers' offsets are counted."""
+    starts: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for record in records:
+        answer = record["answers"][0] if record["answers"] else None
+        if isinstance(answer, dict) and isinstance(answer.get("answer_start"), int) and isinstance(answer.get("text"), str):
+            starts[record["context"]].append((answer["answer_start"], answer["text"]))
+    return {context: Starts.of(context, pairs) for context, pairs in starts.items()}
+
+
+def _question(record: Record, starts: Mapping[str, Starts], notes: Notes) -> Question | None:
     context, answer = record["context"], record["answers"][0]
     text = answer["text"] or answer.get("evidence", "")
     given = _offset(context, answer["answer_start"])
+    if context in starts and not isinstance(answer["answer_start"], list):
+        given = starts[context].character(given, notes)
     start = _nearest(context, text, given) if isinstance(text, str) and text.strip() else None
     if start is None:
         notes.bad(record.where, "answer that its paragraph does not hold", wanted="a piece of the paragraph")

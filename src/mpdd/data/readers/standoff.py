@@ -177,11 +177,21 @@ def decode(where: str, content: bytes, notes: Notes) -> str | None:
 
     A file that is not UTF-8 is noted as bad, and None is returned.
     """
+    text = as_it_stands(where, content, notes)
+    return None if text is None else without_returns(text)
+
+
+def as_it_stands(where: str, content: bytes, notes: Notes) -> str | None:
+    """Return a file's text with its carriage returns and byte order mark; errors as those of `decode`."""
     try:
-        text = content.decode("utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         notes.bad(f"{where} line {line}", "file that is not UTF-8 text", wanted="UTF-8")
         return None
+
+
+def without_returns(text: str) -> str:
+    """Return a text of the same length whose carriage returns and byte order mark are spaces or ends of lines."""
     text = f" {text[1:]}" if text.startswith("\ufeff") else text
     return text.replace("\r\n", " \n").replace("\r", "\n")

@@ -41,7 +41,9 @@ def trial(stem: str) -> str:
 def load(root: Path) -> Splits:
     """Return the criteria, cut by the rule in `splits`."""
     notes = Notes()
-    examples = standoff.ner_examples(brat.read(root / FILES[0], notes), LABELS, notes, corpus="chia", document=trial)
+    examples = standoff.ner_examples(
+        brat.read(root / FILES[0], notes, nearest=False), LABELS, notes, corpus="chia", document=trial
+    )
     train, dev, test = splits.cut(examples, (70, 10, 20))
     return splits.make(train, dev, test, notes)
 

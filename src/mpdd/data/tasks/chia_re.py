@@ -32,7 +32,7 @@ def load(root: Path) -> Splits:
     """Return windows of the criteria, cut by the rule in `splits`."""
     notes = Notes()
     examples = standoff.re_examples(
-        brat.read(root / chia_ner.FILES[0], notes),
+        brat.read(root / chia_ner.FILES[0], notes, nearest=False),
         LABELS,
         notes,
         corpus="chia",
