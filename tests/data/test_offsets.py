@@ -145,6 +145,14 @@ def test_offsets_inside_a_character_give_nothing():
     assert offsets.spans(Quote(((2, 3),)), Counting("UTF-16 units")) == ((1, 2),)
 
 
+def test_spans_without_words_count_characters_unless_others_say_otherwise():
+    text = "\U0001f6220 fever fever"
+    assert locate(text, [Quote(((2, 3),))], Notes()) == [None]
+    assert locate(text, [Quote(((3, 8),))], Notes()) == [((3, 8),)]
+    with_words = [Quote(((4, 9),)), Quote(((4, 9),), "fever")]
+    assert locate(text, with_words, Notes()) == [((3, 8),)] * 2
+
+
 # The readers that have offsets
 
 

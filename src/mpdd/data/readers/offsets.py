@@ -81,10 +81,11 @@ class Offsets:
         return [Counting(unit, skipped, left_out) for unit, skipped, left_out in product(units, returns, mark)]
 
     def counting(self, quotes: Sequence[Quote]) -> Counting:
-        """Return the way to count under which the most quotes are right, then the most without outer whitespace."""
+        """Return the way to count under which the most quoted words are right, then the most without outer whitespace."""
+        worded = [quote for quote in quotes if quote.words is not None]
 
         def fitting(counting: Counting) -> tuple[int, int]:
-            right = [spans for quote in quotes if (spans := self.spans(quote, counting))]
+            right = [spans for quote in worded if (spans := self.spans(quote, counting))]
             return len(right), sum(self._is_tight(spans) for spans in right)
 
         return self._best(fitting)
