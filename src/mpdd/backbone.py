@@ -62,7 +62,7 @@ class Backbone:
     @property
     def vocabulary(self) -> Vocabulary:
         """What reading and asking need of it."""
-        return Vocabulary(self.name, self.tokenizer, self.table, self.fingerprint, self.context, self.template)
+        return Vocabulary(self.name, self.tokenizer, self.table, self.fingerprint, self.context, self.template, self.depth)
 
     @property
     def width(self) -> int:

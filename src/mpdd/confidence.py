@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import exp, log, tanh
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -32,7 +32,7 @@ class Scale:
 
     def __call__(self, raw: float) -> float:
         """The scaled probability."""
-        return 1 / (1 + exp(-(self.slope * _log_odds(raw) + self.shift)))
+        return 0.5 + 0.5 * tanh(0.5 * (self.slope * _log_odds(raw) + self.shift))  # the logistic function; cannot overflow
 
 
 def fit(raw: Sequence[float], right: Sequence[bool]) -> Scale:

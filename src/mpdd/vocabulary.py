@@ -37,7 +37,8 @@ _UNSTABLE_KEYS = {
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A backbone's tokenizer and embedding matrix, under the backbone's own fingerprint."""
+    """A backbone's tokenizer and embedding matrix, under the backbone's own fingerprint; `depth` is its number of layers (0:
+    not known)."""
 
     name: str
     tokenizer: PreTrainedTokenizerBase
@@ -45,6 +46,7 @@ class Vocabulary:
     fingerprint: str
     context: int
     template: Template = PLAIN
+    depth: int = 0
 
     @property
     def width(self) -> int:
@@ -71,7 +73,9 @@ def load(name: str = EMBEDDED) -> Vocabulary:
         name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
     )
     table = _table(name, folder, config)
-    return Vocabulary(name, tokenizer, table, fingerprint_of(config, table), context_of(config), Template.of(tokenizer))
+    fingerprint, template = fingerprint_of(config, table), Template.of(tokenizer)
+    layers = int(getattr(config.get_text_config(), "num_hidden_layers", 0))
+    return Vocabulary(name, tokenizer, table, fingerprint, context_of(config), template, layers)
 
 
 def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:

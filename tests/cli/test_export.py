@@ -143,7 +143,7 @@ def test_prompts_of_several_backbones_are_refused(refused, place, tiny):
 
 @pytest.mark.parametrize("to", ["hf-vocab", "peft"])
 def test_a_deep_prompt_is_refused(refused, place, tiny, to):
-    sealed(place, tiny, "deep.safetensors", width=2 * tiny.width)
+    sealed(place, tiny, "deep.safetensors", width=2 * tiny.width, depth="all")
     said = refused("deep.safetensors", "--to", to, "--out", "made")
     assert "deep.safetensors is a deep prompt, which no other program can take; found rows of 64 numbers" in said
     assert 'Train it with prompt.depth = "input".' in said
@@ -158,4 +158,6 @@ def test_two_prompts_for_one_task_are_refused(refused, place, tiny):
 def test_a_task_card_of_an_unknown_type_is_refused(refused, place, tiny):
     header = Header("soft", tiny.name, tiny.fingerprint, LENGTH, tiny.width, card=TaskCard("odd", "poetry", "Rhyme."))
     save_prompt(place / "odd.safetensors", {"rows": torch.zeros(LENGTH, tiny.width)}, header)
-    assert "Task odd has an unknown type; found 'poetry'" in refused("odd.safetensors", "--to", "peft", "--out", "made")
+    assert "odd.safetensors is damaged; found card.type: should be 'ner'" in refused(
+        "odd.safetensors", "--to", "peft", "--out", "made"
+    )

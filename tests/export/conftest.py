@@ -18,7 +18,8 @@ from mpdd.prompts.store import Header, PromptFile, save_prompt
 
 
 def prompt_file(folder: Path, backbone: Any, card: TaskCard, rows: torch.Tensor) -> PromptFile:
-    header = Header("soft", backbone.name, backbone.fingerprint, *rows.shape, tasks=(card.name,), card=card)
+    depth = "all" if rows.shape[1] > backbone.width else "input"
+    header = Header("soft", backbone.name, backbone.fingerprint, *rows.shape, tasks=(card.name,), card=card, depth=depth)
     return save_prompt(folder / f"{card.name}.safetensors", {"rows": rows}, header)
 
 

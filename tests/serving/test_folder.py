@@ -1,13 +1,15 @@
 """Tasks come and go with their files, while serving; a bad file is named and left out."""
 
+import os
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mpdd.data.task import TaskCard
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, save_prompt
+from mpdd.prompts.store import Header, load, save_prompt
 from mpdd.serving.folder import PromptFolder
 
 
@@ -50,7 +52,9 @@ def test_bad_files_are_named_and_the_others_served(folder, tiny, tmp_path):
     assert found.problems["second.safetensors"].endswith("drugs.safetensors is for the task drugs, too")
 
 
-def test_a_metaprompt_beside_its_factors_is_no_task(folder, tiny, tmp_path):
+def write_metaprompt(folder, backbone):
+    """Write a metaprompt and the factors of a task `doses` that need it; return it."""
+    tiny, tmp_path = backbone, folder
     meta = MetaPrompt(torch.randn(4, tiny.width), ["a", "b"])
     header = Header("meta", tiny.name, tiny.fingerprint, 4, tiny.width, rank=1, tasks=meta.tasks)
     made = save_prompt(tmp_path / "metaprompt.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
@@ -60,6 +64,67 @@ def test_a_metaprompt_beside_its_factors_is_no_task(folder, tiny, tmp_path):
         "task", tiny.name, tiny.fingerprint, 4, tiny.width, rank=1, tasks=("doses",), card=card, metaprompt=made.header.digest
     )
     save_prompt(tmp_path / "doses.safetensors", {"u": own.u, "v": own.v}, header)
+    return meta
+
+
+def test_a_metaprompt_beside_its_factors_is_no_task(folder, tiny, tmp_path):
+    meta = write_metaprompt(tmp_path, tiny)
     found = folder.look()
     assert set(found.tasks) == {"drugs", "doses"} and not found.problems
     torch.testing.assert_close(found.tasks["doses"].rows, meta.zero_shot())
+
+
+def test_factors_come_with_their_metaprompt_and_go_with_it_whichever_file_is_there_first(folder, tiny, tmp_path):
+    meta = write_metaprompt(tmp_path, tiny)
+    file, away = tmp_path / "metaprompt.safetensors", tmp_path / "away"
+    file.rename(away)
+    for _ in range(2):
+        listing = folder.look()
+        assert set(listing.tasks) == {"drugs"}
+        assert "its metaprompt is not beside it" in listing.problems["doses.safetensors"]
+        away.rename(file)
+        listing = folder.look()
+        assert set(listing.tasks) == {"drugs", "doses"} and not listing.problems
+        torch.testing.assert_close(listing.tasks["doses"].rows, meta.zero_shot())
+        file.rename(away)
+
+
+def test_factors_go_when_another_metaprompt_takes_the_place_of_theirs(folder, tiny, tmp_path):
+    write_metaprompt(tmp_path, tiny)
+    assert "doses" in folder.look().tasks
+    other = MetaPrompt(torch.randn(4, tiny.width), ["a", "b"])
+    header = Header("meta", tiny.name, tiny.fingerprint, 4, tiny.width, rank=1, tasks=other.tasks)
+    save_prompt(tmp_path / "metaprompt.safetensors", {"shared": other.shared, "u": other.u, "v": other.v}, header)
+    assert set(folder.look().tasks) == {"drugs"}
+
+
+def test_a_file_of_the_same_size_and_time_is_another_file(folder, tiny, tmp_path):
+    before = folder.look().tasks["drugs"].digest
+    about = (tmp_path / "drugs.safetensors").stat()
+    wanted = write(tmp_path, tiny, "drugs", seed=1)
+    os.utime(wanted.path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert wanted.path.stat().st_size == about.st_size
+    assert folder.look().tasks["drugs"].digest == wanted.header.digest != before
+
+
+def test_an_error_that_nobody_foresaw_is_a_problem_of_one_file(tiny, tmp_path, monkeypatch):
+    write(tmp_path, tiny, "drugs")
+    write(tmp_path, tiny, "doses")
+
+    def broken(path, *rest):
+        if path.name == "doses.safetensors":
+            raise ZeroDivisionError("with text of a note")
+        return load(path, *rest)
+
+    monkeypatch.setattr("mpdd.serving.folder.load", broken)
+    listing = PromptFolder(tmp_path, tiny.vocabulary).look()
+    assert set(listing.tasks) == {"drugs"}
+    assert listing.problems == {"doses.safetensors": "The prompt file doses.safetensors cannot be used (ZeroDivisionError)."}
+
+
+def test_numbers_too_large_for_the_type_of_the_backbone_are_a_problem(tiny, tmp_path):
+    file = write(tmp_path, tiny, "drugs")
+    save_prompt(file.path, {"rows": torch.full((4, tiny.width), 1e30)}, file.header)
+    half = replace(tiny.vocabulary, table=tiny.table.half())
+    listing = PromptFolder(tmp_path, half).look()
+    assert not listing.tasks and "too large for the backbone's type" in listing.problems["drugs.safetensors"]

@@ -9,55 +9,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError, deserialize
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
 from mpdd.backbone import Backbone
-from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
+from mpdd.prompts.header import FORMAT, problems_of
+from mpdd.prompts.header import Header as Header
+from mpdd.prompts.header import Kind as Kind
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
-FORMAT = 1
 SUFFIX = ".safetensors"
-Kind = Literal["soft", "meta", "task"]
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a prompt file says of itself. `digest` covers all other fields and every tensor.
-
-    With `depth` all there are rows before every layer, and `width` is that of all layers together.
-
-    `template` is what stood around inputs when it was trained; None in files of an older version, which had none.
-    `kinds` are those of the answers of a metaprompt's tasks, in the same order (none in files of an older version).
-    `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
-    """
-
-    kind: Kind
-    backbone: str
-    fingerprint: str
-    length: int
-    width: int
-    rank: int = 0
-    tasks: tuple[str, ...] = ()
-    card: TaskCard | None = None
-    metaprompt: str = ""
-    template: Template | None = None
-    depth: Literal["input", "all"] = "input"
-    kinds: tuple[str, ...] = ()
-    calibration: Mapping[str, float] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    format: int = FORMAT
-    digest: str = ""
+_LARGEST = 2**31  # bytes of a prompt file; real ones have kilobytes, or megabytes with rows before every layer
 
 
 @dataclass(frozen=True)
@@ -74,14 +46,28 @@ class PromptFile:
         return self.path.stat().st_size
 
     def rows(self) -> Tensor:
-        """The effective prompt [length, width] of a `soft` or `task` file, or a metaprompt's zero-shot prompt."""
+        """The effective prompt [length, width] of a `soft` or `task` file, or a metaprompt's zero-shot prompt.
+
+        Raises `InputError` where the metaprompt of factors is not beside them or does not fit, or a number overflows.
+        """
+        rows = self._rows()
+        if not bool(torch.isfinite(rows).all()):
+            raise InputError(f"The prompt of {self.path.name} is not finite", wanted="factors whose product is finite")
+        return rows
+
+    def _rows(self) -> Tensor:
         if self.header.kind == "soft":
             return self.tensors["rows"]
         if self.header.kind == "meta":
             return self.metaprompt().zero_shot()
-        shared = self.tensors.get("shared")
-        if shared is None:
-            shared = self._find_shared()
+        beside = self.metaprompt_file()
+        shared = self.tensors["shared"] if beside is None else load(beside).tensors["shared"]
+        if shared.shape != (self.header.length, self.header.width):
+            raise InputError(
+                f"{self.path.name} does not fit its metaprompt",
+                found=f"a metaprompt of {list(shared.shape)}",
+                wanted=f"one of {[self.header.length, self.header.width]}",
+            )
         return shared * (self.tensors["u"][0].T @ self.tensors["v"][0])
 
     def metaprompt(self) -> MetaPrompt:
@@ -94,11 +80,16 @@ class PromptFile:
             meta.v.copy_(self.tensors["v"])
         return meta
 
-    def _find_shared(self) -> Tensor:
-        """The shared prompt of the metaprompt these factors belong to, from a file in the same folder."""
+    def metaprompt_file(self) -> Path | None:
+        """The file in the same folder that has the metaprompt of a file of factors; None for a file that is whole.
+
+        Raises `InputError` where there is no such file.
+        """
+        if self.header.kind != "task" or "shared" in self.tensors:
+            return None
         for path in sorted(self.path.parent.glob(f"*{SUFFIX}")):
             if path != self.path and _peek_digest(path) == self.header.metaprompt:
-                return load(path).tensors["shared"]
+                return path
         raise InputError(
             f"{self.path.name} holds factors only and its metaprompt is not beside it",
             wanted=f"a prompt file with digest {self.header.metaprompt[:12]} in the same folder",
@@ -108,8 +99,8 @@ class PromptFile:
 def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
     """Write a prompt file atomically and return it as loaded. Raises `InputError` when the folder is not writable."""
     plain = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in tensors.items()}
-    sealed = Header(**{**_shallow(header), "digest": _digest(_to_json(header), plain)})
-    data = save(plain, metadata={"mpdd": json.dumps(_to_json(sealed), sort_keys=True)})
+    sealed = replace(header, digest=_digest(header.to_json(), plain))
+    data = save(plain, metadata={"mpdd": json.dumps(sealed.to_json(), sort_keys=True)})
     write_atomically(path, data)
     return PromptFile(path, sealed, plain)
 
@@ -117,27 +108,25 @@ def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Pr
 def load(path: Path, backbone: Backbone | Vocabulary | None = None) -> PromptFile:
     """Read and check a prompt file, and, when given, that it belongs to `backbone`.
 
-    Raises `InputError` for a missing, foreign, truncated or edited file, and for another backbone or width.
+    Raises `InputError` for a missing, foreign, truncated or edited file, for a header that does not fit its schema or
+    its tensors, for numbers that are not finite, and for another backbone or width. The file is read, not mapped into
+    memory: it may be replaced or cut short at any time.
     """
-    if not path.is_file():
-        raise InputError("There is no such prompt file", found=str(path), wanted=f"a {SUFFIX} file made by mpdd")
-    try:
-        with safe_open(path, framework="pt") as file:
-            described = (file.metadata() or {}).get("mpdd")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"The prompt file {path.name} is damaged or no safetensors file", next_step="Copy it again.") from error
-    if described is None:
-        raise InputError(f"{path.name} is no prompt file of mpdd", found="no mpdd header", wanted="a file written by mpdd")
+    data = _read(path)
+    described, tensors = _taken_apart(path, data)
     values = _parsed(path, described)
-    if values.get("digest") != _digest(values, tensors):
-        raise InputError(f"The prompt file {path.name} was changed after it was written", next_step="Copy it again.")
-    if values.get("format") != FORMAT:
-        found = values.get("format")
-        raise InputError(f"{path.name} has another format", found=found, wanted=FORMAT, next_step="Update mpdd.")
-    header = _from_json(path, values)
-    if {name: tuple(t.shape) for name, t in tensors.items()} not in _shapes(header):
+    header = _header(path, values)
+    found = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+    wanted = [{name: (torch.float32, shape) for name, shape in shapes.items()} for shapes in header.shapes()]
+    if found not in wanted:
         raise InputError(f"The tensors of the prompt file {path.name} do not fit its header", next_step="Copy it again.")
+    if header.digest != _digest(values, tensors):
+        raise InputError(f"The prompt file {path.name} was changed after it was written", next_step="Copy it again.")
+    if bad := [name for name, tensor in sorted(tensors.items()) if not bool(torch.isfinite(tensor).all())]:
+        raise InputError(
+            f"The prompt file {path.name} holds NaN or infinity", found=f"in {', '.join(bad)}", wanted="finite numbers",
+            next_step="Make it anew.",
+        )  # fmt: skip
     if backbone is not None:
         require_backbone(path.name, header, backbone)
     return PromptFile(path, header, tensors)
@@ -151,16 +140,41 @@ def require_backbone(name: str, header: Header, backbone: Backbone | Vocabulary)
             found=f"{backbone.name} (fingerprint {backbone.fingerprint[:12]}, width {backbone.width})",
             wanted=f"{header.backbone} (fingerprint {header.fingerprint[:12]}, width {header.width})",
         )
+    layers = backbone.depth if header.depth == "all" else 1
+    wanted = backbone.width * (layers or header.width // backbone.width)
+    if header.width != wanted:
+        raise InputError(f"The prompt {name} does not fit its backbone", found=f"width {header.width}", wanted=f"width {wanted}")
 
 
-def _shallow(header: Header) -> dict[str, Any]:
-    return {name: getattr(header, name) for name in Header.__dataclass_fields__}
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise InputError("There is no such prompt file", found=str(path), wanted=f"a {SUFFIX} file made by mpdd")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path.name} is no prompt file of mpdd", found="more than 2 GiB", wanted="kilobytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The prompt file {path.name} cannot be read", found=error.strerror) from error
 
 
-def _to_json(header: Header) -> dict[str, Any]:
-    plain = asdict(header)
-    plain["card"] = header.card.to_dict() if header.card else None
-    return plain
+def _taken_apart(path: Path, data: bytes) -> tuple[str, dict[str, Tensor]]:
+    """The header as text and the tensors of a safetensors file."""
+    try:
+        deserialize(data)  # type: ignore[no-untyped-call]  # checks sizes and offsets
+        described = _metadata(data).get("mpdd")
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError, RecursionError) as error:
+        raise InputError(f"The prompt file {path.name} is damaged or no safetensors file", next_step="Copy it again.") from error
+    if not isinstance(described, str):
+        raise InputError(f"{path.name} is no prompt file of mpdd", found="no mpdd header", wanted="a file written by mpdd")
+    return described, tensors
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """The free part of a safetensors header: 8 bytes of length, then JSON."""
+    values = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    found: dict[str, Any] = values.get("__metadata__") or {}
+    return found
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
@@ -173,28 +187,18 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
     return values
 
 
-def _shapes(header: Header) -> list[dict[str, tuple[int, ...]]]:
-    """The tensors that a file of this kind may hold."""
-    rows = (header.length, header.width)
-    count = len(header.tasks) if header.kind == "meta" else 1
-    factors: dict[str, tuple[int, ...]] = {"u": (count, header.rank, header.length), "v": (count, header.rank, header.width)}
-    if header.kind == "soft":
-        return [{"rows": rows}]
-    whole = {"shared": rows, **factors}
-    return [whole] if header.kind == "meta" else [factors, whole]
-
-
-def _from_json(path: Path, values: Mapping[str, Any]) -> Header:
-    try:
-        card = TaskCard.from_dict(values["card"]) if values.get("card") else None
-        template = Template(**values["template"]) if values.get("template") else None
-        lists = {name: tuple(values.get(name, ())) for name in ("tasks", "kinds")}
-        header = Header(**{**values, "card": card, "template": template, **lists})
-        if header.kind not in get_args(Kind):
-            raise ValueError("kind")
-        return header
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"The header of the prompt file {path.name} is damaged", next_step="Copy it again.") from error
+def _header(path: Path, values: Mapping[str, Any]) -> Header:
+    """The header, checked as a whole; one sentence with all its problems."""
+    version = values.get("format")
+    if version != FORMAT or isinstance(version, bool):
+        found = str(version)[:20] if isinstance(version, int | str) and str(version).isprintable() else "no number"
+        raise InputError(f"{path.name} has another format", found=found, wanted=FORMAT, next_step="Update mpdd.")
+    if problems := problems_of(values):
+        raise InputError(
+            f"The header of the prompt file {path.name} is damaged", found="; ".join(problems[:5]),
+            next_step="Copy it again, or update mpdd if a later version wrote it.",
+        )  # fmt: skip
+    return Header.from_json(values)
 
 
 def _digest(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -208,8 +212,12 @@ def _digest(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _peek_digest(path: Path) -> str:
+    """The digest that a file says it has; empty for what is no prompt file."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return str(json.loads((file.metadata() or {}).get("mpdd", "{}")).get("digest", ""))
-    except (SafetensorError, ValueError, OSError):
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            header = start + file.read(length) if length < 2**24 else b""
+        return str(json.loads(_metadata(header).get("mpdd", "{}")).get("digest", ""))
+    except (ValueError, OSError, AttributeError, TypeError, RecursionError):
         return ""

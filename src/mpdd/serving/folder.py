@@ -38,63 +38,96 @@ class Listing:
     problems: Mapping[str, str] = field(default_factory=dict)
 
 
-_Stamp = tuple[tuple[str, int, int], ...]
+@dataclass(frozen=True)
+class _Stamp:
+    """What tells whether a file is still the one that was read."""
+
+    name: str
+    about: tuple[int, int, int, int]  # inode, size, times of the last change of the content and of the file
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What came of a file: a task, or a problem; neither for a metaprompt. Factors need the file `beside` them."""
+
+    task: Served | None = None
+    problem: str = ""
+    beside: _Stamp | None = None
 
 
 class PromptFolder:
-    """The tasks of `path`, for one backbone. A file is a task from the next look on, and gone when its file is.
+    """The tasks of `path`, for one backbone. A file is a task from the next look on, and gone when its file is, or the
+    metaprompt that its factors need.
 
     Safe to ask from several threads. Metaprompts may lie beside the tasks that need them. Of two files for one task the
-    first by name is served.
+    first by name is served. A file that cannot be used is a problem of its own; the others are served.
     """
 
     def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
         self._path, self._vocabulary = path, vocabulary
         self._lock = threading.Lock()
-        self._stamp: _Stamp | None = None
-        self._known: dict[tuple[str, int, int], Served | str] = {}
+        self._stamps: dict[str, _Stamp] | None = None
+        self._files: dict[_Stamp, _Read] = {}
         self._listing = Listing()
 
     def look(self) -> Listing:
         """The tasks as they are now; what did not change is not read again."""
         with self._lock:
-            stamp = self._stamps()
-            if stamp != self._stamp:
-                self._known = {one: self._known.get(one) or self._read(one[0]) for one in stamp}
-                self._listing, self._stamp = _listing(self._known), stamp
+            stamps = self._look_at_files()
+            if stamps != self._stamps:
+                known = {stamp: self._files.get(stamp) for stamp in stamps.values()}
+                self._files = {stamp: self._kept(read, stamps) or self._read(stamp, stamps) for stamp, read in known.items()}
+                self._listing, self._stamps = _listing(self._files), stamps
             return self._listing
 
-    def _stamps(self) -> _Stamp:
-        found = []
+    def _look_at_files(self) -> dict[str, _Stamp]:
+        stamps = {}
         for path in sorted(self._path.glob(f"*{SUFFIX}")):
             try:
                 about = path.stat()
             except OSError:  # gone since it was listed
                 continue
-            found.append((path.name, about.st_mtime_ns, about.st_size))
-        return tuple(found)
+            stamps[path.name] = _Stamp(path.name, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+        return stamps
 
-    def _read(self, name: str) -> Served | str:
+    @staticmethod
+    def _kept(read: _Read | None, stamps: Mapping[str, _Stamp]) -> _Read | None:
+        """What was read before, where it is still right; problems are looked at again, as another file may solve them."""
+        if read is None or read.problem:
+            return None
+        return read if read.beside is None or stamps.get(read.beside.name) == read.beside else None
+
+    def _read(self, stamp: _Stamp, stamps: Mapping[str, _Stamp]) -> _Read:
         try:
-            file = load(self._path / name, self._vocabulary)
-            if file.header.card is None:
-                return ""  # a metaprompt: no task, and no problem
-            rows = file.rows().to(self._vocabulary.table)
+            return self._task(stamp.name, stamps)
         except MpddError as error:
-            return str(error)
-        own, usual = file.header.template, self._vocabulary.template
+            return _Read(problem=str(error))
+        except Exception as error:  # one file must never stop the others
+            return _Read(problem=f"The prompt file {stamp.name} cannot be used ({type(error).__name__}).")
+
+    def _task(self, name: str, stamps: Mapping[str, _Stamp]) -> _Read:
+        file = load(self._path / name, self._vocabulary)
+        card, own, usual = file.header.card, file.header.template, self._vocabulary.template
+        if card is None:
+            return _Read()  # a metaprompt: no task, and no problem
+        beside = file.metaprompt_file()
+        rows = file.rows().to(self._vocabulary.table)
+        if not bool(rows.isfinite().all()):
+            raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")
         template = usual if own == usual else own  # one object for all
-        return Served(file.header.card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file), template)
+        task = Served(card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file), template)
+        return _Read(task, beside=stamps.get(beside.name) if beside else None)
 
 
-def _listing(known: Mapping[tuple[str, int, int], Served | str]) -> Listing:
+def _listing(files: Mapping[_Stamp, _Read]) -> Listing:
     tasks: dict[str, Served] = {}
     problems: dict[str, str] = {}
-    for (name, _, _), found in known.items():
-        if isinstance(found, str):
-            problems |= {name: found} if found else {}
-        elif found.card.name in tasks:
-            problems[name] = f"{name} is left out: {tasks[found.card.name].file} is for the task {found.card.name}, too"
-        else:
-            tasks[found.card.name] = found
+    for stamp, read in files.items():
+        if read.problem:
+            problems[stamp.name] = read.problem
+        elif read.task is not None and read.task.card.name in tasks:
+            name = read.task.card.name
+            problems[stamp.name] = f"{stamp.name} is left out: {tasks[name].file} is for the task {name}, too"
+        elif read.task is not None:
+            tasks[read.task.card.name] = read.task
     return Listing(tasks, problems)
