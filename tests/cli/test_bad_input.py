@@ -334,12 +334,12 @@ def test_a_note_in_the_place_of_a_prompt_is_named_and_not_quoted(refused):
 
 def test_labels_that_cannot_be_told_apart_are_refused(refused, place, tiny):
     sealed(place, tiny, card=TaskCard("same", "nli", "Say.", labels=("yes", " YES")))
-    assert "Task same needs labels that differ in more than case" in refused("predict", "x.safetensors", "note.txt")
+    assert "found card: the labels are missing or cannot be told apart" in refused("predict", "x.safetensors", "note.txt")
 
 
 def test_a_task_card_of_an_unknown_type_is_refused(refused, place, tiny):
     sealed(place, tiny, card=TaskCard("odd", "poetry", "Rhyme."))
-    assert "Task odd has an unknown type; found 'poetry'" in refused("predict", "x.safetensors", "note.txt")
+    assert "found card.type: should be 'ner', 're'" in refused("predict", "x.safetensors", "note.txt")
 
 
 def test_a_task_card_with_an_unknown_key_is_refused(refused, place, tiny):
@@ -348,7 +348,7 @@ def test_a_task_card_with_an_unknown_key_is_refused(refused, place, tiny):
     rows = {"rows": torch.zeros(1, 1)}
     described = json.dumps({**header, "digest": _digest(header, rows)})
     save_file(rows, place / "x.safetensors", metadata={"mpdd": described})
-    assert "The task card has wrong keys; found unknown ['labelz']" in refused("inspect", "x.safetensors")
+    assert "found card: a key that this version of mpdd does not know" in refused("inspect", "x.safetensors")
 
 
 # The real program
