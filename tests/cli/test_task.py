@@ -61,7 +61,7 @@ def test_a_card_with_all_that_is_needed_asks_nothing(mpdd, folder, typed):
     typed(is_terminal=False)
     ran = mpdd("task", "new", *NER)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == "Wrote own.toml.\nFound 7 train, 1 dev and 2 test examples.\n"
+    assert ran.out == "Recognised the data as JSON lines.\nWrote own.toml.\nFound 7 train, 1 dev and 2 test examples.\n"
     assert read(folder / "own.toml") == {
         "name": "own",
         "type": "ner",
@@ -144,7 +144,7 @@ def test_a_card_is_not_overwritten_unless_forced(mpdd, folder):
     ("more", "message"),
     [
         (["--type", "nerr"], "type: input should be 'ner'"),
-        (["--format", "json"], "data.format: wanted one of jsonl"),
+        (["--format", "jsom"], "data.format: wanted one of jsonl"),
         (["--train", "none.jsonl"], "train: there is no file or folder"),
         (["--form", "single"], "answers of this form"),
         (["--column", "text"], "--column names two things"),
@@ -166,8 +166,8 @@ def test_a_card_that_would_be_wrong_is_not_written(mpdd, folder, more, message):
 
 def test_data_that_cannot_be_used_is_named_once_the_card_is_written(mpdd, folder):
     ran = mpdd("task", "new", *NER, "--column", "text=note")
-    assert ran.out == "Wrote own.toml.\n"
-    assert "a.jsonl lacks columns; found 2 others; wanted note." in refused(ran)
+    assert ran.out == "Recognised the data as JSON lines.\nWrote own.toml.\n"
+    assert "a.jsonl lacks columns; found entities, text; wanted note." in refused(ran)
 
 
 def test_what_was_skipped_is_said_at_once(mpdd, folder):

@@ -13,6 +13,7 @@ import typer
 from mpdd.data.cards import new
 from mpdd.data.cards.formats import FORMATS
 from mpdd.data.cards.layout import Column, has_labels, optional, required
+from mpdd.data.cards.names import proposed
 from mpdd.data.task import FORMS, SPLITS, TaskCard, TaskType
 from mpdd.errors import InputError
 
@@ -28,7 +29,8 @@ class Interview:
         self.given = given
         missing = [key for key in NEEDED if given[key] is None]
         unlabelled = given["labels"] is None and has_labels(given["type"] or "", _form(given)) is True
-        formless = given["format"] is None and not new.guess_format([Path(path) for path in given["train"] or ()])
+        told = _recognised(given["train"] or (), given["type"], _form(given)) if given["format"] is None else (given["format"],)
+        formless = not all(told)
         self.asks = bool(missing) or unlabelled or formless
 
     def text(self, key: str, question: str, default: str | None = None, among: Sequence[str] = ()) -> str:
@@ -87,13 +89,25 @@ def values(interview: Interview) -> dict[str, Any]:
 
 def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {"train": interview.list("train", "Training data, a file or folder")}
-    paths = [Path(path) for path in data["train"]]
-    data["format"] = interview.text("format", "Format", new.guess_format(paths) or None, tuple(FORMATS))
+    told = _recognised(data["train"], card["type"], card["form"]) if interview.given["format"] is None else ()
+    data["format"] = interview.text("format", "Format", told[0] if told and all(told) else None, tuple(FORMATS))
     data |= {split: interview.list(split, f"{split} data (empty: cut from train)", "") for split in SPLITS[1:]}
     data |= {"labels": interview.given["values"], "columns": interview.given["columns"]}
-    if data["format"] in FORMATS and FORMATS[data["format"]].records and all(map(os.path.exists, paths)):
-        data["columns"] = new.named(_columns(interview, card, new.columns(data["format"], paths)))
+    file_format, paths = data["format"], [Path(path) for path in data["train"]]
+    if file_format in FORMATS and FORMATS[file_format].is_table and all(map(os.path.exists, paths)):
+        data["columns"] = new.named(_columns(interview, card, new.columns(file_format, paths, _task_card(card))))
+    others = [path for split in SPLITS[1:] for path in data[split]]
+    if told and {*told, *_recognised(others, card["type"], card["form"])} != {file_format}:
+        data["format"] = ""  # several formats: each file is told by its content
     return data
+
+
+def _recognised(paths: Sequence[str], task_type: str | None, form: str) -> tuple[str, ...]:
+    return new.recognised([Path(path) for path in paths], task_type or "", form)
+
+
+def _task_card(values: Mapping[str, Any]) -> TaskCard:
+    return TaskCard.from_dict({key: value for key, value in values.items() if value is not None})
 
 
 def _named(columns: Sequence[str]) -> str:
@@ -105,10 +119,10 @@ def _named(columns: Sequence[str]) -> str:
 
 def _columns(interview: Interview, values: Mapping[str, Any], there: Sequence[str]) -> dict[str, Column]:
     """Return the file's columns by our names: those given, else those answered, else those that look like them."""
-    card = TaskCard.from_dict({key: value for key, value in values.items() if value is not None})
+    card = _task_card(values)
     given: dict[str, Column] = {ours: _column(column) for ours, column in interview.given["columns"].items()}
     taken = {name for column in given.values() for name in ([column] if isinstance(column, str) else column)}
-    chosen = given | new.proposed(card, [name for name in there if name not in taken], tuple(given))
+    chosen = given | proposed(card, [name for name in there if name not in taken], tuple(given))
     if not interview.asks:
         return chosen
     typer.echo(f"The first record has {_named(there)}.", err=True)

@@ -32,7 +32,7 @@ def new(
     dev: Annotated[Paths, typer.Option("--dev", help="As --train; left out: cut from train.")] = None,
     test: Annotated[Paths, typer.Option("--test", help="As --train; left out: cut from train.")] = None,
     file_format: Annotated[
-        str | None, typer.Option("--format", help="jsonl, csv, tsv, parquet, brat, squad, i2b2-2010 or i2b2-2012.")
+        str | None, typer.Option("--format", help="What the files are; left out: told by their content (docs/formats.md).")
     ] = None,
     column: Annotated[
         Paths, typer.Option("--column", help="Our column=the file's: text=note, choices=a,b,c; may be repeated.")
@@ -45,6 +45,7 @@ def new(
 ) -> None:
     """Write a card: ask for what the options leave out, read the data once and say what was found."""
     from mpdd.cli import interview
+    from mpdd.data.cards.formats import FORMATS
 
     paths = {"train": train, "dev": dev, "test": test}
     given: dict[str, Any] = {"name": name, "type": task_type, "form": form, "instruction": instruction, "text_field": text_field}
@@ -56,6 +57,8 @@ def new(
         _copy(like, given, out or Path(f"{name or like}.toml"), force)
     else:
         values = interview.values(interview.Interview(given))
+        if file_format is None and values["data"]["format"]:
+            typer.echo(f"Recognised the data as {FORMATS[values['data']['format']].title}.")
         _write(values, out or Path(f"{values['name']}.toml"), force)
 
 

@@ -316,8 +316,11 @@ ITEMS = [
     ([0, 10**400, "Tumour"], "entity with offsets outside its text"),
     ([True, 4, "Tumour"], "entity with offsets outside its text"),
     ([0, 4, "Tumor"], "entity with a label that the card lacks"),
-    ([0, 4], "entity with a label that the card lacks"),
-    ({"start": 0, "end": 4, "label": "Tumour", "text": "zebras"}, "entity that its offsets do not give"),
+    ([0, 4], "entity without the key 'label' (found end, start)"),
+    ({"start": 0, "ende": 4, "label": "Tumour"}, "entity without the key 'end' (found ende, label, start, perhaps ende)"),
+    ({"begin": 0, "stop": 4, "klass": "Tumour"}, "entity without the key 'label' (found begin, klass, stop, perhaps klass)"),
+    ({"start": 0, "end": 4, "label": ["Tumour", "x"]}, "entity with several labels"),
+    ({"start": 0, "end": 4, "label": "Tumour", "text": "lion"}, "entity that its offsets do not give"),
     (3, "entity that is malformed"),
 ]
 
@@ -338,7 +341,8 @@ def test_a_bad_entity_is_left_out_and_the_rest_of_its_record_kept(item, problem,
     [
         ({"label": "treats", "head": "b", "tail": "c"}, "relation without two known entities"),
         ({"label": "treats", "head": 1, "tail": 0}, "relation without two known entities"),
-        ({"label": "treats", "head": "b"}, "relation without two known entities"),
+        ({"label": "treats", "head": "b"}, "relation without the key 'tail' (found head, label)"),
+        ({"kind": "treats", "head": "b", "tail": "a"}, "relation without the key 'label' (found head, kind, tail)"),
         ({"label": "cures", "head": "b", "tail": "a"}, "relation with a label that the card lacks"),
         (["treats", "b", "a"], "relation that is malformed"),
     ],
@@ -389,7 +393,8 @@ def test_cells_too_many_are_noted_by_line(write):
     ("kind", "change", "problem"),
     [
         ("single", {"answer": "zebra"}, "field 'answer' has a value that is no label of the card"),
-        ("single", {"answer": ["benign"]}, "field 'answer' is a list"),
+        ("single", {"answer": ["benign", "malignant"]}, "field 'answer' holds several values"),
+        ("single", {"answer": []}, "field 'answer' is empty"),
         ("single", {"answer": None}, "field 'answer' is missing"),
         ("free", {"answer": float("nan")}, "field 'answer' is missing"),
         ("multiple", {"answer": ["I10", "zebra"]}, "field 'answer' has a value that is no label of the card"),

@@ -4,7 +4,8 @@ import tomllib
 
 import pytest
 
-from mpdd.data.cards import card_file, new
+from mpdd.data.cards import card_file, new, sniff
+from mpdd.data.cards.names import proposed
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from tests.data.cards.conftest import CARDS, lines, record
@@ -29,11 +30,11 @@ def card(kind):
     ],
 )  # fmt: skip
 def test_columns_are_proposed_by_their_names(kind, there, wanted):
-    assert new.proposed(card(kind), there) == wanted
+    assert proposed(card(kind), there) == wanted
 
 
 def test_what_is_known_is_not_proposed():
-    assert new.proposed(card("nli"), ["sentence2"], ("text", "answer")) == {"Hypothesis": "sentence2"}
+    assert proposed(card("nli"), ["sentence2"], ("text", "answer")) == {"Hypothesis": "sentence2"}
 
 
 def test_only_columns_of_another_name_are_written():
@@ -41,18 +42,20 @@ def test_only_columns_of_another_name_are_written():
     assert new.named(chosen) == {"document": "document", "choices": ["a", "b"], "id": "nr"}
 
 
-def test_the_format_is_guessed_by_the_files(tmp_path):
+def test_a_file_without_content_is_told_by_its_ending(tmp_path):
     known = {"a.CSV": "csv", "b/c/d.ann": "brat", "e/f.jsonl": "jsonl", "g/h.con": "i2b2-2010", "i/j.xml": ""}
     for name, wanted in known.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-        assert new.guess_format([tmp_path / name.partition("/")[0]]) == wanted
+        if wanted in ("brat", "i2b2-2010", ""):
+            assert new.recognised([tmp_path / name.partition("/")[0]], "ner", "") == (wanted,)
+        assert sniff.written_as(tmp_path / name.partition("/")[0]) == wanted
 
 
 def test_columns_are_those_of_the_first_record(tmp_path):
     (tmp_path / "a.jsonl").write_text(lines([record("nli", 1) | {"more": 1}, {"other": 2}]))
-    assert new.columns("jsonl", [tmp_path]) == ("Hypothesis", "answer", "text", "more")
-    assert new.columns("brat", [tmp_path]) == ()
+    assert new.columns("jsonl", [tmp_path], card("nli")) == ("Hypothesis", "answer", "text", "more")
+    assert new.columns("brat", [tmp_path], card("ner")) == ()
 
 
 @pytest.mark.parametrize("name", new.presets())

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from pydantic import (
 
 from mpdd.config import Name, read_toml, validated
 from mpdd.data import splits, synthetic, tasks
+from mpdd.data.cards import formats
 from mpdd.data.cards.formats import FORMATS
 from mpdd.data.cards.layout import Column, Layout, has_labels, optional, required
 from mpdd.data.readers.base import NoRecordError, Notes, nothing_left
@@ -32,6 +33,7 @@ from mpdd.data.types.spans import is_none
 from mpdd.errors import InputError
 
 SHARES = {"train": 70, "dev": 10, "test": 20}  # per cent of the documents, for the splits that are cut from train
+_FEWEST = 2  # documents for each split, on average, so that splits are cut from train at all
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\r\n]*$")]
 Paths = Annotated[
     tuple[Line, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)
@@ -50,9 +52,12 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """Where the data lies, relative to the card, in which format, and what the files call our columns and labels."""
+    """Where the data lies, relative to the card, and what the files call our columns and labels.
 
-    format: Line
+    A format that is left out is told by the content of the files.
+    """
+
+    format: str = ""
     train: Paths
     dev: Paths | None = None
     test: Paths | None = None
@@ -63,7 +68,7 @@ class Data(_Section):
     @field_validator("format")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        if name not in FORMATS:
+        if name and name not in FORMATS:
             raise ValueError(f"wanted one of {', '.join(FORMATS)}")
         return name
 
@@ -137,6 +142,16 @@ class CardFile(_Section):
         return Layout(self.card, self.data.columns, self.data.labels)
 
 
+def _shares(examples: Sequence[Example], left_out: Sequence[str]) -> list[int]:
+    """Return the shares of train and of what is cut from it; one document each where a share of few would be none."""
+    number = len({example.document for example in examples})
+    shares = [100 - sum(SHARES[split] for split in left_out), *(SHARES[split] for split in left_out)]
+    edges = [number * sum(shares[:count]) // 100 for count in range(len(shares) + 1)]
+    if number >= _FEWEST * len(shares) and any(start == end for start, end in pairwise(edges)):
+        return [number - len(left_out), *(1 for _ in left_out)]
+    return shares
+
+
 def _path_problems(data: Data, context: Mapping[str, Any]) -> Iterator[str]:
     if "folder" not in context:
         return
@@ -162,7 +177,7 @@ def _task_problems(data: Data, values: Mapping[str, Any]) -> Iterator[str]:
     if wants is False and values["labels"]:
         yield f"labels: a task of type {kind} has none"
         return
-    if not FORMATS[data.format].holds(values["type"], values["form"]):
+    if data.format and not FORMATS[data.format].holds(values["type"], values["form"]):
         fit = [name for name, known in FORMATS.items() if known.holds(values["type"], values["form"])]
         yield f"format: {data.format} holds no task of type {kind}, wanted one of {', '.join(fit)}"
         return
@@ -178,7 +193,7 @@ def _task_problems(data: Data, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _column_problems(data: Data, card: TaskCard) -> Iterator[str]:
-    if data.columns and FORMATS[data.format].records is None:
+    if data.columns and data.format and not FORMATS[data.format].is_table:
         yield f"columns: {data.format} files have no columns"
         return
     known = (*required(card), *optional(card))
@@ -240,8 +255,7 @@ class Source:
         parts = {split: tuple(self._read(split, notes)) for split in SPLITS if getattr(self.found.data, split)}
         left_out = [split for split in SPLITS if split not in parts]
         if left_out:
-            shares = [100 - sum(SHARES[split] for split in left_out), *(SHARES[split] for split in left_out)]
-            parts |= zip(("train", *left_out), splits.cut(parts["train"], shares), strict=True)
+            parts |= zip(("train", *left_out), splits.cut(parts["train"], _shares(parts["train"], left_out)), strict=True)
         made = splits.make(parts["train"], parts["dev"], parts["test"], notes)
         for split in SPLITS:
             if not made[split]:
@@ -253,7 +267,7 @@ class Source:
         corpus, paths = f"{self.found.name}:{split}", locate(self.path.parent, getattr(data, split))
         before = notes.counts.copy()
         try:
-            examples = FORMATS[data.format].read(self.found.layout, corpus, paths, notes)
+            examples = formats.read(data.format, self.found.layout, corpus, paths, notes)
         except NoRecordError as error:
             raise nothing_left(error.what, notes.counts - before) from error
         if not examples:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from mpdd.data.cards import formats
 from mpdd.data.cards.formats import FORMATS, files
-from mpdd.data.cards.layout import Column, has_options, optional, required
-from mpdd.data.readers.base import NoRecordError, Notes, nothing_left
-from mpdd.data.readers.container import inside
+from mpdd.data.cards.layout import Column, Layout
+from mpdd.data.readers.base import NoRecordError, Notes, nothing_left, usable
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
@@ -39,19 +38,6 @@ INSTRUCTIONS = {
 FIELDS = {"nli": "Hypothesis", "qa extractive": "Question", "qa free": "Question"}
 TEXT_FIELDS = {"nli": "Premise", "qa choice": "Question"}
 ANSWER_TOKENS = {"ner": 160, "re": 224, "qa extractive": 96, "qa free": 128, "summarization": 256}
-OTHER_NAMES = {
-    "text": "note report sentence1 premise context passage abstract dialogue findings content body input document question",
-    "id": "noteid recordid rowid uid qid pairid idx index",
-    "document": "documentid docid patientid patient subjectid hadmid pmid",
-    "entities": "spans mentions annotations ner",
-    "relations": "triples pairs",
-    "answer": "label labels goldlabel class category codes choice answeridx answerindex cop correct summary target output",
-    "choices": "options candidates",
-    "answer_start": "start offset",
-    "question": "query",
-    "hypothesis": "sentence2 statement claim",
-}
-_OPTION = re.compile(r"(?:op|opt|option|choice|ending|answer)?[ _]?([a-z]|\d)", re.IGNORECASE)
 
 
 def kind(task_type: str, form: str) -> str:
@@ -59,44 +45,28 @@ def kind(task_type: str, form: str) -> str:
     return f"{task_type} {form}".strip()
 
 
-def guess_format(paths: Iterable[Path]) -> str:
-    """Return the format whose files end like the first of these, or like those of a folder; "" if none does."""
-    names = [name for path in paths for name in (inside(path) if os.path.isdir(path) else [path])]
-    return next((name for name, known in FORMATS.items() if any(file.suffix.lower() in known.own for file in names)), "")
+def recognised(paths: Sequence[Path], task_type: str, form: str) -> tuple[str, ...]:
+    """Return the formats in which these files and folders are written, each once; "" for one that cannot be told.
+
+    A file that is not there is told by its ending, or passed over.
+    """
+    told = zip(paths, formats.recognise(paths, task_type, form), strict=True)
+    return tuple(dict.fromkeys(name for path, name in told if name or os.path.exists(path)))
 
 
-def columns(file_format: str, paths: Sequence[Path]) -> tuple[str, ...]:
-    """Return the names of the first record's fields; raise `InputError` as its reader does, () where it has none."""
-    read = FORMATS[file_format].records
-    if read is None:
+def columns(file_format: str, paths: Sequence[Path], card: TaskCard) -> tuple[str, ...]:
+    """Return the names of the first record's fields, of an export those that are read from it too.
+
+    Raise `InputError` as its reader does; () for a format without columns.
+    """
+    if not FORMATS[file_format].is_table:
         return ()
     first, notes = next(files(paths, FORMATS[file_format].suffixes)), Notes()
     try:
-        return tuple(str(name) for name in read(first, notes)[0].values)
+        records = formats.table_records(file_format, Layout(card), first, notes)
+        return tuple(str(name) for record in usable(first, records)[:1] for name in record.values)
     except NoRecordError as error:
         raise nothing_left(error.what, notes.counts) from error
-
-
-def proposed(card: TaskCard, there: Sequence[str], known: Collection[str] = ()) -> dict[str, Column]:
-    """Return the columns of a file that look like those a task asks for, by our names, but for the `known` ones.
-
-    Each is proposed once.
-    """
-    found: dict[str, Column] = {}
-    free = {_plain(name): name for name in reversed(there)}
-    for ours in (name for name in (*required(card), *optional(card)) if name not in known):
-        names = (_plain(ours), *OTHER_NAMES.get(ours.lower(), "").split())
-        match = next((name for name in names if name in free), None)
-        if match is not None:
-            found[ours] = free.pop(match)
-    if has_options(card) and "choices" not in (*found, *known):
-        lettered = tuple(name for name in there if _OPTION.fullmatch(name) and name not in found.values())
-        found |= {"choices": lettered} if len(lettered) > 1 else {}
-    return found
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.lower())
 
 
 def named(chosen: Mapping[str, Column]) -> dict[str, Any]:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from mpdd.data.cards import values
+from mpdd.data.cards import items, values
+from mpdd.data.cards.items import labels_wanted
 from mpdd.data.cards.layout import Layout, has_options
 from mpdd.data.cards.values import UnfitError
 from mpdd.data.passages import ELSEWHERE, gold_windows, nearest
-from mpdd.data.readers import offsets
 from mpdd.data.readers.base import Notes, Record
-from mpdd.data.readers.offsets import Quote, Span, Starts
-from mpdd.data.readers.standoff import Document, Mention, Related, in_order, pieces
+from mpdd.data.readers.offsets import Starts
+from mpdd.data.readers.standoff import Document, in_order
 from mpdd.data.splits import fingerprint
 from mpdd.data.task import Answer, Example
 from mpdd.data.types.extract import locate
 
 Made = TypeVar("Made")
+_NO_LABEL = -1  # as Hugging Face datasets have it
 
 
 def examples(layout: Layout, corpus: str, records: Sequence[Record], notes: Notes) -> list[Example]:
@@ -33,6 +35,28 @@ def examples(layout: Layout, corpus: str, records: Sequence[Record], notes: Note
 def documents(layout: Layout, records: Sequence[Record], notes: Notes) -> list[tuple[Document, str]]:
     """Return a document with its mentions and relations for each record, and the id of the document it counts as."""
     return list(_each(records, lambda r, name: (_document(layout, r, name, notes), _origin(layout, r)), layout, notes))
+
+
+def numbered(layout: Layout, records: list[Record], notes: Notes) -> tuple[Layout, list[Record]]:
+    """Return the layout with the card's labels by number where the answers are numbers that nothing names, and the records.
+
+    The numbers count the card's labels in their order, from 0 on; this is noted, and so are records with -1, which stands
+    for no label and leaves them out. A card that maps the file's values is left as it is, and so is one whose labels are
+    fewer than the numbers, or numbers without a 0.
+    """
+    labels, column = layout.card.labels, layout.name("answer")
+    if not labels or layout.labels or layout.card.type in ("ner", "re"):
+        return layout, records
+    numbers = [[values.whole(value) for value in values.as_list(record.values.get(column))] for record in records]
+    seen = {number for several in numbers for number in several} - {_NO_LABEL}
+    known = {str(place): label for place, label in enumerate(labels)}
+    if 0 not in seen or not {str(number) for number in seen} <= set(known) or set(known) & set(labels):
+        return layout, records
+    labelled = [record for record, several in zip(records, numbers, strict=True) if _NO_LABEL not in several]
+    meaning = ", ".join(f"{number} = {label}" for number, label in known.items())
+    notes.count(f"answers that are numbers, read in the order of the card's labels: {meaning}", len(labelled))
+    notes.count("records without a label (-1) left out", len(records) - len(labelled))
+    return replace(layout, labels=known), labelled
 
 
 def origin(text: str) -> str:
@@ -100,12 +124,8 @@ def _answer(layout: Layout, record: Record) -> Answer:
 def _label(layout: Layout, value: str, column: str) -> int:
     label = layout.label(value)
     if label not in layout.card.labels:
-        raise UnfitError(f"field {column!r} has a value that is no label of the card", wanted=_labels_wanted(layout))
+        raise UnfitError(f"field {column!r} has a value that is no label of the card", wanted=labels_wanted(layout))
     return layout.card.labels.index(label)
-
-
-def _labels_wanted(layout: Layout) -> str:
-    return f"one of {', '.join(layout.card.labels)}, or a value that [data.labels] names"
 
 
 def _labels(layout: Layout, record: Record, column: str) -> tuple[int, ...]:
@@ -115,11 +135,14 @@ def _labels(layout: Layout, record: Record, column: str) -> tuple[int, ...]:
 
 
 def _option(layout: Layout, record: Record, column: str) -> int:
-    said = values.words(record, column)
-    answer = layout.labels.get(said) or values.number(record[column])
-    place = values.chosen(said if answer is None else answer, values.options(record, layout.names("choices")))
+    given, columns = values.words(record, column), layout.names("choices")
+    answer = layout.labels.get(given) or values.number(record[column])
+    names = tuple(values.named_options(values.parsed(record.values.get(columns[0])))) if len(columns) == 1 else ()
+    place = values.chosen(given if answer is None else answer, values.options(record, columns), names)
     if place is None:
-        raise UnfitError(f"field {column!r} names no option", wanted="an option's words, its letter, or its number from 0 on")
+        raise UnfitError(
+            f"field {column!r} names no option", wanted="an option's words, its name, its letter, or its number from 0 on"
+        )
     return place
 
 
@@ -139,97 +162,6 @@ def _extracted(layout: Layout, corpus: str, record: Record, name: str, notes: No
 
 def _document(layout: Layout, record: Record, name: str, notes: Notes) -> Document:
     text = values.text(record, layout.name("text"))
-    mentions = _mentions(layout, record, text, notes)
-    relations: tuple[Related, ...] = ()
-    if layout.card.type == "re":
-        relations = tuple(_items(record, layout.name("relations"), notes, lambda _, item: _relation(layout, mentions, item)))
+    mentions = items.mentions(layout, record, text, notes)
+    relations = items.relations(layout, record, mentions, notes) if layout.card.type == "re" else ()
     return Document(name, text, tuple(in_order(mentions.values())), relations, ())
-
-
-def _mentions(layout: Layout, record: Record, text: str, notes: Notes) -> dict[str, Mention]:
-    """Return the entities by what relations call them: their ids, or their places in the list where none has an id.
-
-    Entity tasks have no relations, so that what their entities have as ids (of concepts, say) does not matter.
-    """
-    column = layout.name("entities")
-    listed = values.listed(record, column) if layout.card.type == "re" else []
-    named = any(isinstance(item, Mapping) and item.get("id") is not None for item in listed)
-    mentions: dict[str, Mention] = {}
-    places = _places(text, values.listed(record, column), notes)
-
-    def add(place: int, item: Any) -> None:
-        mention = _mention(layout, text, item, places.get(place))
-        key = _key(item.get("id") if named and isinstance(item, Mapping) else place)
-        if key in mentions:
-            raise UnfitError("entity with an id that another has, or without one", wanted="an id of its own")
-        mentions[key] = mention
-
-    for _ in _items(record, column, notes, add):
-        pass
-    return mentions
-
-
-def _key(value: Any) -> str:
-    whole = values.number(value)
-    return str(value if whole is None else whole)
-
-
-def _items(record: Record, column: str, notes: Notes, make: Callable[[int, Any], Made]) -> Iterator[Made]:
-    """Yield what `make` does of each item of a list, given its place; those that do not fit are noted as bad."""
-    for place, item in enumerate(values.listed(record, column)):
-        try:
-            yield make(place, item)
-        except UnfitError as error:
-            notes.bad(f"{record.where} field {column!r} item {place + 1}", error.problem, wanted=error.wanted)
-
-
-def _places(text: str, items: Sequence[Any], notes: Notes) -> dict[int, tuple[Span, ...] | None]:
-    """Return, for each item of the list that has offsets, where it stands in the text (see `readers.offsets`)."""
-    quotes = {place: _quote(_with_keys(item)) for place, item in enumerate(items)}
-    known = {place: quote for place, quote in quotes.items() if quote is not None}
-    return dict(zip(known, offsets.locate(text, known.values(), notes), strict=True))
-
-
-def _with_keys(item: Any) -> Any:
-    """Return an item given as [start, end, label] as a mapping with these keys; anything else as it is."""
-    if isinstance(item, list | tuple) and len(item) in (2, 3):
-        return dict(zip(("start", "end", "label"), item, strict=False))
-    return item
-
-
-def _quote(item: Any) -> Quote | None:
-    if not isinstance(item, Mapping):
-        return None
-    start, end, words = values.number(item.get("start")), values.number(item.get("end")), item.get("text")
-    return None if start is None or end is None else Quote(((start, end),), words if isinstance(words, str) else None)
-
-
-def _mention(layout: Layout, text: str, item: Any, spans: tuple[Span, ...] | None) -> Mention:
-    """Return an entity given as {start, end, label}, with `text` to compare if it is there, or as [start, end, label].
-
-    It stands at `spans`. Its label matters to entity tasks only.
-    """
-    item = _with_keys(item)
-    if not isinstance(item, Mapping):
-        raise UnfitError("entity that is malformed", wanted="{start, end, label} or [start, end, label]")
-    if spans is None:
-        start, end = values.number(item.get("start")), values.number(item.get("end"))
-        if start is None or end is None or not 0 <= start < end <= len(text) or not text[start:end].strip():
-            raise UnfitError("entity with offsets outside its text", wanted=f"start and end within 0 to {len(text)}")
-        raise UnfitError("entity that its offsets do not give", wanted=f"its text from {start} to {end}")
-    label = layout.label(str(item.get("label")))
-    if layout.card.type == "ner" and label not in layout.card.labels:
-        raise UnfitError("entity with a label that the card lacks", wanted=_labels_wanted(layout))
-    return Mention(label, pieces(text, spans))
-
-
-def _relation(layout: Layout, mentions: Mapping[str, Mention], item: Any) -> Related:
-    if not isinstance(item, Mapping):
-        raise UnfitError("relation that is malformed", wanted="{label, head, tail}")
-    label = layout.label(str(item.get("label")))
-    if label not in layout.card.labels:
-        raise UnfitError("relation with a label that the card lacks", wanted=_labels_wanted(layout))
-    head, tail = (mentions.get(_key(item.get(end))) for end in ("head", "tail"))
-    if head is None or tail is None:
-        raise UnfitError("relation without two known entities", wanted="the ids of entities, or their places in the list from 0")
-    return label, head, tail

@@ -14,6 +14,7 @@ from mpdd.data.types.spans import fold
 
 _UNREADABLE = (ValueError, TypeError, SyntaxError, RecursionError, MemoryError)
 _BETWEEN = re.compile(r"[;|]")
+_OPTION_KEYS = (("text", "value", "texts", "option", "content"), ("key", "label", "name", "id", "letter"))
 _DIGITS = re.compile(r"-?[0-9]{1,9}")
 
 
@@ -56,8 +57,16 @@ def text(record: Record, column: str) -> str:
 
 
 def words(record: Record, column: str) -> str:
-    """Return a field as words: text without outer whitespace, a number or true and false as JSON writes them."""
-    return _words(filled(record, column), column)
+    """Return a field as words: text without outer whitespace, a number or true and false as JSON writes them.
+
+    A list of one, as annotation tools write a single choice, is that one.
+    """
+    value = filled(record, column)
+    if isinstance(value, list | tuple):
+        if len(value) != 1:
+            raise UnfitError(f"field {column!r} {'holds several values' if value else 'is empty'}", wanted="one value")
+        value = value[0]
+    return _words(value, column)
 
 
 def _words(value: Any, column: str) -> str:
@@ -80,13 +89,13 @@ def _valid(value: str, column: str) -> str:
 
 def listed(record: Record, column: str) -> list[Any]:
     """Return a field that is a list, or holds one as JSON."""
-    value = _parsed(filled(record, column))
+    value = parsed(filled(record, column))
     if not isinstance(value, list):
         raise UnfitError(f"field {column!r} is not a list", wanted="a list, [] where there is nothing; as JSON in a table's cell")
     return value
 
 
-def _parsed(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """Return the list or mapping that a cell holds as JSON, or as Python writes it; other values as they are."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
@@ -98,12 +107,20 @@ def _parsed(value: Any) -> Any:
     return value
 
 
+def as_list(value: Any) -> list[Any]:
+    """Return the items of a list or of a cell that holds one, nothing for a blank cell, else the value alone."""
+    value = parsed(value)
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [] if value is None or value == "" else [value]
+
+
 def several(record: Record, column: str) -> list[str]:
     """Return the words of a list, of `a;b` or of `a|b`; a blank cell has none."""
     value = record.values.get(column)
     if isinstance(value, str) and not value.strip():
         return []
-    return _parts(_parsed(filled(record, column)), column)
+    return _parts(parsed(filled(record, column)), column)
 
 
 def options(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
@@ -112,11 +129,30 @@ def options(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
         found = [_words("" if _given(record, column) is None else record[column], column) for column in columns]
         found = found[: max((place for place, option in enumerate(found, 1) if option), default=0)]
     else:
-        value = _parsed(filled(record, columns[0]))
-        found = _parts(list(value.values()) if isinstance(value, Mapping) else value, columns[0], "|")
+        value = parsed(filled(record, columns[0]))
+        found = [_words(text, columns[0]) for text in named_options(value).values()] or _parts(value, columns[0], "|")
     if len(found) < 2 or not all(found):
         raise UnfitError(f"field {columns[0]!r} has no two options, or a blank one", wanted="a list, a|b|c, or a column for each")
     return tuple(found)
+
+
+def named_options(value: Any) -> dict[str, Any]:
+    """Return options by their names: of an object, of a list of objects, or of lists of names and texts; {} for others."""
+    if isinstance(value, Mapping):
+        texts, names = (next((value[key] for key in keys if isinstance(value.get(key), list)), None) for keys in _OPTION_KEYS)
+        pairs = zip(names, texts, strict=False) if texts and names else value.items()
+        return {str(name): text for name, text in pairs if text is not None}
+    if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+        numbered = enumerate(value)
+        return {str(_first(item, _OPTION_KEYS[1], place)): _first(item, _OPTION_KEYS[0], None) for place, item in numbered}
+    return {}
+
+
+def _first(item: Mapping[str, Any], names: Sequence[str], other: Any) -> Any:
+    found = next((item[name] for name in names if name in item), other)
+    if found is None:
+        raise UnfitError("option without the key 'text'", wanted="an object with its words under 'text' or 'value'")
+    return found
 
 
 def _parts(value: Any, column: str, between: str = "") -> list[str]:
@@ -126,13 +162,13 @@ def _parts(value: Any, column: str, between: str = "") -> list[str]:
     return [part.strip() for part in (whole.split(between) if between else _BETWEEN.split(whole)) if part.strip()]
 
 
-def chosen(answer: str | int, options: Sequence[str]) -> int | None:
-    """Return the index that an answer names: by the option's words, by its letter, or as a number from 0 on."""
+def chosen(answer: str | int, options: Sequence[str], names: Sequence[str] = ()) -> int | None:
+    """Return the index that an answer names: by the option's words, by its own name, by its letter, or as a number from 0 on."""
     if isinstance(answer, int):
         return answer if 0 <= answer < len(options) else None
     letters, numbers = ([name(place) for place in range(len(options))] for name in (letter, str))
-    for names in (options, letters, numbers):
-        folded = [fold(name) for name in names]
+    for kind in (options, names, letters, numbers):
+        folded = [fold(name) for name in kind]
         if fold(answer) in folded:
             return folded.index(fold(answer))
     return None
@@ -142,11 +178,15 @@ def place(record: Record, column: str) -> int | None:
     """Return a field that is a whole number, or one in digits; None where it is not there or blank."""
     if is_blank(record, column):
         return None
-    value = record[column]
-    found = number(int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else value)
+    found = whole(record[column])
     if found is None:
         raise UnfitError(f"field {column!r} is no whole number", wanted="a number of characters, from 0 on")
     return found
+
+
+def whole(value: Any) -> int | None:
+    """Return a whole number, or one in digits, as int; None for anything else."""
+    return number(int(value) if isinstance(value, str) and _DIGITS.fullmatch(value.strip()) else value)
 
 
 def number(value: Any) -> int | None:

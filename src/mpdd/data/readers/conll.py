@@ -1,4 +1,4 @@
-"""Reads CoNLL-style text: a token, a tab and its BIO tag on each line, a blank line after each sentence."""
+"""Reads CoNLL-style text: a token and its tag on each line, a blank line after each sentence."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpdd.data.readers import tags
 from mpdd.data.readers.base import Notes, read_lines, usable
+from mpdd.data.readers.standoff import Document, Mention
 from mpdd.data.task import Answer, Entity, Example
 
+SUFFIXES = (".conll", ".iob", ".iob2", ".bio", ".iobes", ".bilou")
 _TAG = re.compile(r"O|[BI]-\S+")
+_DOCUMENT_START = "-DOCSTART-"
+Row = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ def ner_examples(path: Path, labels: Mapping[str, str], notes: Notes, *, corpus:
 
 
 def read(path: Path, notes: Notes) -> list[Sentence]:
-    """Return the sentences; one with a malformed line is noted as bad and left out.
+    """Return the sentences of a file with a tab between token and tag; one with a malformed line is noted as bad.
 
     A mention starts at `B-`, and at an `I-` that follows no tag of its type.
     """
@@ -42,10 +47,39 @@ def read(path: Path, notes: Notes) -> list[Sentence]:
         rows = [(where, *line.split("\t")) for where, line in block]
         bad = next((row[0] for row in rows if len(row) != 3 or not row[1].strip() or not _TAG.fullmatch(row[2])), None)
         if bad is None:
-            sentences.append(_sentence([(row[1].strip(), row[2]) for row in rows]))
+            sentences.append(Sentence(*tags.join([row[1].strip() for row in rows], [row[2] for row in rows])))
         else:
             notes.bad(bad, "line that is no token with a tag", wanted="a token, a tab, and O, B-type or I-type")
     return usable(path, sentences)
+
+
+def documents(path: Path, notes: Notes) -> list[Document]:
+    """Return each sentence of a user's file as a document: the first column is the token, the last one the tag.
+
+    Columns are parted by tabs, or else by spaces; tags may be IOB, IOBES or BILOU. Comments (`# ` and no tag) and
+    document starts are passed over. A sentence with a malformed line is noted as bad.
+    """
+    made = []
+    for number, block in enumerate(_blocks(path), 1):
+        rows = [(where, row) for where, line in block if (row := token_and_tag(line)) != ("", "O")]
+        bad = next((where for where, row in rows if row is None), None)
+        if bad is not None:
+            notes.bad(bad, "line that is no token with a tag", wanted="a token first, and O, B-type, I-type or another tag last")
+        elif rows:
+            text, spans = tags.join(*zip(*(row for _, row in rows if row), strict=True))
+            mentions = tuple(Mention(kind, ((start, end),)) for start, end, kind in spans)
+            made.append(Document(f"{path.stem}:{number}", text, mentions, (), ()))
+    return usable(path, made)
+
+
+def token_and_tag(line: str) -> Row | None:
+    """Return the first and the last column; ("", "O") for a comment or a document start, None for a malformed line."""
+    cells = [cell.strip() for cell in line.split("\t")] if "\t" in line.strip() else line.split()
+    if cells[0] == _DOCUMENT_START:
+        return "", "O"
+    if len(cells) > 1 and cells[0] and tags.TAG.fullmatch(cells[-1]):
+        return cells[0], cells[-1]
+    return ("", "O") if line.startswith("#") else None
 
 
 def _blocks(path: Path) -> Iterator[list[tuple[str, str]]]:
@@ -56,16 +90,3 @@ def _blocks(path: Path) -> Iterator[list[tuple[str, str]]]:
         elif block:
             yield block
             block = []
-
-
-def _sentence(rows: list[tuple[str, str]]) -> Sentence:
-    spans: list[tuple[int, int, str]] = []
-    start, before = 0, "O"
-    for token, tag in rows:
-        end = start + len(token)
-        if tag[0] == "I" and before[1:] == tag[1:]:
-            spans[-1] = (spans[-1][0], end, tag[2:])
-        elif tag != "O":
-            spans.append((start, end, tag[2:]))
-        start, before = end + 1, tag
-    return Sentence(" ".join(token for token, _ in rows), tuple(spans))

@@ -23,6 +23,11 @@ def load_list(path: Path) -> list[Any]:
     return _parse(path, read_bytes(path), list, "one JSON array")
 
 
+def load_any(path: Path) -> Any:
+    """Return what a file holds as JSON, whatever it is; raise `InputError` as `load` does."""
+    return _parse(path, read_bytes(path), object, "one JSON array or object")
+
+
 def parse(path: Path, content: bytes) -> dict[str, Any]:
     """Return the object that a file's content is, say of one in an archive; raise `InputError` as `load` does."""
     return _parse(path, content, dict, "one JSON object")

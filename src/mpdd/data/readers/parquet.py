@@ -1,22 +1,70 @@
-"""Reads parquet tables."""
+"""Reads parquet tables; the classes of Hugging Face datasets by the names that their metadata give."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mpdd.data.readers.base import Record, read_bytes, usable
 from mpdd.errors import InputError
 
+_UNLABELLED = -1
 
-def read(path: Path) -> list[Record]:
-    """Return the rows, counted from 1; raise `InputError` if the file is missing, empty or no parquet."""
+
+def read(path: Path, *, named_classes: bool = False) -> list[Record]:
+    """Return the rows, counted from 1; raise `InputError` if the file is missing, empty or no parquet.
+
+    With `named_classes`, numbers of classes that the file's Hugging Face metadata name are given as these names.
+    """
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
     try:
-        rows = parquet.read_table(arrow.BufferReader(read_bytes(path))).to_pylist()
+        table = parquet.read_table(arrow.BufferReader(read_bytes(path)))
+        rows = table.to_pylist()
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:  # the last: a time out of Python's range
         raise InputError(
             f"The file {path} cannot be read as parquet", found=type(error).__name__, wanted="a whole parquet file"
         ) from None
+    features = _features(table.schema.metadata or {}) if named_classes else {}
+    if features:
+        rows = [{name: named(value, features.get(name)) for name, value in row.items()} for row in rows]
     return usable(path, [Record(f"{path} row {number}", row) for number, row in enumerate(rows, 1)])
+
+
+def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    """Return the features of a Hugging Face dataset by column; none where the metadata are another's or damaged."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def named(value: Any, feature: Any) -> Any:
+    """Return a value with the numbers of its classes as their names, at any depth; the number -1 stands for no class."""
+    if isinstance(feature, list) and len(feature) == 1:  # as old versions write a list
+        feature = {"_type": "List", "feature": feature[0]}
+    if not isinstance(feature, dict):
+        return value
+    if feature.get("_type") == "ClassLabel":
+        return _class_name(value, feature.get("names"))
+    if feature.get("_type") in ("Sequence", "List", "LargeList"):
+        inner = feature.get("feature")
+        if isinstance(value, list):
+            return [named(item, inner) for item in value]
+        fields = {name: {"_type": "List", "feature": part} for name, part in inner.items()} if isinstance(inner, dict) else {}
+        return named(value, fields)
+    if isinstance(value, dict):
+        return {name: named(item, feature.get(name)) for name, item in value.items()}
+    return value
+
+
+def _class_name(value: Any, names: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool) or not isinstance(names, list):
+        return value
+    if value == _UNLABELLED:
+        return None
+    return names[value] if 0 <= value < len(names) else value

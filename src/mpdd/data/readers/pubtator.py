@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpdd.data.arguments import relation_example, surface_forms
-from mpdd.data.readers import offsets
+from mpdd.data.readers import offsets, standoff
 from mpdd.data.readers.base import Notes, read_lines, usable
 from mpdd.data.readers.offsets import Quote, Span
 from mpdd.data.task import Entity, Example
@@ -55,9 +55,11 @@ def ner_examples(path: Path, labels: Mapping[str, str], notes: Notes, *, max_cha
 
 
 def re_examples(
-    path: Path, labels: Mapping[str, str], notes: Notes, *, separator: str = "|", directed: bool = True
+    path: Path, labels: Mapping[str, str], notes: Notes, *, separator: str = "|", directed: bool = True, corpus: str = "pmid:"
 ) -> list[Example]:
     """Return each document whole with its relations between concept ids; `labels` maps types to the card's.
+
+    `corpus` starts the names of the examples.
 
     Where a relation is not directed, its head is the concept that the text mentions first.
     """
@@ -65,9 +67,18 @@ def re_examples(
     for document in read(path, notes, separator=separator):
         relations = [(labels[kind], head, tail) for kind, head, tail in document.relations if kind in labels]
         notes.count("relations of other types", len(document.relations) - len(relations))
-        name, forms = f"pmid:{document.id}", argument_forms(document)
+        name, forms = f"{corpus}{document.id}", argument_forms(document)
         examples.append(relation_example(name, name, document.text, relations, forms, notes, directed=directed))
     return examples
+
+
+def documents(path: Path, notes: Notes) -> list[standoff.Document]:
+    """Return the documents of a user's file with their mentions; its relations are between concepts, see `re_examples`."""
+    made = []
+    for document in read(path, notes):
+        mentions = tuple(standoff.Mention(m.label, ((m.start, m.end),)) for m in document.mentions)
+        made.append(standoff.Document(document.id, document.text, mentions, (), ()))
+    return made
 
 
 def argument_forms(document: Document) -> dict[str, tuple[str, ...]]:
@@ -93,12 +104,17 @@ def read(path: Path, notes: Notes, *, separator: str = "|") -> list[Document]:
     return usable(path, list(documents.values()))
 
 
+def is_title(line: str) -> bool:
+    """Say whether a line is the title of a document."""
+    head = _HEAD.fullmatch(line)
+    return head is not None and head[2] == "t"
+
+
 def _blocks(path: Path, notes: Notes) -> Iterator[list[Line]]:
     """Yield the numbered lines of each document; a title line starts one."""
     block: list[Line] = []
     for number, line in enumerate(read_lines(path), 1):
-        head = _HEAD.fullmatch(line)
-        if head and head[2] == "t":
+        if is_title(line):
             if block:
                 yield block
             block = [(number, line)]

@@ -22,6 +22,8 @@ from mpdd.data.readers.base import Notes, Record, build, complete, usable
 from mpdd.data.readers.offsets import Starts
 from mpdd.data.types.spans import occurrences
 
+_PLACE = re.compile(r"\d+/\d+")
+
 
 @dataclass(frozen=True)
 class Question:
@@ -36,6 +38,11 @@ class Question:
     context: str
     start: int
     end: int
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether the paragraph has no id, and is named by its place."""
+        return _PLACE.fullmatch(self.document) is not None
 
 
 def read(path: Path, notes: Notes) -> list[Question]:

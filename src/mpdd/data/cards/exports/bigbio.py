@@ -1,0 +1,42 @@
+"""bigbio_kb, the schema of BigBIO's corpora: passages with offsets in the document, entities in pieces, relations by ids.
+
+Format: https://github.com/bigscience-workshop/biomedical, Fries et al. 2022, arXiv:2206.15076. The other schemas of BigBIO
+are plain tables (`text` and `labels`, `question` and `choices`, `premise` and `hypothesis`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mpdd.data.cards.exports.base import Export, Values, converted, mappings, most
+from mpdd.data.cards.layout import Layout
+from mpdd.data.readers.base import Notes, Record
+
+
+def convert(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:
+    """Return the records with `text`, `entities` and `relations`."""
+    return converted(records, _convert, notes)
+
+
+def _convert(values: Values) -> Values:
+    entities = [{"id": e["id"], "label": e["type"], "offsets": e["offsets"], "text": e["text"]} for e in values["entities"]]
+    relations = [{"label": r["type"], "head": r["arg1_id"], "tail": r["arg2_id"]} for r in values.get("relations") or []]
+    return {"text": text_of(values["passages"]), "entities": entities, "relations": relations}
+
+
+def text_of(passages: Sequence[Values]) -> str:
+    """Return the document's text: each passage where its offset says, or right after the one before it; gaps are blank."""
+    parts = [(offset[0], part) for p in passages for part, offset in zip(p["text"], p["offsets"], strict=True)]
+    text = ""
+    for start, part in sorted(parts, key=lambda pair: pair[0]):
+        gap = max(start - len(text), 1 if text else 0)
+        text += "\n" * (gap > 0) + " " * (gap - 1) + part
+    return text
+
+
+def _is_in(values: Values) -> bool:
+    passages = mappings(values.get("passages"))
+    return isinstance(values.get("entities"), list) and bool(passages) and all("offsets" in p and "text" in p for p in passages)
+
+
+EXPORT = Export("bigbio_kb", most(_is_in), convert, ("ner", "re"))

@@ -1,0 +1,109 @@
+"""How a file or folder is written, told by its content; whose export its records are is for `exports.known` to say."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mpdd.data.readers import conll, container, json_document, json_records, pubtator
+from mpdd.errors import InputError
+
+_HEAD = 1 << 20  # bytes that are looked at
+_LINES = 200
+_BY_SUFFIX = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet",
+    ".ann": "brat", ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator", **dict.fromkeys(conll.SUFFIXES, "conll"),
+}  # fmt: skip
+_IN_FOLDERS = ("brat", "i2b2-2010")  # formats of several files for one text
+
+
+def all_written_as(paths: Sequence[Path]) -> list[str]:
+    """Return the format of each path; folders of plain texts belong to the annotations of another folder among them."""
+    told = [written_as(path) for path in paths]
+    beside = next((name for name in told if name in _IN_FOLDERS), "")
+    return [name or beside for name in told]
+
+
+def written_as(path: Path) -> str:
+    """Return the format of a file, of an archive or of a folder's files, before any export is looked for; "" if unknown.
+
+    A file that is missing, empty or unreadable is told by its ending: its reader says what is wrong.
+    """
+    if os.path.isdir(path):
+        return _of_several(container.inside(path))
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        head = b""
+    return _archived(path) or _by_content(path, head) or _BY_SUFFIX.get(path.suffix.lower(), "")
+
+
+def _of_several(files: list[Path]) -> str:
+    by_name = _by_names(file.name for file in files)
+    known = (written_as(file) for file in files if file.suffix.lower() != ".txt")
+    return by_name or next((name for name in known if name), "") or next(filter(None, map(written_as, files)), "")
+
+
+def _by_names(names: Iterable[str]) -> str:
+    suffixes = {_BY_SUFFIX.get(Path(name).suffix.lower()) for name in names}
+    return next((name for name in _IN_FOLDERS if name in suffixes), "")
+
+
+def _archived(path: Path) -> str:
+    """Return the format of the files that an archive holds; "" for another file, or a damaged one."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return _by_names(archive.namelist())
+        if path.suffix.lower() in (".tar", ".gz", ".tgz", ".bz2", ".xz"):
+            with tarfile.open(path) as tar:
+                return _by_names(tar.getnames())
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile):
+        pass
+    return ""
+
+
+def _by_content(path: Path, head: bytes) -> str:
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    lines = [line for line in head.decode("utf-8-sig", errors="replace").split("\n") if line.strip()]
+    if not lines:
+        return ""
+    if lines[0].lstrip()[0] in "[{":
+        return _json(path, lines)
+    if lines[0].lstrip().startswith("<"):
+        return "i2b2-2012" if any("ClinicalNarrativeTemporalAnnotation" in line for line in lines[:_LINES]) else ""
+    if pubtator.is_title(lines[0]):
+        return "pubtator"
+    rows = [conll.token_and_tag(line) for line in lines[:_LINES]]
+    if all(row is not None for row in rows) and any(row and row[1] != "O" for row in rows):
+        return "conll"
+    return ""
+
+
+def _json(path: Path, lines: list[str]) -> str:
+    """Tell JSON lines from one document, and SQuAD's document from others."""
+    try:
+        first = json.loads(lines[0])
+    except (ValueError, RecursionError):
+        first = None
+    if path.suffix.lower() in (".jsonl", ".ndjson"):
+        return "jsonl" if not isinstance(first, list) else "json"
+    if isinstance(first, dict) and (len(lines) > 1 or not json_records.list_key(first)):
+        return "jsonl"
+    try:
+        content = json_document.load_any(path)
+    except InputError:
+        return "json"
+    return "squad" if isinstance(content, dict) and _is_squad(content.get("data")) else "json"
+
+
+def _is_squad(articles: object) -> bool:
+    return isinstance(articles, list) and any(isinstance(article, dict) and "paragraphs" in article for article in articles)
