@@ -133,7 +133,7 @@ def test_csv_without_a_wanted_column_names_it(write):
         (f"9,{SECRET}", "wrong number of cells"),
         (f"9,{SECRET},x,y", "wrong number of cells"),
         ("9,  ,x", "field 'note' is empty"),
-        (f'9,"{SECRET}', "broken quoting"),
+        (f'9,"{SECRET}', "a quote that is never closed"),
     ],
 )
 def test_csv_counts_bad_rows_or_raises_at_their_line(bad, problem, write):

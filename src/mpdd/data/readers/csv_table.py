@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from mpdd.data.readers import delimited
 from mpdd.data.readers.base import Notes, Record, check_columns, complete, read_text, texts, usable
-
-_LONGEST_CELL = 2**31 - 1
+from mpdd.data.readers.delimited import Row
+from mpdd.errors import InputError
 
 
 def read(
@@ -21,45 +20,33 @@ def read(
     header: Sequence[str] = (),
     delimiter: str = ",",
     quoting: bool = True,
+    stray_quotes: bool | None = None,
 ) -> list[Record]:
     """Return the rows; cells of `columns` must be filled, those of `optional` may be blank, others are ignored.
 
-    `header` names the columns of a file that does not do so itself in its first line.
-    Rows with too few or too many cells, or with a quote that is never closed, are noted as bad. A row's line is
+    `header` names the columns of a file that does not do so itself in its first line; `quoting` and `stray_quotes` are as in
+    `delimited.rows`.
+    Rows that are not as that wants them are noted as bad, with the lines that they take along. A row's line is
     the one where it ends. Raise `InputError` if the header lacks a column, or as `read_text` does.
     """
-    rows = _rows(path, notes, delimiter, quoting)
+    rows = delimited.rows(read_text(path), delimiter, quoting=quoting, width=len(header), stray_quotes=stray_quotes)
     if not header:
-        _, header = next(rows, ("", []))
+        header, rows = header_of(path, rows), rows[1:]
         check_columns(path, header, (*columns, *optional))
     records = []
-    for where, row in rows:
-        if len(row) != len(header):
-            notes.bad(where, "wrong number of cells (truncated?)", wanted=f"{len(header)} cells, not {len(row)}")
+    for row in rows:
+        if row.problem:
+            notes.bad(f"{path} line {row.first_line}", row.problem, wanted=row.wanted)
+            notes.count("further lines that broken quoting takes along", row.lost)
             continue
-        record = Record(where, dict(zip(header, row, strict=True)))
+        record = Record(f"{path} line {row.last_line}", dict(zip(header, row.cells, strict=True)))
         if complete(record, texts(columns), notes):
             records.append(record)
     return usable(path, records)
 
 
-def _rows(path: Path, notes: Notes, delimiter: str, quoting: bool) -> Iterator[tuple[str, list[str]]]:
-    csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(
-        io.StringIO(read_text(path), newline=""),
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
-        strict=True,
-    )
-    while True:
-        before = reader.line_num
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            notes.bad(f"{path} line {reader.line_num}", "broken quoting (truncated?)", wanted="every quote closed")
-            notes.count("further lines that broken quoting takes along", reader.line_num - before - 1)
-            continue
-        if row:
-            yield f"{path} line {reader.line_num}", row
+def header_of(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the cells of the first row; raise `InputError` where it cannot be read."""
+    if rows and rows[0].problem:
+        raise InputError(f"The header of {path} cannot be read", found=rows[0].problem, wanted=delimited.WANTED)
+    return rows[0].cells if rows else ()

@@ -34,7 +34,7 @@ def read(root: Path, part: str, notes: Notes) -> list[Example]:
     """Return the questions of all subjects of a part."""
     examples = []
     for subject in SUBJECTS:
-        records = csv_table.read(root / file(part, subject), COLUMNS, notes, header=COLUMNS)
+        records = csv_table.read(root / file(part, subject), COLUMNS, notes, header=COLUMNS, stray_quotes=True)
         examples += build(records, partial(example, f"mmlu:{part}/{subject}", count(1)), notes)
     return examples
 
