@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tomli_w
 import torch
 
+import mpdd
 from mpdd import config, own_task, pipeline
 from mpdd.check import require_tasks
+from mpdd.checkpoints import known
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.results import read_results
@@ -116,16 +119,39 @@ def test_parts_of_a_run_come_together_in_the_whole(run, tmp_path):
         pipeline.part(parts, "rqe/*")
 
 
-def test_the_metaprompt_of_the_package_is_for_its_backbone_alone(tmp_path, monkeypatch):
-    shipped = tmp_path / "metaprompt.safetensors"
-    monkeypatch.setattr(own_task, "EMBEDDED_METAPROMPT", shipped)
+def test_the_metaprompt_of_the_package_is_found_by_name_and_by_fingerprint(tmp_path, monkeypatch, tiny, tiny_folder):
+    shipped = {name: tmp_path / f"{name}.safetensors" for name in ("embedded", "smollm2-135m-instruct")}
+    monkeypatch.setattr(own_task, "metaprompts", lambda: {name: path for name, path in shipped.items() if path.is_file()})
+    card = tmp_path / "own.toml"
     with pytest.raises(InputError, match="no metaprompt to adapt; wanted --from METAPROMPT.*`mpdd demo` makes that one"):
-        own_task.shipped_metaprompt(tmp_path / "own.toml")
-    shipped.touch()
+        own_task.shipped_metaprompt(card)
+    assert own_task.shipped_metaprompt(card, "smollm2-135m-instruct") is None
+    write_metaprompt(shipped["embedded"], replace(tiny, fingerprint="0" * 64))
+    assert own_task.shipped_metaprompt(card) == own_task.shipped_metaprompt(card, "embedded") == shipped["embedded"]
+    assert own_task.shipped_metaprompt(card, "meta-llama/x") is None
+    assert own_task.shipped_metaprompt(card, str(tiny_folder)) is None
+    write_metaprompt(shipped["smollm2-135m-instruct"], tiny)  # as if these were SmolLM2's weights
+    assert own_task.shipped_metaprompt(card, "smollm2-135m-instruct") == shipped["smollm2-135m-instruct"]
+    assert own_task.shipped_metaprompt(card, str(tiny_folder)) == shipped["smollm2-135m-instruct"]
+
+
+def test_a_file_in_the_folder_of_metaprompts_is_all_that_shipping_one_takes(tmp_path, monkeypatch):
     assert (
-        own_task.shipped_metaprompt(tmp_path / "own.toml")
-        == own_task.shipped_metaprompt(tmp_path / "own.toml", "embedded")
-        == shipped
+        known.metaprompt_of("smollm2-135m-instruct")
+        == Path(mpdd.__file__).parent / "metaprompts/smollm2-135m-instruct.safetensors"
     )
-    with pytest.raises(InputError, match="found backbone meta-llama/x; wanted --from METAPROMPT.*`mpdd distil` makes one"):
-        own_task.shipped_metaprompt(tmp_path / "own.toml", "meta-llama/x")
+    monkeypatch.setattr(known, "METAPROMPTS", tmp_path)
+    assert "gemma3-270m" not in known.metaprompts()
+    (tmp_path / "gemma3-270m.safetensors").touch()
+    assert known.metaprompts()["gemma3-270m"] == tmp_path / "gemma3-270m.safetensors"
+
+
+def test_without_a_metaprompt_the_task_is_learnt_by_prompt_tuning(tmp_path, tiny_folder):
+    write_card(tmp_path)
+    card = tmp_path / "own.toml"
+    experiment = own_task.experiment_for(card, None, methods=(*own_task.METHODS, "lora"), steps=2, backbone=str(tiny_folder))
+    assert experiment.methods == ("zero-shot", "prompt-tuning", "lora")
+    rows = pipeline.run(experiment.model_copy(update={"methods": ("zero-shot", "prompt-tuning")}), tmp_path / "run", Silent())
+    assert {row.method for row in rows} == {"zero-shot", "prompt-tuning"}
+    with pytest.raises(InputError, match="no metaprompt for the backbone x; found --methods spot, which start from one"):
+        own_task.experiment_for(card, None, methods=(*own_task.METHODS, "spot"), backbone="x")

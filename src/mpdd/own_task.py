@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mpdd import config
+from mpdd import config, vocabulary
+from mpdd.checkpoints.known import EMBEDDED, metaprompts
 from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError
+from mpdd.methods import ALONE
 from mpdd.prompts.store import load
-from mpdd.vocabulary import EMBEDDED, EMBEDDED_METAPROMPT
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
+WITHOUT_METAPROMPT = ("zero-shot", "prompt-tuning")
 # How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml; a whole one is no small file.
 _DEEP: dict[str, Any] = {
     "steps": 120, "batch_size": 4, "every": 20, "race": 20, "patience": 2, "mode": "factors", "factor_start": "kind",
@@ -23,47 +25,80 @@ _DEEP: dict[str, Any] = {
 
 
 def experiment_for(
-    card: Path, metaprompt: Path, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
+    card: Path, metaprompt: Path | None, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
     seed: int = 0, backbone: str = "",
 ) -> Experiment:  # fmt: skip
     """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`; a deep one as
-    Open-31 does.
+    Open-31 does. Without a metaprompt, that of the `methods` which need none (`WITHOUT_METAPROMPT` by default).
 
     Raise `InputError` for a card, a metaprompt or options that do not fit.
     """
     name = catalogue.get(str(card)).name
-    header = load(metaprompt).header
-    if header.kind != "meta":
-        raise InputError(f"{metaprompt.name} is not a metaprompt", found=f"kind {header.kind}", wanted="kind meta")
-    adapt = _DEEP if header.depth == "all" else {}
+    origin = _without_metaprompt(backbone, methods) if metaprompt is None else _from_metaprompt(metaprompt, methods)
+    adapt = origin.pop("adapt")
     if steps is not None:
         adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "race": steps // 4 if adapt else 0}
     values: dict[str, Any] = {
+        **origin,
         "name": name,
-        "backbone": backbone or header.backbone,
-        "template": header.template.kind if header.template else "plain",
-        "metaprompt": str(metaprompt),
         "targets": [str(card)],
-        "methods": list(methods),
         "seeds": [seed],
         "shots": ["all" if shots is None else shots],
-        "prompt": {"length": header.length, "rank": header.rank, "depth": header.depth},
         "adapt": adapt,
     }
-    return config.build(values, "the command line")
+    return config.build(values | ({"backbone": backbone} if backbone else {}), "the command line")
 
 
-def shipped_metaprompt(card: Path, backbone: str = "") -> Path:
-    """The metaprompt inside the package, which fits the embedded backbone alone; raise `InputError` where that is not enough."""
-    if EMBEDDED_METAPROMPT.is_file() and backbone in ("", EMBEDDED):
-        return EMBEDDED_METAPROMPT
-    raise InputError(
-        f"{card.name} is a task card, and there is no metaprompt to adapt",
-        found=f"backbone {backbone}" if backbone else None,
-        wanted="--from METAPROMPT, for example runs/demo/prompts/metaprompt.safetensors",
-        next_step="`mpdd demo` makes that one."
-        if backbone in ("", EMBEDDED)
-        else "`mpdd distil` makes one for another backbone.",
+def _from_metaprompt(metaprompt: Path, methods: Sequence[str]) -> dict[str, Any]:
+    header = load(metaprompt).header
+    if header.kind != "meta":
+        raise InputError(f"{metaprompt.name} is not a metaprompt", found=f"kind {header.kind}", wanted="kind meta")
+    return {
+        "backbone": header.backbone,
+        "template": header.template.kind if header.template else "plain",
+        "metaprompt": str(metaprompt),
+        "methods": list(methods),
+        "prompt": {"length": header.length, "rank": header.rank, "depth": header.depth},
+        "adapt": _DEEP if header.depth == "all" else {},
+    }
+
+
+def _without_metaprompt(backbone: str, methods: Sequence[str]) -> dict[str, Any]:
+    more = [name for name in methods if name not in METHODS]
+    needing = [name for name in more if name not in ALONE]
+    if needing:
+        raise InputError(
+            f"There is no metaprompt for the backbone {backbone}",
+            found=f"--methods {','.join(needing)}, which start from one",
+            wanted=f"--from METAPROMPT, or only {', '.join(sorted(ALONE))}",
+        )
+    return {"methods": list(dict.fromkeys((*WITHOUT_METAPROMPT, *more))), "adapt": {}}
+
+
+def shipped_metaprompt(card: Path, backbone: str = "") -> Path | None:
+    """Return the metaprompt inside the package that fits a backbone: by its known name, or, for a folder or a GGUF file, by its
+    fingerprint. None where none of them fits; raise `InputError` where the embedded backbone's own is missing.
+    """
+    shipped, name = metaprompts(), backbone or EMBEDDED
+    if name in shipped:
+        return shipped[name]
+    if name == EMBEDDED:
+        raise InputError(
+            f"{card.name} is a task card, and there is no metaprompt to adapt",
+            wanted="--from METAPROMPT, for example runs/demo/prompts/metaprompt.safetensors",
+            next_step="`mpdd demo` makes that one.",
+        )
+    if not shipped or not Path(name).exists():
+        return None
+    fingerprint = vocabulary.load(name).fingerprint
+    return next((path for path in shipped.values() if load(path).header.fingerprint == fingerprint), None)
+
+
+def no_metaprompt(backbone: str) -> str:
+    """Say that no metaprompt comes for a backbone, what is done instead and how to get one."""
+    return (
+        f"This version has no metaprompt for the backbone {backbone}, so the task is learnt by prompt tuning alone. "
+        f"--from METAPROMPT adapts one of yours; `mpdd distil EXPERIMENT.toml` with this backbone makes one."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -17,13 +18,15 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
+from mpdd.checkpoints import known
+from mpdd.checkpoints.known import EMBEDDED as EMBEDDED  # these three are named from here too
+from mpdd.checkpoints.known import EMBEDDED_FOLDER as EMBEDDED_FOLDER
+from mpdd.checkpoints.known import EMBEDDED_METAPROMPT as EMBEDDED_METAPROMPT
+from mpdd.checkpoints.places import folder_of as folder_of
 from mpdd.errors import InputError, MpddError
 from mpdd.template import PLAIN, Template
 
 Loaded = TypeVar("Loaded")
-EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-EMBEDDED_METAPROMPT = EMBEDDED_FOLDER / "metaprompt.safetensors"
 _UNSTABLE_KEYS = {
     "_name_or_path",
     "transformers_version",
@@ -64,7 +67,7 @@ class Vocabulary:
 
 
 def load(name: str = EMBEDDED) -> Vocabulary:
-    """Read the vocabulary of `embedded`, a local folder or a Hugging Face id; only the shard with the embeddings is read.
+    """Read the vocabulary of a backbone by any of its names (`mpdd.checkpoints.places`); of its weights, only the embeddings.
 
     Raises `InputError` when the folder is no model with its embeddings in safetensors.
     """
@@ -94,19 +97,11 @@ def context_of(config: Any) -> int:
 
 def fingerprint_of(config: Any, table: Float[Tensor, "vocabulary width"]) -> str:
     """SHA-256 over the configuration and the embedding matrix in bf16, so that it does not depend on the load dtype."""
-    known = {k: v for k, v in config.to_dict().items() if k not in _UNSTABLE_KEYS}
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode())
+    stable = {k: v for k, v in config.to_dict().items() if k not in _UNSTABLE_KEYS}
+    digest = hashlib.sha256(json.dumps(stable, sort_keys=True, default=str).encode())
     weight = table.detach().to("cpu", torch.bfloat16).contiguous()
     digest.update(weight.view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def folder_of(name: str) -> str:
-    """Where a backbone lies: the folder inside the package for `embedded`, checked for damage, else the name as it is."""
-    if name != EMBEDDED:
-        return name
-    _verify_embedded()
-    return str(EMBEDDED_FOLDER)
 
 
 def pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
@@ -122,20 +117,16 @@ def pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
         if Path(folder).exists():
             raise InputError(f"The model folder {name!r} cannot be loaded", found=_first_line(error)) from error
         raise MpddError(
-            f"The backbone {name!r} is neither a local folder nor reachable on the model hub ({type(error).__name__}). "
-            "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."
+            f"The backbone {name!r} is neither a known name, a local folder nor reachable on the model hub "
+            f"({type(error).__name__}). {_next_step(name)}"
         ) from error
 
 
-def _verify_embedded() -> None:
-    from mpdd.embedded import FILES
-
-    for file, expected in FILES.items():
-        path = EMBEDDED_FOLDER / file
-        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-        if found != expected:
-            hashes = f"found sha256 {found[:12]}; wanted {expected[:12]}"
-            raise MpddError(f"The embedded backbone's {file} is damaged; {hashes}. Install mpdd again.")
+def _next_step(name: str) -> str:
+    near = difflib.get_close_matches(name, known.table(), n=1)
+    if near:
+        return f"Perhaps {near[0]}; `mpdd backbone list` lists the known names."
+    return "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."
 
 
 def _table(name: str, folder: str, config: Any) -> Tensor:

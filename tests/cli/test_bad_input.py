@@ -320,7 +320,7 @@ def test_a_prompt_for_another_backbone_names_both(refused, place, tiny):
 
 def test_a_backbone_that_is_nowhere_is_a_failure_with_a_next_step(refused):
     said = refused("predict", "drugs.safetensors", "note.txt", "--backbone", "/none/such", code=1)
-    assert "'/none/such' is neither a local folder nor reachable" in said
+    assert "'/none/such' is neither a known name, a local folder nor reachable" in said
 
 
 def test_a_metaprompt_answers_no_task(refused):

@@ -23,6 +23,10 @@ COMMANDS = {
     "task": "A task of your own: its card and its data.",
     "task new": "Write a card: ask for what the options leave out",
     "task check": "Read a task's data and say what is in it",
+    "backbone": "The frozen language model: what can be named, fetching it, what is in it.",
+    "backbone list": "List the backbones with a name of their own",
+    "backbone get": "Fetch a known backbone, check its sha256 and keep it",
+    "backbone show": "Say what a backbone is",
     "data": "The data store.",
     "data get": "Fetch and verify the files of tasks",
     "check": "Validate an experiment and print what follows from it; run nothing.",
@@ -39,7 +43,7 @@ COMMANDS = {
     "serve": "Serve all tasks of a folder over HTTP, with a web page",
     "token": "Make an access token",
 }
-GROUPS = ["data", "task"]
+GROUPS = ["backbone", "data", "task"]
 SPY = """
 import sys, atexit
 atexit.register(lambda: sys.stderr.write(" ".join(sorted({name.split(".")[0] for name in sys.modules}))))
@@ -65,7 +69,7 @@ def answer(mpdd, *arguments):
 # Help
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"], ["predict", "--help"], ["tasks"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"], ["predict", "--help"], ["tasks"], ["backbone", "list"]])
 def test_what_needs_no_model_imports_none_and_is_quick(arguments):
     out, seconds, imported = in_a_process(*arguments)
     assert out

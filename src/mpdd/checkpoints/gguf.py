@@ -7,7 +7,10 @@ for quantized ones (their numbers are products and sums of 16-bit scales, which 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,14 @@ def convert(path: Path, folder: Path) -> Mapping[str, Any]:
     `OSError` or safetensors' error where the folder cannot be written.
     """
     require_reader()
-    model, tokenizer = _read(path)
+    with _quietly():
+        model, tokenizer = _read(path)
     changed = splitting.restore(tokenizer, _split_rule(path))
     dtype = lossless_dtype(model)
     _drop_quantization(model)
     model.to(dtype)
-    model.save_pretrained(folder)
+    with _quietly():
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return {
         "dtype": str(dtype).removeprefix("torch."),
@@ -71,6 +76,13 @@ def _read(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
         missing = sorted(info["missing_keys"])
         raise InputError(f"The GGUF file {path.name} lacks weights", found=f"no {missing[0]} ({len(missing)} missing)")
     return model, tokenizer
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep progress bars out of logs; on a terminal they stay."""
+    with redirect_stderr(sys.stderr if sys.stderr.isatty() else io.StringIO()):
+        yield
 
 
 def _dequantised() -> dict[str, Any]:

@@ -96,6 +96,11 @@ def metaprompt_of(name: str) -> Path:
     return EMBEDDED_METAPROMPT if name == EMBEDDED else METAPROMPTS / f"{name}.safetensors"
 
 
+def metaprompts() -> dict[str, Path]:
+    """The metaprompts inside the package, by the name of the backbone that each is for."""
+    return {name: path for name in (EMBEDDED, *table()) if (path := metaprompt_of(name)).is_file()}
+
+
 def _row(name: str, values: Mapping[str, Any]) -> Known:
     wheels = tuple(Wheel(**wheel) for wheel in values["wheels"])
     terms = " ".join(values.get("terms", "").split())

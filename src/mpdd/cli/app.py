@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpdd.cli.backbone import backbone as backbone_commands
 from mpdd.cli.export import export
 from mpdd.cli.federate import federate
 from mpdd.cli.serve import serve, token
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 data = typer.Typer(help="The data store.", no_args_is_help=True)
+app.add_typer(backbone_commands, name="backbone")
 app.add_typer(data, name="data")
 app.add_typer(task, name="task")
 
@@ -207,13 +209,16 @@ def adapt(
         return
     if metaprompt is None:
         metaprompt = own_task.shipped_metaprompt(file, backbone)
+    if metaprompt is None:
+        typer.echo(f"mpdd: {own_task.no_metaprompt(backbone)}", err=True)
     compared = (*own_task.METHODS, *(name.strip() for name in methods.split(",") if name.strip()))
     experiment = own_task.experiment_for(
         file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone
     )
     folder = out or Path("runs") / experiment.name
     _run(experiment, folder)
-    typer.echo(f"Prompt: {folder / 'prompts'}/{experiment.name}-mpdd-{experiment.shots[0]}-s{seed}.safetensors")
+    method = "mpdd" if metaprompt else "prompt-tuning"
+    typer.echo(f"Prompt: {folder / 'prompts'}/{experiment.name}-{method}-{experiment.shots[0]}-s{seed}.safetensors")
 
 
 @app.command()

@@ -31,7 +31,7 @@ def print_tasks(tasks: Sequence[Task], as_json: bool) -> None:
         (r["name"], r["role"], r["type"], *r["examples"].values(), _short(r["licence"]), r["data"] + ", cached" * r["cached"])
         for r in rows
     ]
-    _print_grid(("task", "role", "type", *SPLITS, "licence", "data"), lines)
+    print_grid(("task", "role", "type", *SPLITS, "licence", "data"), lines)
 
 
 def print_task(task: Task, as_json: bool) -> None:
@@ -115,11 +115,11 @@ def _folder(files: Sequence[str]) -> list[str]:
 
 def _print_figures(first: str, keys: Sequence[str], rows: Mapping[str, Mapping[str, int]]) -> None:
     lines: list[tuple[str | int, ...]] = [(name, *(row[key] for key in keys)) for name, row in rows.items()]
-    _print_grid((first, *(key.replace("_", " ") for key in keys)), lines)
+    print_grid((first, *(key.replace("_", " ") for key in keys)), lines)
 
 
-def _print_grid(heads: Sequence[str], lines: Sequence[Sequence[str | int]]) -> None:
-    """A table without lines; numbers stand to the right."""
+def print_grid(heads: Sequence[str], lines: Sequence[Sequence[str | int]]) -> None:
+    """Print a table without lines; numbers stand to the right."""
     grid = Grid(box=None, padding=(0, 1, 0, 0))
     for place, head in enumerate(heads):
         number = bool(lines) and isinstance(lines[0][place], int)
