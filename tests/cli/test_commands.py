@@ -69,7 +69,10 @@ def answer(mpdd, *arguments):
 # Help
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"], ["predict", "--help"], ["tasks"], ["backbone", "list"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["run", "--help"], ["predict", "--help"], ["tasks"], ["backbone", "list"]],
+)
 def test_what_needs_no_model_imports_none_and_is_quick(arguments):
     out, seconds, imported = in_a_process(*arguments)
     assert out
