@@ -21,6 +21,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.mixture import mixed
 from mpdd.errors import MpddError
 from mpdd.packed.attention import Wanted
+from mpdd.packed.trial import why_padded
 from mpdd.predict import ask, predict
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.pack import Text, pack
@@ -34,12 +35,12 @@ from mpdd.training.tune import Data
 
 
 def loading_checks(case: Case) -> Found:
-    """The two tries of `mpdd.backbone.load`: whether the head is plain, and whether rows can be laid end to end."""
-    found: Found = {"packs": backbones._packs(case.backbone), "plain_head": True}
+    """The two trials of `mpdd.backbone.load`: whether its logits are the model's own, and whether rows can be laid end to end."""
+    found: Found = {"packs": not why_padded(case.backbone), "own_logits": True}
     try:
-        backbones._require_plain_head(case.backbone)
+        backbones._require_own_logits(case.backbone)
     except MpddError:
-        found["plain_head"] = False
+        found["own_logits"] = False
     return found
 
 

@@ -6,27 +6,27 @@ Any Hugging Face causal language model works. The word `embedded` names the smal
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from mpdd import text_part
 from mpdd.errors import MpddError
+from mpdd.head import logits_of
 from mpdd.packed import attention, deep, narrow
 from mpdd.packed.attention import Layout
 from mpdd.packed.deep import DeepRows, given
 from mpdd.packed.group import rounded
-from mpdd.packed.tree import Tree
+from mpdd.packed.trial import why_padded
 from mpdd.template import PLAIN, Kind, Template
-from mpdd.vocabulary import EMBEDDED, Vocabulary, context_of, fingerprint_of, folder_of, pretrained
+from mpdd.vocabulary import EMBEDDED, Vocabulary, context_of, embedded, factor_of, fingerprint_of, folder_of, pretrained
 
 _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
-_HALF = (torch.bfloat16, torch.float16)
 _SCORES = 2**26  # numbers of vocabulary scores at a time, where only a few of them are wanted
 Quantize = Literal["no", "int8", "nf4"]
 
@@ -42,14 +42,15 @@ class States:
 @dataclass(frozen=True)
 class Backbone:
     """A frozen causal language model with its tokenizer. `fingerprint` binds prompts to it; `packs` says whether rows can
-    go through it laid end to end, which is true of all whose tokens meet in attention alone; `is_split`, whether several
-    processes hold it together, and so must run it equally often."""
+    go through it laid end to end, which is true of all whose tokens meet in attention alone, and `why_padded` why not;
+    `is_split`, whether several processes hold it together, and so must run it equally often."""
 
     name: str
     model: Any
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str
     packs: bool = True
+    why_padded: str = ""
     template: Template = PLAIN
     is_split: bool = False
 
@@ -62,7 +63,9 @@ class Backbone:
     @property
     def vocabulary(self) -> Vocabulary:
         """What reading and asking need of it."""
-        return Vocabulary(self.name, self.tokenizer, self.table, self.fingerprint, self.context, self.template, self.depth)
+        layer = self.model.get_input_embeddings()
+        factor = factor_of(self.model.config)
+        return Vocabulary(self.name, self.tokenizer, layer, self.fingerprint, self.context, self.template, self.depth, factor)
 
     @property
     def width(self) -> int:
@@ -73,6 +76,13 @@ class Backbone:
     def parameters(self) -> int:
         """How many numbers the frozen model has (tied weights once)."""
         return int(self.model.num_parameters())  # knows of weights that share a byte
+
+    @property
+    def rows_path(self) -> dict[str, str]:
+        """How rows go through it, for reports: `rows` is packed (laid end to end) or padded (slower), `rows_because` says why."""
+        if self.packs:
+            return {"rows": "packed", "rows_because": "laid end to end they came out as each does alone, tried at loading"}
+        return {"rows": "padded", "rows_because": self.why_padded}
 
     @property
     def context(self) -> int:
@@ -90,9 +100,8 @@ class Backbone:
         return int(self.tokenizer.eos_token_id)
 
     def embed(self, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows width"]:
-        """Token embeddings."""
-        found: Tensor = self.model.get_input_embeddings()(ids.to(self.device))
-        return found
+        """Token embeddings with which the layers begin; rows of prompts stand beside them."""
+        return embedded(self.model.get_input_embeddings(), factor_of(self.model.config), ids)
 
     def states(
         self,
@@ -148,9 +157,9 @@ class Backbone:
 
     def logits(self, states: States) -> Float[Tensor, "n vocabulary"]:
         """Vocabulary logits in fp32 for the kept positions."""
-        count, head = len(states.last), self.model.get_output_embeddings()
-        logits: Tensor = head(torch.nn.functional.pad(states.last, (0, 0, 0, rounded(count) - count))).float()
-        return logits[:count]
+        count = len(states.last)
+        padded = torch.nn.functional.pad(states.last, (0, 0, 0, rounded(count) - count))
+        return logits_of(self.model, self.decoder, padded)[:count].float()
 
     def log_likelihoods(self, states: States, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The log-probability of each token after its state, without all scores of the vocabulary at once."""
@@ -185,8 +194,13 @@ class Backbone:
     @property
     def decoder(self) -> nn.Module:
         """The model below its head."""
-        decoder: nn.Module = self.model.get_decoder() if hasattr(self.model, "get_decoder") else self.model.base_model
-        return decoder
+        model = self.model
+        decoder: Any = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+        if decoder is model:  # Llama 4 gives itself
+            table = model.get_input_embeddings()
+            decoder = next(part for part in model.children() if any(module is table for module in part.modules()))
+        below: nn.Module = decoder
+        return below
 
 
 def load(
@@ -212,13 +226,18 @@ def load(
         if type(module).__name__ == "Linear4bit":
             module.train()  # else bitsandbytes repacks it on a CPU at the first pass without gradient, and later ones are 0
     backbone = of(name, model, tokenizer, template)
-    _require_plain_head(backbone)
-    return replace(backbone, packs=_packs(backbone))
+    _require_own_logits(backbone)
+    reason = why_padded(backbone)
+    return replace(backbone, packs=not reason, why_padded=reason)
 
 
 def of(name: str, model: Any, tokenizer: PreTrainedTokenizerBase, template: Kind = "plain") -> Backbone:
     """The backbone of a frozen model that is in memory already, ready for rows laid end to end; `load` tries whether it can."""
     attention.install(model)
+    own = model.generation_config  # of a checkpoint's settings only its tokens: answers are greedy, without penalties
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )  # type: ignore[no-untyped-call]
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     fingerprint = fingerprint_of(model.config, model.get_input_embeddings().weight)
@@ -253,74 +272,23 @@ def _quantized(how: Quantize, dtype: torch.dtype, device: str) -> dict[str, Any]
 def _read(name: str, folder: str, dtype: torch.dtype, options: Mapping[str, Any]) -> tuple[Any, Any]:
     def load() -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options), tokenizer
+        return text_part.load(folder, dtype=dtype, **options), tokenizer
 
     return pretrained(name, folder, load)
 
 
-def _require_plain_head(backbone: Backbone) -> None:
-    """Check once that head(decoder(x)) is what the model itself computes (no scaling or capping in between)."""
-    ids = torch.tensor([[backbone.end, 5, 7]], device=backbone.device) % backbone.model.config.get_text_config().vocab_size
-    with torch.inference_mode():
-        whole = backbone.model(input_ids=ids).logits.float()
-        ones, positions = torch.ones_like(ids, dtype=torch.bool), torch.arange(3, device=backbone.device)[None]
-        ours = backbone.logits(backbone.states(backbone.embed(ids), ones, positions, ones))
-    if not torch.allclose(whole[0], ours, atol=5e-2, rtol=5e-2):
-        raise MpddError(
-            f"The backbone {backbone.name!r} changes its logits or embeddings in a way this version does not follow "
-            "(scaled embeddings or capped logits). Please report the architecture."
-        )
-
-
 @torch.no_grad()  # weights made in inference mode could not be trained behind
-def _packs(backbone: Backbone) -> bool:
-    """Try once whether two rows behind the same tokens, laid end to end, come out as each does by itself.
-
-    Both are computed in fp32, because in bf16 the rounding of many layers hides a wrong result and looks like one.
-    """
-    with _computed_in_fp32(backbone.decoder):
-        size = backbone.model.config.get_text_config().vocab_size
-        shared, *own = (
-            backbone.embed((torch.tensor(ids) + backbone.end) % size).float() for ids in ((3, 5, 8), (1, 9), (7, 2, 4))
+def _require_own_logits(backbone: Backbone) -> None:
+    """Check once that the logits behind the embeddings of tokens are those that the model gives for the tokens themselves."""
+    size = backbone.model.config.get_text_config().vocab_size
+    ids = torch.tensor([[backbone.end, 5, 7]], device=backbone.device) % size
+    whole = backbone.model(input_ids=ids, use_cache=False).logits.float()[0]
+    ones, positions = torch.ones_like(ids, dtype=torch.bool), torch.arange(3, device=backbone.device)[None]
+    ours = backbone.logits(backbone.states(backbone.embed(ids), ones, positions, ones))
+    exact = backbone.table.dtype in (torch.float32, torch.float64)
+    difference = float((whole - ours).norm() / whole.norm())
+    if not difference <= (1e-3 if exact else 5e-2):
+        raise MpddError(
+            f"The backbone {backbone.name!r} gives other logits for the embeddings of tokens than for the tokens themselves "
+            f"(they differ by {difference:.1%}), so that prompts cannot stand before its inputs. Please report the architecture."
         )
-        wanted = []
-        for row in own:
-            alone = torch.cat([shared, row])[None]
-            ones, positions = torch.ones(alone.shape[:2], dtype=torch.bool), torch.arange(alone.shape[1])[None]
-            last = positions == alone.shape[1] - 1
-            wanted.append(backbone.states(alone, *(found.to(backbone.device) for found in (ones, positions, last))).last)
-        layout = Tree([3, 2, 3], [None, 0, 0], backbone.device)
-        positions, at = torch.tensor([0, 1, 2, 3, 4, 3, 4, 5]), torch.tensor([4, 7])
-        try:
-            packed = torch.cat([shared, *own])
-            found = backbone.packed(packed, positions.to(backbone.device), layout, at.to(backbone.device)).last
-        except Exception:  # whatever an unusual architecture makes of it
-            return False
-    far = 2e-2 if found.dtype in _HALF else 1e-3  # quantized layers may compute in half precision all the same
-    return bool((found - torch.cat(wanted)).float().norm() <= far * torch.cat(wanted).float().norm())
-
-
-@contextmanager
-def _computed_in_fp32(decoder: nn.Module) -> Iterator[None]:
-    """Compute in fp32 within: each layer's bf16 or fp16 weights are widened while it runs and then as they were, which loses
-    nothing and takes the memory of one layer."""
-    listed = [child for child in decoder.children() if not isinstance(child, nn.Embedding)]
-    modules = [module for child in listed for module in (child if isinstance(child, nn.ModuleList) else [child])]
-    hooks = []
-    for module in modules:
-        half = {t: t.dtype for t in (*module.parameters(), *module.buffers()) if t.dtype in _HALF}
-
-        def widen(*_: Any, half: dict[Tensor, torch.dtype] = half) -> None:
-            for tensor in half:
-                tensor.data = tensor.data.float()
-
-        def narrow_again(*_: Any, half: dict[Tensor, torch.dtype] = half) -> None:
-            for tensor, dtype in half.items():
-                tensor.data = tensor.data.to(dtype)
-
-        hooks += [module.register_forward_pre_hook(widen), module.register_forward_hook(narrow_again, always_call=True)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -20,10 +20,11 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
     Raises `InputError` for names or shapes that do not fit.
     """
     require_tasks(experiment)
+    rows = {"rows": "not known", "rows_because": "a trial needs the weights"}
     if shape is None:
         backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
-        shape = Shape.of(backbone)
+        shape, rows = Shape.of(backbone), backbone.rows_path
     length, rank = experiment.prompt.length, experiment.prompt.rank
     width = shape.width * (shape.depth if experiment.prompt.depth == "all" else 1)
     factors = rank * (length + width)
@@ -46,6 +47,7 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
             "parameters": shape.parameters,
             "width": shape.width,
             "context": shape.context,
+            **rows,
         },
         "trainable": {
             name: {"parameters": n, "percent": round(100 * n / shape.parameters, 5), "bytes_fp32": 4 * n}

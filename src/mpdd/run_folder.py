@@ -234,6 +234,7 @@ def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, s
             "parameters": backbone.parameters,
             "dtype": str(backbone.model.dtype).removeprefix("torch."),
             "quantize": experiment.compute.quantize,
+            **backbone.rows_path,
         },
         "data_sha256": dict(files),
         "machine": {

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
-from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from mpdd.checkpoints import known
@@ -25,6 +25,7 @@ from mpdd.checkpoints.known import EMBEDDED_METAPROMPT as EMBEDDED_METAPROMPT
 from mpdd.checkpoints.places import folder_of as folder_of
 from mpdd.errors import InputError, MpddError
 from mpdd.template import PLAIN, Template
+from mpdd.text_part import names_in_files, text_config
 
 Loaded = TypeVar("Loaded")
 _UNSTABLE_KEYS = {
@@ -40,16 +41,22 @@ _UNSTABLE_KEYS = {
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A backbone's tokenizer and embedding matrix, under the backbone's own fingerprint; `depth` is its number of layers (0:
-    not known)."""
+    """A backbone's tokenizer and embedding layer, under the backbone's own fingerprint; `depth` is its number of layers (0:
+    not known), `factor` that of `factor_of`."""
 
     name: str
     tokenizer: PreTrainedTokenizerBase
-    table: Float[Tensor, "vocabulary width"]
+    embedding: nn.Embedding
     fingerprint: str
     context: int
     template: Template = PLAIN
     depth: int = 0
+    factor: float = 1.0
+
+    @property
+    def table(self) -> Float[Tensor, "vocabulary width"]:
+        """The embedding matrix. What the layer makes of its rows is what `embed` says."""
+        return self.embedding.weight
 
     @property
     def width(self) -> int:
@@ -62,8 +69,9 @@ class Vocabulary:
         return int(self.tokenizer.eos_token_id)
 
     def embed(self, ids: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens width"]:
-        """Token embeddings."""
-        return self.table[ids]
+        """Token embeddings as the embedding layer gives them (Gemma's multiplies by the square root of the width)."""
+        with torch.no_grad():
+            return embedded(self.embedding, self.factor, ids)
 
 
 def load(name: str = EMBEDDED) -> Vocabulary:
@@ -72,27 +80,36 @@ def load(name: str = EMBEDDED) -> Vocabulary:
     Raises `InputError` when the folder is no model with its embeddings in safetensors.
     """
     folder = folder_of(name)
-    tokenizer, config = pretrained(
-        name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
-    )
-    table = _table(name, folder, config)
-    fingerprint, template = fingerprint_of(config, table), Template.of(tokenizer)
+    tokenizer, config = pretrained(name, folder, lambda: (AutoTokenizer.from_pretrained(folder), text_config(folder)))
+    layer = _embedding(name, folder, config)
+    fingerprint, template = fingerprint_of(config, layer.weight), Template.of(tokenizer)
     layers = int(getattr(config.get_text_config(), "num_hidden_layers", 0))
-    return Vocabulary(name, tokenizer, table, fingerprint, context_of(config), template, layers)
+    return Vocabulary(name, tokenizer, layer, fingerprint, context_of(config), template, layers, factor_of(config))
 
 
 def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:
     """Return a backbone's tokenizer and context without its weights; `name` and errors are those of `load`."""
     folder = folder_of(name)
-    tokenizer, config = pretrained(
-        name, folder, lambda: (AutoTokenizer.from_pretrained(folder), AutoConfig.from_pretrained(folder))
-    )
+    tokenizer, config = pretrained(name, folder, lambda: (AutoTokenizer.from_pretrained(folder), text_config(folder)))
     return tokenizer, context_of(config)
 
 
 def context_of(config: Any) -> int:
     """The longest sequence of a model, in tokens."""
     return int(getattr(config.get_text_config(), "max_position_embeddings", 2048))
+
+
+def factor_of(config: Any) -> float:
+    """By how much a model multiplies embeddings behind its embedding layer only where it is called with token ids: Falcon-H1
+    alone does. (Granite does so in every call, and Gemma within the layer; both are as they should be without us.)"""
+    text = config.get_text_config()
+    return float(text.embedding_multiplier) if text.model_type == "falcon_h1" else 1.0
+
+
+def embedded(layer: nn.Embedding, factor: float, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows width"]:
+    """Return the embeddings of tokens with which the layers of a model begin: what its embedding layer gives, times `factor`."""
+    rows: Tensor = layer(ids.to(layer.weight.device))
+    return rows if factor == 1.0 else rows * factor
 
 
 def fingerprint_of(config: Any, table: Float[Tensor, "vocabulary width"]) -> str:
@@ -129,17 +146,21 @@ def _next_step(name: str) -> str:
     return "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."
 
 
-def _table(name: str, folder: str, config: Any) -> Tensor:
-    with torch.device("meta"):
+def _embedding(name: str, folder: str, config: Any) -> nn.Embedding:
+    """The embedding layer of a model with its weight, read alone from the folder's files."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):  # a layer's scale is a buffer that no file holds
         model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
-    wanted = model.get_input_embeddings()
-    key = next(f"{place}.weight" for place, module in model.named_modules() if module is wanted)
-    for name_in_file in (key, key.removeprefix(f"{model.base_model_prefix}.")):  # files of a bare base model leave that out
+    layer: nn.Embedding = model.get_input_embeddings()
+    key = next(f"{place}.weight" for place, module in model.named_modules() if module is layer)
+    for name_in_file in names_in_files(key, model.base_model_prefix):
         shard = _shard(folder, name_in_file)
         if shard is not None:
             with safe_open(shard, framework="pt") as file:
                 if name_in_file in file.keys():  # noqa: SIM118  not a dict
-                    return file.get_tensor(name_in_file)  # type: ignore[no-any-return]
+                    layer.weight = nn.Parameter(file.get_tensor(name_in_file), requires_grad=False)
+                    return layer
     raise InputError(f"The model {name!r} has no embedding matrix to be read alone", wanted=f"{key} in safetensors files")
 
 

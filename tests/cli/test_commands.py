@@ -210,6 +210,7 @@ def test_check_derives_its_numbers_by_arithmetic_and_writes_nothing(mpdd, place,
     assert facts["examples_trained_on"] == 3 * 2 * 7 * 2 + 11 * 3 + cells * 13 * 4
     assert facts["cells"] == cells + 2
     assert facts["context_left_for_text"] == 256 - 5
+    assert (facts["backbone"]["rows"], facts["backbone"]["rows_because"]) == tuple(tiny.rows_path.values())
 
     out = answer(mpdd, "check", "a.toml")
     assert "mpdd-factors" in out and facts["backbone"]["fingerprint"] in out

@@ -38,8 +38,12 @@ FAMILIES = {
     "BloomConfig": {"hidden_size": 64, "n_layer": 2, "n_head": 4},
     "MixtralConfig": SHAPE | {"num_local_experts": 4, "num_experts_per_tok": 2},  # its files name its weights otherwise
     "GptOssConfig": SHAPE | {"sliding_window": 6, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
-}
-GEMMA = SHAPE | {"head_dim": 16, "sliding_window": 6}
+    "Gemma3TextConfig": SHAPE | {"head_dim": 16, "sliding_window": 6},  # its embedding layer multiplies
+    "GraniteConfig": SHAPE | {"embedding_multiplier": 12.0, "logits_scaling": 8.0},  # its layers do, in every call
+    "FalconH1Config": SHAPE | {
+        "embedding_multiplier": 5.6, "lm_head_multiplier": 0.04, "mamba_n_heads": 8, "mamba_d_head": 16, "mamba_d_ssm": 128,
+    },  # its layers do, where they are given ids
+}  # fmt: skip
 
 
 def noisy(backbone, length, seed):
@@ -302,7 +306,8 @@ def test_an_export_takes_other_tasks_but_not_the_same_again(small, tiny, export,
     assert "does not number new tokens from its end" in said
 
 
-def test_a_scaled_embedding_is_refused(make, tmp_path):
-    scaled = make("Gemma3TextConfig", GEMMA)
-    file = prompt_file(tmp_path, scaled, NER, torch.randn(3, scaled.width))
-    assert "found Gemma3TextScaledWordEmbedding and Linear" in refused(scaled, [file], tmp_path / "made")
+def test_an_embedding_layer_that_does_more_than_to_multiply_is_refused(tiny_folder, tmp_path):
+    odd = backbones.load(str(tiny_folder), dtype=torch.float32, device="cpu")
+    odd.model.get_input_embeddings().register_forward_hook(lambda _layer, _ids, rows: rows.tanh())
+    file = prompt_file(tmp_path, odd, NER, torch.randn(3, odd.width))
+    assert "does more than to look up rows and to multiply them; found Embedding" in refused(odd, [file], tmp_path / "made")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mpdd.errors import InputError
@@ -29,7 +30,7 @@ def test_text_rows_repeat_the_text(tiny):
 
 @pytest.mark.parametrize("how", ["vocabulary", "text"])
 def test_of_a_vocabulary_only_the_rows_are_converted(tiny, how):
-    words = replace(tiny.vocabulary, table=tiny.table.detach().bfloat16())
+    words = replace(tiny.vocabulary, embedding=nn.Embedding.from_pretrained(tiny.table.detach().bfloat16()))
     start = {"vocabulary": lambda: from_vocabulary(words, 3, seed=3), "text": lambda: from_text(words, 3, "fever and cough")}[how]
     with Copies(words.table) as copies:
         rows = start()

@@ -1,11 +1,12 @@
 """A virtual vocabulary: the backbone as a plain Hugging Face checkpoint in which task prompts are runs of new token ids.
 
-Each row of a prompt becomes a row of the embedding table, and every old row stays as it is, bit for bit. The head is untied,
-and each of its new rows is the mean of the old ones: a new token's logit is then the mean of all old logits, which is never
-above the highest, whatever the hidden state. (A row that wins in no direction of the hidden state is one within the convex
+Each row of a prompt becomes a row of the embedding table (divided by the number that the model multiplies these by, as Gemma
+does), and every old row stays as it is, bit for bit. The head is untied, and each of its new rows is the mean of the old
+ones: a new token's logit is then the mean of all old logits, which is never above the highest, whatever the hidden state, and
+stays so where the model multiplies all logits or caps them. (A row that wins in no direction of the hidden state is one within the convex
 hull of the others; zeros need not lie there.) So greedy decoding writes no new token. Sampling may: n new tokens beside V
-old ones have a probability of n / (n + V) at most, as a geometric mean is never above an arithmetic one. Hence the
-checkpoint's generation settings also suppress them, for programs that read these.
+old ones have a probability of n / (n + V) at most (not where logits are capped), as a geometric mean is never above an
+arithmetic one. Hence the checkpoint's generation settings also suppress them, for programs that read these.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ import torch
 from jaxtyping import Float
 from tokenizers import AddedToken
 from torch import Tensor, nn
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from mpdd.backbone import Backbone
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.export.record import described, layout, require_exportable, write_record
 from mpdd.prompts.store import PromptFile
+from mpdd.text_part import text_config
 from mpdd.vocabulary import folder_of, pretrained
 
 MULTIPLE = 64  # the vocabulary's size is padded to a multiple of it, which programs that split or tile it want
+_ROUNDING = 1e-2  # relative; bf16 rounds what an embedding layer multiplies to 8 significant bits
 _FAR = 1e4  # below the mean, where the head has a bias to say so; float16 still holds it
 
 
@@ -45,7 +48,7 @@ class Ids:
 def own_dtype(name: str) -> torch.dtype:
     """The number format of a backbone's checkpoint, fp32 where it does not say; errors are those of `backbone.load`."""
     folder = folder_of(name)
-    found = pretrained(name, folder, lambda: AutoConfig.from_pretrained(folder)).get_text_config().dtype
+    found = pretrained(name, folder, lambda: text_config(folder)).get_text_config().dtype
     return found if isinstance(found, torch.dtype) else torch.float32
 
 
@@ -53,8 +56,8 @@ def own_dtype(name: str) -> torch.dtype:
 def write(backbone: Backbone, prompts: Sequence[PromptFile], folder: Path) -> None:
     """Write a checkpoint with the prompts of all tasks, in the number format that `backbone` was loaded in, and the record.
 
-    Raises `InputError` for prompts that cannot be exported, two for one task, and backbones with other than a plain
-    embedding table and a linear head.
+    Raises `InputError` for prompts that cannot be exported, two for one task, and backbones with other than an
+    embedding table, multiplied by a number at most, and a linear head.
     """
     tasks = _tasks(backbone, prompts)
     ids = number(backbone, {name: prompt.header.length for name, (_, prompt) in tasks.items()})
@@ -126,10 +129,11 @@ def _prefix(backbone: Backbone, new: PreTrainedTokenizerBase, run: range, task: 
 def _model(backbone: Backbone, ids: Ids, rows: Mapping[str, Float[Tensor, "_ width"]]) -> Any:
     """The model with a longer table and an untied head; all other weights are the backbone's own, not copied."""
     table, head = _places(backbone)
+    scale = _scale(backbone)
     state = dict(backbone.model.state_dict())
     state[f"{table}.weight"] = _longer(backbone.table, ids.size, 0.0)
     for name, run in ids.runs.items():
-        state[f"{table}.weight"][run.start : run.stop] = rows[name].to(backbone.table)
+        state[f"{table}.weight"][run.start : run.stop] = (rows[name] / scale).to(backbone.table)
     weight = backbone.model.get_output_embeddings().weight
     state[f"{head}.weight"] = _longer(weight, ids.size, weight.mean(0, dtype=torch.float32))
     bias = state.get(f"{head}.bias")
@@ -141,16 +145,32 @@ def _model(backbone: Backbone, ids: Ids, rows: Mapping[str, Float[Tensor, "_ wid
 def _places(backbone: Backbone) -> tuple[str, str]:
     """The names of the embedding table and the head among the model's modules."""
     table, head = backbone.model.get_input_embeddings(), backbone.model.get_output_embeddings()
-    probe = torch.tensor([0, len(backbone.table) - 1], device=backbone.device)
-    plain = isinstance(table, nn.Embedding) and torch.equal(table(probe), backbone.table[probe])
-    if not plain or not isinstance(head, nn.Linear) or head.weight.shape != backbone.table.shape:
+    plain = isinstance(table, nn.Embedding) and isinstance(head, nn.Linear)
+    if not plain or head.weight.shape != backbone.table.shape:
         raise InputError(
-            f"The backbone {backbone.name!r} has other than a plain embedding table and a linear head over the same tokens",
+            f"The backbone {backbone.name!r} has other than an embedding table and a linear head over the same tokens",
             found=f"{type(table).__name__} and {type(head).__name__}",
-            wanted="Embedding and Linear, of one size and without scaling",
+            wanted="Embedding and Linear, of one size",
         )
     names = {module: name for name, module in backbone.model.named_modules()}
     return names[table], names[head]
+
+
+def _scale(backbone: Backbone) -> float:
+    """By how much the model multiplies rows of its table before its layers begin: the square root of the width for Gemma, 1 for
+    most. A prompt's rows are what the layers begin with, so the table must hold them divided by it."""
+    probe = torch.linspace(0, len(backbone.table) - 1, 64, device=backbone.device).long()
+    rows, given = backbone.table[probe].double(), backbone.embed(probe).double()
+    if torch.equal(rows, given):
+        return 1.0
+    scale = float((rows * given).sum() / rows.square().sum())
+    if not (given - scale * rows).norm() <= _ROUNDING * given.norm():
+        raise InputError(
+            f"The embedding layer of {backbone.name!r} does more than to look up rows and to multiply them",
+            found=type(backbone.model.get_input_embeddings()).__name__,
+            wanted="rows of a table, times one number",
+        )
+    return scale
 
 
 def _longer(rows: Tensor, size: int, fill: Tensor | float) -> Tensor:

@@ -19,6 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
+_PREFIX = "mpdd_"
 _KNOWN = {"position_ids", "cache_position", "use_cache", "output_hidden_states", "output_attentions", "is_causal"}
 
 
@@ -60,7 +61,13 @@ def install(model: Any) -> None:
     config = model.config.get_text_config()
     stock = config._attn_implementation
     if stock in _STOCK:
-        config._attn_implementation = f"mpdd_{stock}"
+        config._attn_implementation = f"{_PREFIX}{stock}"
+
+
+def is_installed(model: Any) -> bool:
+    """Whether `model` takes its attention from here: it uses transformers' attention interface, and `install` was called."""
+    name: str = model.config.get_text_config()._attn_implementation or ""
+    return bool(getattr(model, "_supports_attention_backend", False)) and name.startswith(_PREFIX)
 
 
 def _forward(stock: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
@@ -99,5 +106,5 @@ def _wanted(query: Tensor, options: Mapping[str, Any]) -> Wanted:
 
 _STOCK = {"sdpa": sdpa_mask, "eager": eager_mask}
 for _name, _mask in _STOCK.items():
-    AttentionInterface.register(f"mpdd_{_name}", _forward(_name))
-    AttentionMaskInterface.register(f"mpdd_{_name}", _mask)  # type: ignore[arg-type]
+    AttentionInterface.register(f"{_PREFIX}{_name}", _forward(_name))
+    AttentionMaskInterface.register(f"{_PREFIX}{_name}", _mask)  # type: ignore[arg-type]

@@ -56,6 +56,7 @@ class Run:
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
         backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
+        reporter.say("  rows go through it {rows}: {rows_because}".format(**backbone.rows_path))
         held = Held.by(e for name in experiment.targets for e in catalogue.load(name).test)
         sources = {part.task.name: part for part in (draw(experiment, name, held) for name in experiment.sources)}
         targets = {part.task.name: part for part in (draw(experiment, name) for name in experiment.targets)}

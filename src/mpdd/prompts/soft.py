@@ -26,10 +26,10 @@ class SoftPrompt(nn.Module):
 
 
 def from_random(backbone: Backbone, length: int, seed: int) -> Float[Tensor, "length width"]:
-    """Normal noise with the mean and spread of the embedding table."""
-    table = backbone.table.detach().float().cpu()
+    """Normal noise with the mean and spread of all token embeddings, as the embedding layer gives them."""
+    mean, spread = _moments(backbone)
     noise = torch.randn(length, backbone.width, generator=torch.Generator().manual_seed(seed))
-    return table.mean(0) + table.std(0) * noise
+    return mean + spread * noise
 
 
 def from_vocabulary(backbone: Backbone | Vocabulary, length: int, seed: int) -> Float[Tensor, "length width"]:
@@ -89,6 +89,12 @@ def deepened(backbone: Backbone, rows: Float[Tensor, "length width"]) -> Float[T
 
 
 def _rows(backbone: Backbone | Vocabulary, ids: Int[Tensor, " length"]) -> Float[Tensor, "length width"]:
-    """The tokens' embeddings in fp32; nothing else of the table is converted or moved."""
-    table = backbone.table.detach()
-    return table[ids.to(table.device)].float().cpu()
+    """The tokens' embeddings in fp32, as the embedding layer gives them; nothing else of the table is converted or moved."""
+    return backbone.embed(ids).detach().float().cpu()
+
+
+@torch.no_grad()
+def _moments(backbone: Backbone) -> tuple[Float[Tensor, " width"], Float[Tensor, " width"]]:
+    """The mean and standard deviation of each coordinate over the embeddings of all tokens."""
+    embeddings = backbone.embed(torch.arange(len(backbone.table))).float().cpu()
+    return embeddings.mean(0), embeddings.std(0)

@@ -1,0 +1,120 @@
+"""Whether rows can go through a backbone laid end to end, found out when it is loaded: from its configuration and by a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mpdd.packed.attention import UnsupportedAttentionError, Wanted, is_installed
+from mpdd.packed.tree import Tree
+
+_CAUSAL = ("full_attention", "sliding_attention")
+_HALF = (torch.bfloat16, torch.float16)
+_LENGTHS, _PARENTS = [3, 2, 3], [None, 0, 0]  # two rows of 2 and 3 tokens behind the same 3
+
+
+def why_padded(backbone: Any) -> str:
+    """Return why rows cannot be laid end to end for a `Backbone`, in a few words; an empty text where they can.
+
+    Tried are two rows behind the same tokens: laid end to end each must come out as it does alone. Only what attention cannot
+    do is an answer here; any other fault of the model is raised as it is.
+    """
+    if not is_installed(backbone.model):
+        return f"the attention of {type(backbone.model).__name__} cannot be exchanged"
+    watched = _Watched(Tree(_LENGTHS, _PARENTS, backbone.device))
+    try:
+        difference, dtype = _difference(backbone, watched)
+    except UnsupportedAttentionError as error:
+        return f"its attention wants what packed rows do not have ({error})"
+    config = backbone.model.config.get_text_config()
+    return _by_layer(config, watched.windows, backbone.depth) or _by_result(difference, dtype)
+
+
+class _Watched:
+    """A layout that notes which layers attend through it, and the window of each."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.windows: dict[int, int | None] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
+        """The tree's own outputs."""
+        self.windows[layer] = wanted.window
+        return self._tree.attend(layer, query, key, value, wanted)
+
+
+def _by_layer(config: Any, windows: Mapping[int, int | None], depth: int) -> str:
+    """What the kinds of the layers say, which eight tokens are too few to show."""
+    kinds = getattr(config, "layer_types", None) or [None] * depth
+    if others := sorted({str(kind) for kind in kinds if kind is not None} - {*_CAUSAL}):
+        return f"it has layers that are no plain causal attention ({', '.join(others)})"
+    if missing := [number for number in range(depth) if number not in windows]:
+        return f"{len(missing)} of its {depth} layers do not reach the exchanged attention"
+    if getattr(config, "index_topk", None):
+        return "its attention chooses the tokens that it looks at"
+    sliding = [number for number, kind in enumerate(kinds) if kind == "sliding_attention"]
+    if kinds[0] is None and getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        sliding = [] if any(windows.values()) else list(range(depth))
+    if any(windows[number] is None for number in sliding):
+        return "its layers do not tell attention how far they look back"
+    return ""
+
+
+def _by_result(difference: float, dtype: torch.dtype) -> str:
+    if difference <= (2e-2 if dtype in _HALF else 1e-3):  # quantized layers may compute in half precision all the same
+        return ""
+    return f"rows laid end to end differ from rows alone by {difference:.1%}"
+
+
+@torch.no_grad()  # weights made in inference mode could not be trained behind
+def _difference(backbone: Any, layout: _Watched) -> tuple[float, torch.dtype]:
+    """How far the last hidden states of both rows are from those of each alone, relative to their size, and their number format.
+
+    Both are computed in fp32, because in bf16 the rounding of many layers hides a wrong result and looks like one.
+    """
+    size, device = backbone.model.config.get_text_config().vocab_size, backbone.device
+    shared, *own = (backbone.embed((torch.tensor(ids) + backbone.end) % size).float() for ids in ((3, 5, 8), (1, 9), (7, 2, 4)))
+    positions, at = torch.tensor([0, 1, 2, 3, 4, 3, 4, 5], device=device), torch.tensor([4, 7], device=device)
+    with _computed_in_fp32(backbone.decoder):
+        expected = torch.cat([_alone(backbone, torch.cat([shared, row])) for row in own]).float()
+        found = backbone.packed(torch.cat([shared, *own]), positions, layout, at).last
+    return float((found.float() - expected).norm() / expected.norm()), found.dtype
+
+
+def _alone(backbone: Any, row: Tensor) -> Tensor:
+    """The last hidden state of a row by itself, [1, width]."""
+    positions = torch.arange(len(row), device=row.device)[None]
+    last: Tensor = backbone.states(
+        row[None], torch.ones_like(positions, dtype=torch.bool), positions, positions == len(row) - 1
+    ).last
+    return last
+
+
+@contextmanager
+def _computed_in_fp32(decoder: nn.Module) -> Iterator[None]:
+    """Compute in fp32 within: each layer's bf16 or fp16 weights are widened while it runs and then as they were, which loses
+    nothing and takes the memory of one layer."""
+    listed = [child for child in decoder.children() if not isinstance(child, nn.Embedding)]
+    modules = [module for child in listed for module in (child if isinstance(child, nn.ModuleList) else [child])]
+    hooks = []
+    for module in modules:
+        half = {t: t.dtype for t in (*module.parameters(), *module.buffers()) if t.dtype in _HALF}
+
+        def widen(*_: Any, half: dict[Tensor, torch.dtype] = half) -> None:
+            for tensor in half:
+                tensor.data = tensor.data.float()
+
+        def narrow_again(*_: Any, half: dict[Tensor, torch.dtype] = half) -> None:
+            for tensor, dtype in half.items():
+                tensor.data = tensor.data.to(dtype)
+
+        hooks += [module.register_forward_pre_hook(widen), module.register_forward_hook(narrow_again, always_call=True)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
