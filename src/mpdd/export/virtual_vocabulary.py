@@ -3,10 +3,10 @@
 Each row of a prompt becomes a row of the embedding table (divided by the number that the model multiplies these by, as Gemma
 does), and every old row stays as it is, bit for bit. The head is untied, and each of its new rows is the mean of the old
 ones: a new token's logit is then the mean of all old logits, which is never above the highest, whatever the hidden state, and
-stays so where the model multiplies all logits or caps them. (A row that wins in no direction of the hidden state is one within the convex
-hull of the others; zeros need not lie there.) So greedy decoding writes no new token. Sampling may: n new tokens beside V
-old ones have a probability of n / (n + V) at most (not where logits are capped), as a geometric mean is never above an
-arithmetic one. Hence the checkpoint's generation settings also suppress them, for programs that read these.
+stays so where the model multiplies all logits or caps them. (A row that wins in no direction of the hidden state is one within
+the convex hull of the others; zeros need not lie there.) So greedy decoding writes no new token. Sampling may: n new tokens
+beside V old ones have a probability of n / (n + V) at most (not where logits are capped), as a geometric mean is never above
+an arithmetic one. Hence the checkpoint's generation settings also suppress them, for programs that read these.
 """
 
 from __future__ import annotations

@@ -23,6 +23,12 @@ def why_padded(backbone: Any) -> str:
     Tried are two rows behind the same tokens: laid end to end each must come out as it does alone. Only what attention cannot
     do is an answer here; any other fault of the model is raised as it is.
     """
+    config = backbone.model.config.get_text_config()
+    kinds = getattr(config, "layer_types", None) or ()
+    if others := sorted({*kinds} - {*_CAUSAL}):
+        return f"it has layers that are no plain causal attention ({', '.join(others)})"
+    if getattr(config, "index_topk", None):
+        return "its attention chooses the tokens that it looks at"
     if not is_installed(backbone.model):
         return f"the attention of {type(backbone.model).__name__} cannot be exchanged"
     watched = _Watched(Tree(_LENGTHS, _PARENTS, backbone.device))
@@ -30,8 +36,7 @@ def why_padded(backbone: Any) -> str:
         difference, dtype = _difference(backbone, watched)
     except UnsupportedAttentionError as error:
         return f"its attention wants what packed rows do not have ({error})"
-    config = backbone.model.config.get_text_config()
-    return _by_layer(config, watched.windows, backbone.depth) or _by_result(difference, dtype)
+    return _by_window(config, watched.windows, backbone.depth) or _by_result(difference, dtype)
 
 
 class _Watched:
@@ -47,21 +52,17 @@ class _Watched:
         return self._tree.attend(layer, query, key, value, wanted)
 
 
-def _by_layer(config: Any, windows: Mapping[int, int | None], depth: int) -> str:
-    """What the kinds of the layers say, which eight tokens are too few to show."""
-    kinds = getattr(config, "layer_types", None) or [None] * depth
-    if others := sorted({str(kind) for kind in kinds if kind is not None} - {*_CAUSAL}):
-        return f"it has layers that are no plain causal attention ({', '.join(others)})"
-    if missing := [number for number in range(depth) if number not in windows]:
-        return f"{len(missing)} of its {depth} layers do not reach the exchanged attention"
-    if getattr(config, "index_topk", None):
-        return "its attention chooses the tokens that it looks at"
-    sliding = [number for number, kind in enumerate(kinds) if kind == "sliding_attention"]
-    if kinds[0] is None and getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        sliding = [] if any(windows.values()) else list(range(depth))
-    if any(windows[number] is None for number in sliding):
-        return "its layers do not tell attention how far they look back"
-    return ""
+def _by_window(config: Any, windows: Mapping[int, int | None], depth: int) -> str:
+    """Whether each layer attended, and told how far it looks back, which eight tokens are too few to show."""
+    if missing := depth - len(windows):
+        return f"{missing} of its {depth} layers do not hand the layout of packed rows on to their attention"
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        told = all(windows[number] for number, kind in enumerate(kinds) if kind == "sliding_attention")
+    else:
+        has_window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+        told = not has_window or any(windows.values())
+    return "" if told else "its layers do not tell attention how far they look back"
 
 
 def _by_result(difference: float, dtype: torch.dtype) -> str:
