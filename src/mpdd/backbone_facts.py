@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from mpdd import vocabulary
 from mpdd.checkpoints import known, places, store
 from mpdd.checkpoints.known import EMBEDDED, Known
+from mpdd.text_part import text_config
 
 
 def facts(name: str) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def _metaprompt_for(fingerprint: str) -> str:
 def _parameters(folder: str) -> int:
     """Counted on torch's meta device, tied weights once."""
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))  # type: ignore[no-untyped-call]
+        model: Any = AutoModelForCausalLM.from_config(text_config(folder))  # type: ignore[no-untyped-call]
     return int(model.num_parameters())
 
 
