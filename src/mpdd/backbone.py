@@ -6,6 +6,7 @@ Any Hugging Face causal language model works. The word `embedded` names the smal
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -43,7 +44,8 @@ class States:
 class Backbone:
     """A frozen causal language model with its tokenizer. `fingerprint` binds prompts to it; `packs` says whether rows can
     go through it laid end to end, which is true of all whose tokens meet in attention alone, and `why_padded` why not;
-    `is_split`, whether several processes hold it together, and so must run it equally often."""
+    `is_split`, whether several processes hold it together, and so must run it equally often; `longest` limits
+    its context, in tokens."""
 
     name: str
     model: Any
@@ -53,6 +55,7 @@ class Backbone:
     why_padded: str = ""
     template: Template = PLAIN
     is_split: bool = False
+    longest: int | None = None
 
     @property
     def table(self) -> Float[Tensor, "vocabulary width"]:
@@ -86,8 +89,8 @@ class Backbone:
 
     @property
     def context(self) -> int:
-        """The longest sequence, prompt included, in tokens."""
-        return context_of(self.model.config)
+        """The longest sequence, prompt included, in tokens: what the model takes, or `longest` where that is less."""
+        return min(context_of(self.model.config), self.longest or sys.maxsize)
 
     @property
     def device(self) -> torch.device:

@@ -27,7 +27,7 @@ DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": t
 
 def load(
     name: str, *, dtype: str = "auto", quantize: Quantize = "no", compile: bool = False, gradient_checkpointing: bool = False,
-    shard: bool = False, template: Kind = "plain",
+    context: int = 0, shard: bool = False, template: Kind = "plain",
 ) -> Backbone:  # fmt: skip
     """Load a backbone as an experiment's `compute` wants it. Raises what `mpdd.backbone.load` raises."""
     if shard and distributed.processes() > 1:
@@ -38,7 +38,7 @@ def load(
         recompute_layers(backbone)
     if compile:
         compile_layers(backbone)
-    return backbone
+    return replace(backbone, longest=context or None)
 
 
 def _split(name: str, dtype: torch.dtype | None, template: Kind) -> Backbone:

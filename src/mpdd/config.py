@@ -156,6 +156,9 @@ class Adapt(Steps):
     as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer. With `race` every
     method tries its rates for so many steps only, and goes on with the one that is then best on dev (0: to the end).
 
+    Which step and which rate are kept is decided on dev for every method alike (`select_by`): by the loss, or by the headline
+    metric of the answers to the first `select_examples` dev examples, where the loss breaks ties and decoding costs time.
+
     MPDD's target factors start from the `mean` of the sources', from the mean of those with answers of the same `kind`, from
     those of the source whose prompt fits the target's training examples best (`nearest`), or from a mix weighted by how well
     each fits (`weighted`). Without examples, `nearest` and `weighted` mean `kind`.
@@ -172,6 +175,8 @@ class Adapt(Steps):
     factor_ratio: Rate = 1.0
     factor_start: Literal["mean", "kind", "nearest", "weighted"] = "mean"
     lora_rank: Positive = 8
+    select_by: Literal["loss", "metric"] = "loss"
+    select_examples: Positive = 32
     race: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("race")
@@ -191,14 +196,16 @@ class Compute(_Section):
 
     `dtype`: auto takes bf16 where the hardware multiplies it fast. `quantize`: weights of linear layers in 8 or 4 bits (needs
     the library bitsandbytes). `compile`: faster steps after a slow start. `gradient_checkpointing`: less memory, more
-    time. `shard`: where several processes train together, each holds a part of every layer's weights. Prompts and optimizers
-    are in fp32 always.
+    time. `shard`: where several processes train together, each holds a part of every layer's weights. `context`: the longest
+    sequence in tokens, prompt and answer included, where that should be shorter than the backbone's (0: as long as it takes).
+    Prompts and optimizers are in fp32 always.
     """
 
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     quantize: Literal["no", "int8", "nf4"] = "no"
     compile: bool = False
     gradient_checkpointing: bool = False
+    context: Annotated[int, Field(ge=0)] = 0
     shard: bool = False
 
     @field_validator("shard")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpdd.errors import MpddError
-from mpdd.training.loop import Group, Plan, fit
+from mpdd.training.loop import Dev, Group, Plan, fit
 
 GOALS = {"a": torch.tensor([1.0, -2.0, 0.5, 3.0]), "b": torch.tensor([-1.0, 0.0, 2.0, 9.0]), "c": torch.zeros(4) + 0.1}
 
@@ -34,7 +34,7 @@ class Problem:
         return found
 
     def validate(self, jobs):
-        return {job: (self.weights[job] - GOALS[job[0]]).square().sum().item() for job in jobs}
+        return {job: Dev((self.weights[job] - GOALS[job[0]]).square().sum().item()) for job in jobs}
 
     def fit(self, plan, lr=0.1, **options):
         return fit(self.jobs(lr), self.gradients, plan, validate=self.validate, **options)
@@ -43,8 +43,8 @@ class Problem:
 def test_minimises_and_logs():
     problem, lines = Problem(), []
     fitted = problem.fit(Plan(60, 16, 20), log=lambda job, values: lines.append((job, values)))["a"]
-    assert fitted.best_dev < 0.1
-    assert problem.validate("a")["a"] == pytest.approx(fitted.best_dev)
+    assert fitted.best_dev.loss < 0.1
+    assert problem.validate("a")["a"] == fitted.best_dev
     assert [(job, values["step"]) for job, values in lines] == [("a", 0), ("a", 20), ("a", 40), ("a", 60)]
     assert lines[-1][1]["part"] == 1.0
     assert fitted.examples == 960
@@ -56,7 +56,7 @@ def test_never_ends_worse_than_it_began():
         problem.weights["a"].copy_(GOALS["a"])
     fitted = problem.fit(Plan(10, 1, 5), lr=5.0)["a"]
     assert fitted.best_step == 0
-    assert problem.validate("a")["a"] == pytest.approx(0, abs=1e-9)
+    assert problem.validate("a")["a"].loss == pytest.approx(0, abs=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -72,6 +72,20 @@ def test_jobs_together_end_where_each_ends_alone(jobs, patience, lr):
         assert (found[job].best_dev, found[job].best_step, found[job].steps) == (
             expected.best_dev, expected.best_step, expected.steps,
         )  # fmt: skip
+
+
+def test_the_metric_chooses_the_state_and_the_loss_breaks_ties():
+    plan, metrics = Plan(12, 1, 3), iter([1.0, 5.0, 7.0, 7.0, 2.0])  # at steps 0, 3, 6, 9, 12
+    lines, problem = [], Problem()
+
+    def validate(jobs):
+        return {job: Dev(dev.loss, next(metrics)) for job, dev in problem.validate(jobs).items()}
+
+    fitted = fit(problem.jobs(), problem.gradients, plan, validate=validate, log=lambda _, values: lines.append(values))["a"]
+    assert (fitted.best_step, fitted.best_dev.metric) == (9, 7.0)
+    assert [line["dev_metric"] for line in lines] == [1.0, 5.0, 7.0, 7.0, 2.0]
+    assert lines[3]["dev_loss"] < lines[2]["dev_loss"]
+    assert problem.validate("a")["a"].loss == fitted.best_dev.loss
 
 
 def test_patience_ends_a_job_by_itself():
@@ -107,7 +121,7 @@ def test_of_rivals_only_the_best_runs_on_and_ends_where_it_would_alone():
     dev = {job: fitted.best_dev for job, fitted in until.fit(plan, pause=True).items()}
     for task in "ab":
         own = [job for job in RATES if job[0] == task]
-        winner, loser = sorted(own, key=lambda job: dev[job])
+        winner, loser = sorted(own, key=lambda job: dev[job].rank)
         assert (found[winner].steps, found[loser].steps) == (24, 6)
         assert torch.equal(problem.weights[winner], unraced.weights[winner])
         assert found[loser].best_dev == dev[loser]

@@ -87,7 +87,7 @@ class Site:
             watch=replace(watch, checkpoint=None),
         )
         shutil.rmtree(cache, ignore_errors=True)
-        self.run.reporter.say(f"  round {turn.number} of {turn.rounds}: dev loss {fitted.best_dev:.3f} with its own prompt")
+        self.run.reporter.say(f"  round {turn.number} of {turn.rounds}: dev loss {fitted.best_dev.loss:.3f} with its own prompt")
         self._save(meta, turn)
         return meta.shared.detach().cpu()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from mpdd.confidence import units
 from mpdd.config import Experiment, Shots, rates_of
@@ -19,8 +21,9 @@ from mpdd.methods import IN_THE_WEIGHTS, METHODS, UNTRAINED
 from mpdd.methods.cell import Cell, Outcome
 from mpdd.pipeline.opened import Examples, Run, data_of, how
 from mpdd.pipeline.origins import Origin
+from mpdd.predict import Request, predict
 from mpdd.run_folder import commit
-from mpdd.training.tune import Data
+from mpdd.training.tune import Data, ScoreDev
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
             shape=experiment.prompt,
             seed=seed,
             save_to=run.folder.prompt(name.replace("/", "-")),
-            watch_one=lambda trial: run.folder.watch(
-                f"{name}/{trial}", lambda: tick(1), stage="adapt", method=method, task=target, seed=seed
+            watch_one=lambda trial: replace(
+                run.folder.watch(f"{name}/{trial}", lambda: tick(1), stage="adapt", method=method, task=target, seed=seed),
+                score_dev=dev_scorer(run, examples),
             ),
             tick=tick,
             provenance=how(run, "adapt"),
@@ -106,6 +110,21 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
         "counts": scored.counts.tolist(),
         "outputs": _shown(examples, {e.id: p.output for e, p in zip(examples.test, outcome.predictions, strict=True)}),
     }
+
+
+def dev_scorer(run: Run, examples: Examples) -> ScoreDev | None:
+    """Scores each prompt by the headline metric of its answers to dev examples, where the experiment selects by it."""
+    options, card = run.experiment.adapt, examples.task.card
+    if options.select_by == "loss":
+        return None
+    dev = examples.dev[: options.select_examples]
+
+    def score_dev(prompts: Mapping[str, Tensor | None]) -> dict[str, float]:
+        answers = iter(predict(run.backbone, [Request(card, e, prompt) for prompt in prompts.values() for e in dev]))
+        parsed = {name: [next(answers).parsed for _ in dev] for name in prompts}
+        return {name: scored.values[scored.headline] for name in prompts for scored in [score(card, dev, parsed[name])]}
+
+    return score_dev
 
 
 def _row(run: Run, examples: Examples, method: str, shots: Shots, seed: int, outcome: Outcome, scored: Scored) -> Row:

@@ -74,7 +74,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
             kinds=kinds_of(run),
             watch=run.folder.watch(f"distil/{name}", lambda: tick(1), stage="distil", method=_METHOD_OF[name], task="all"),
         )
-    run.reporter.say(f"  {name}: dev loss {fitted.best_dev:.3f} (step {fitted.best_step} of {fitted.steps})")
+    run.reporter.say(f"  {name}: dev loss {fitted.best_dev.loss:.3f} (step {fitted.best_step} of {fitted.steps})")
     shutil.rmtree(cache, ignore_errors=True)
     made: dict[str, Any] = {"teachers": {task: teachers[task].header.digest for task in rows}}
     return save_metaprompt(run, path, meta, made | ({"start": begun.header.digest} if begun else {}))
@@ -157,7 +157,7 @@ def adapter_of_sources(run: Run) -> dict[str, Tensor]:
                 )  # fmt: skip
                 trials.append(Trial(lr, {name: t.detach().cpu().clone() for name, t in inside.tensors.items()}, fitted))
     kept = best(trials)
-    run.reporter.say(f"  lora: dev loss {kept.fitted.best_dev:.3f} at rate {kept.lr:g}")
+    run.reporter.say(f"  lora: dev loss {kept.fitted.best_dev.loss:.3f} at rate {kept.lr:g}")
     write_atomically(path, save({name: t.contiguous() for name, t in kept.made.items()}))
     return kept.made
 
@@ -175,7 +175,7 @@ def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -
         trials = teach(run.backbone, data, starts, plan_of(options), lrs=options.lrs, seed=seed, watch=watch)
     for name, tried in trials.items():
         chosen = best(tried)
-        run.reporter.say(f"  {name}: dev loss {chosen.fitted.best_dev:.3f} at rate {chosen.lr:g}")
+        run.reporter.say(f"  {name}: dev loss {chosen.fitted.best_dev.loss:.3f} at rate {chosen.lr:g}")
         header = header_of(run, kind="soft", card=tasks[name].task.card, tasks=(name,), provenance=how(run, "teach"))
         save_prompt(paths[name], {"rows": chosen.made.rows}, header)
 

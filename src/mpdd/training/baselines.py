@@ -18,7 +18,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
 from mpdd.errors import InputError
-from mpdd.training.loop import Fitted, Group, Losses, Plan, fit
+from mpdd.training.loop import Dev, Fitted, Group, Losses, Plan, fit
 from mpdd.training.passes import Row, add_gradients, set_master
 from mpdd.training.tune import Data, Job, Watch, mean_losses, tune
 
@@ -150,10 +150,10 @@ def tune_on_all(
         losses = add_gradients(backbone, rows, {_WEIGHTS: None})["loss"]
         return {name: {"loss": float(losses.mean())} for name in names}
 
-    def validate(names: Sequence[str]) -> Mapping[str, float]:
+    def validate(names: Sequence[str]) -> Mapping[str, Dev]:
         inside.follow()
         dev = mean_losses(backbone, {task: part.dev for task, part in data.items()}, dict.fromkeys(data))
-        return {name: sum(dev.values()) / len(dev) for name in names}
+        return {name: Dev(sum(dev.values()) / len(dev)) for name in names}
 
     jobs = {_WEIGHTS: [Group(inside.tensors, lr)]}
     return fit(jobs, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick)[_WEIGHTS]

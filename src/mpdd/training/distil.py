@@ -17,7 +17,7 @@ from mpdd.data.batch import Batch, Encoded
 from mpdd.data.mixture import mixed
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.forward import Outputs
-from mpdd.training.loop import Fitted, Group, Losses, Plan, fit
+from mpdd.training.loop import Dev, Fitted, Group, Losses, Plan, fit
 from mpdd.training.losses import hidden
 from mpdd.training.passes import Parts, Row, add_gradients, answer_losses, own_rows
 from mpdd.training.targets import LiveTeachers, Teachers, cached
@@ -96,9 +96,9 @@ def distil(
         strange = {i for i in range(len(drawn)) if weights.strange and chance.random() < weights.strange}
         return {name: step_losses(backbone, drawn, asked, meta, weights, others, strange) for name in names}
 
-    def validate(names: Sequence[str]) -> Mapping[str, float]:
+    def validate(names: Sequence[str]) -> Mapping[str, Dev]:
         dev = mean_losses(backbone, {task: part.dev for task, part in data.items()}, {task: meta(task) for task in meta.tasks})
-        return {name: sum(dev.values()) / len(dev) for name in names}
+        return {name: Dev(sum(dev.values()) / len(dev)) for name in names}
 
     found = fit(
         {METAPROMPT: groups}, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick

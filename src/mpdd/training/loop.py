@@ -24,8 +24,29 @@ from mpdd.errors import MpddError
 from mpdd.files import write_atomically
 
 Losses = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Dev:
+    """The outcome of a validation: the loss, and the headline metric (0 to 100, higher is better) where answers were scored."""
+
+    loss: float
+    metric: float | None = None
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Orders outcomes, the best lowest: by the metric where there is one, and the loss breaks ties."""
+        return (0.0 if self.metric is None else -self.metric, self.loss)
+
+    @property
+    def logged(self) -> dict[str, float]:
+        """The outcome as `metrics.jsonl` has it."""
+        metric = {} if self.metric is None else {"dev_metric": round(self.metric, 3)}
+        return {"dev_loss": round(self.loss, 5), **metric}
+
+
 Gradients = Callable[[int, Sequence[str]], Mapping[str, Losses]]
-Validate = Callable[[Sequence[str]], Mapping[str, float]]
+Validate = Callable[[Sequence[str]], Mapping[str, Dev]]
 Log = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -58,7 +79,7 @@ class Plan:
 class Fitted:
     """What came of a job. The trained tensors hold the best validated state; `seconds` is its share of the time."""
 
-    best_dev: float
+    best_dev: Dev
     best_step: int
     steps: int
     examples: int
@@ -95,7 +116,7 @@ def fit(
     if state is None:
         state = _State({job: _Best(dev) for job, dev in validate(list(jobs)).items()}, _copy(tensors))
         for job, best in state.jobs.items():
-            log(job, {"step": 0, "dev_loss": best.dev})
+            log(job, {"step": 0, **best.dev.logged})
     while state.step < last and (active := [job for job, best in state.jobs.items() if not best.ended]):
         began = time.perf_counter()
         optimizer.zero_grad()
@@ -115,7 +136,7 @@ def fit(
         if active and (state.step % plan.every == 0 or state.step in (plan.race, plan.steps)):
             for job, dev in validate(active).items():
                 _judge(state, job, dev, tensors, plan)
-                log(job, {"step": state.step, **{k: round(v, 5) for k, v in found[job].items()}, "dev_loss": round(dev, 5)})
+                log(job, {"step": state.step, **{k: round(v, 5) for k, v in found[job].items()}, **dev.logged})
             if rivals is not None and state.step == plan.race:
                 _decide(state, active, rivals)
             _save(checkpoint, state, tensors, optimizer)
@@ -137,9 +158,9 @@ def _give_up(state: _State, job: str, tensors: Tensors) -> None:
 
 @dataclass
 class _Best:
-    """A job's best validation loss and its step; steps taken, seconds spent, validations since, whether and how it is over."""
+    """A job's best validation and its step; steps taken, seconds spent, validations since, whether and how it is over."""
 
-    dev: float
+    dev: Dev
     step: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -158,10 +179,10 @@ class _State:
     step: int = field(default=0)
 
 
-def _judge(state: _State, job: str, dev: float, tensors: Tensors, plan: Plan) -> None:
+def _judge(state: _State, job: str, dev: Dev, tensors: Tensors, plan: Plan) -> None:
     """Keep a job's state if it is its best; end the job if it has had enough patience."""
     best = state.jobs[job]
-    if dev < best.dev:
+    if dev.rank < best.dev.rank:
         best.dev, best.step, best.since = dev, state.step, 0
         state.best |= _copy({key: t for key, t in tensors.items() if key[0] == job})
     else:
@@ -175,7 +196,7 @@ def _decide(state: _State, jobs: Sequence[str], rivals: Callable[[str], str]) ->
     for job in jobs:
         groups.setdefault(rivals(job), []).append(job)
     for group in groups.values():
-        winner = min(group, key=lambda job: state.jobs[job].dev)
+        winner = min(group, key=lambda job: state.jobs[job].dev.rank)
         for job in group:
             state.jobs[job].ended |= job != winner
 
@@ -223,7 +244,9 @@ def _resume(path: Path | None, tensors: Tensors, optimizer: torch.optim.Optimize
         now, best = ({k: parts[f"{part}/{'/'.join(k)}"].to(t.device) for k, t in tensors.items()} for part in ("now", "best"))
         stepped = [k for k in tensors if f"adam/{'/'.join(k)}/step" in parts]  # all but jobs that diverged at once
         moments = {k: {m: parts[f"adam/{'/'.join(k)}/{m}"] for m in ("step", "exp_avg", "exp_avg_sq")} for k in stepped}
-        state = _State({job: _Best(**values) for job, values in described["jobs"].items()}, best, described["step"])
+        state = _State(
+            {job: _Best(**{**v, "dev": Dev(**v["dev"])}) for job, v in described["jobs"].items()}, best, described["step"]
+        )
         if state.jobs.keys() != {job for job, _ in tensors}:
             return None
     except (SafetensorError, KeyError, TypeError, ValueError):

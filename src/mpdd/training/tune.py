@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from mpdd.backbone import Backbone
@@ -15,10 +16,11 @@ from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import single
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.variations import asked
-from mpdd.training.loop import Fitted, Group, Log, Losses, Plan, fit
+from mpdd.training.loop import Dev, Fitted, Group, Log, Losses, Plan, fit
 from mpdd.training.passes import Row, add_gradients, mean_by_prompt, row_losses
 
 Made = TypeVar("Made", covariant=True)
+ScoreDev = Callable[[Mapping[str, Tensor | None]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,15 @@ def _mean_answer_tokens(rows: Sequence[Encoded]) -> float:
 
 @dataclass(frozen=True)
 class Watch:
-    """Where a run keeps its checkpoint and tells how it goes."""
+    """Where a run keeps its checkpoint, tells how it goes, and, with `score_dev`, scores answers to dev examples.
+
+    `score_dev` takes each job's prompt (None: what is trained is inside the backbone) and returns its headline metric.
+    """
 
     checkpoint: Path | None = None
     log: Log = lambda _job, _values: None
     tick: Callable[[], object] = lambda: None
+    score_dev: ScoreDev | None = None
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,15 @@ class Trial(Generic[Made]):
 
 
 def best(trials: Sequence[Trial[Made]]) -> Trial[Made]:
-    """The trial with the lowest dev loss, the first of equals."""
-    return min(trials, key=lambda trial: trial.fitted.best_dev)
+    """The trial that did best on dev, the first of equals."""
+    return min(trials, key=lambda trial: trial.fitted.best_dev.rank)
 
 
 def tune(
     backbone: Backbone, jobs: Mapping[str, Job], plan: Plan, *, seed: int, watch: Watch | None = None, pause: bool = False
 ) -> dict[str, Fitted]:
-    """Minimise each job's answer cross-entropy on its training rows, choosing its best state on its dev rows.
+    """Minimise each job's answer cross-entropy on its training rows, choosing its best state on its dev rows: by the headline
+    metric where `watch.score_dev` gives it, else by the loss.
 
     The result of a job does not depend on the others, but that jobs named `TASK lr RATE` of one task are rivals in the plan's
     race. Jobs whose tensors are in the backbone must run alone; with `pause` such a one stops where the race is decided.
@@ -95,8 +102,12 @@ def tune(
         parts = add_gradients(backbone, rows, {name: jobs[name].prompt() for name in names})
         return {name: {"loss": loss} for name, loss in mean_by_prompt(parts["loss"], rows).items()}
 
-    def validate(names: Sequence[str]) -> Mapping[str, float]:
-        return mean_losses(backbone, {n: jobs[n].data.dev for n in names}, {n: jobs[n].prompt() for n in names})
+    def validate(names: Sequence[str]) -> Mapping[str, Dev]:
+        with torch.no_grad():
+            prompts = {name: jobs[name].prompt() for name in names}
+        losses = mean_losses(backbone, {name: jobs[name].data.dev for name in names}, prompts)
+        metrics = watch.score_dev(prompts) if watch.score_dev else {}
+        return {name: Dev(losses[name], metrics.get(name)) for name in names}
 
     groups = {name: job.groups for name, job in jobs.items()}
     return fit(
