@@ -212,7 +212,7 @@ def test_a_missing_column_is_named_with_a_near_one_and_no_other(write):
         ("csv", "", "train.csv is empty"),
         ("csv", "text,entities\n", "train.csv has no usable record"),
         ("parquet", "zebra", "train.parquet cannot be read as parquet"),
-        ("jsonl", b"\xff\xfe", "is not UTF-8 text; found another encoding on line 1"),
+        ("jsonl", b"\xff\xfe", "is not UTF-8 text; found UTF-16 text; wanted UTF-8"),
         ("brat", "zebra", "train.brat cannot be read"),
         (
             "jsonl",

@@ -11,9 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mpdd.data.readers import compressed
 from mpdd.errors import InputError
 
 Item = TypeVar("Item")
+NEWLINE = b"\n"
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_SIGNATURES = {  # how files begin that are given for texts by mistake
+    b"PK\x03\x04": "a zip file or a workbook",
+    b"\x1f\x8b": "a gzip file (without .gz in its name)",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF file",
+    b"\xd0\xcf\x11\xe0": "an old Word or Excel file",
+}
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
@@ -74,12 +84,14 @@ def tidy(text: str) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes; raise `InputError` if it is missing, unreadable or empty."""
+    """Return a file's bytes, those of a gzip file (.gz) unpacked; raise `InputError` if it is missing, unreadable or empty."""
     try:
         content = path.read_bytes()
     except OSError as error:
         reason = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise InputError(f"The file {path} {reason}", wanted="a readable file") from error
+    if path.suffix.lower() == compressed.SUFFIX:
+        content = compressed.unpacked(path, content)
     if not content.strip():
         raise InputError(f"The file {path} is empty", found=f"{len(content)} bytes", wanted="at least one record")
     return content
@@ -90,18 +102,42 @@ def read_text(path: Path) -> str:
     return decode(path, read_bytes(path))
 
 
-def decode(path: Path, content: bytes) -> str:
-    """Return a file's content as text; raise `InputError` naming the line that is not UTF-8."""
+def decode(path: Path, content: bytes, *, keep_mark: bool = False) -> str:
+    """Return a file's content as text, without the byte order mark unless `keep_mark`.
+
+    Raise `InputError` naming the line that is not UTF-8, and what the file seems to be instead.
+    """
+    start = 0
+    if not _is_wide(content):
+        try:
+            return content.decode("utf-8" if keep_mark else "utf-8-sig")
+        except UnicodeDecodeError as error:
+            start = error.start
+    found, encoding = _kind_of(content, f"another encoding on line {content.count(NEWLINE, 0, start) + 1} (byte {start})")
+    command = f", for example with `iconv -f {encoding} -t UTF-8`" if encoding else ""
+    raise InputError(
+        f"The file {path} is not UTF-8 text", found=found, wanted="UTF-8", next_step=f"Save it as UTF-8{command}."
+    ) from None
+
+
+def _kind_of(content: bytes, otherwise: str) -> tuple[str, str]:
+    """What bytes that are no UTF-8 seem to be, and the name of the encoding; `otherwise` and nothing where none fits."""
+    if _is_wide(content):
+        return "UTF-16 text", "UTF-16"
+    for start, kind in _SIGNATURES.items():
+        if content.startswith(start):
+            return kind, ""
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"The file {path} is not UTF-8 text",
-            found=f"another encoding on line {line} (byte {error.start})",
-            wanted="UTF-8",
-            next_step="Save it as UTF-8.",
-        ) from None
+        content.decode("cp1252")
+    except UnicodeDecodeError:
+        return otherwise, ""
+    return f"{otherwise}, perhaps Windows-1252 (cp1252)", "CP1252"
+
+
+def _is_wide(content: bytes) -> bool:
+    """Whether it seems to be text in UTF-16: with its mark, or every other byte zero."""
+    start = content[:64]
+    return start.startswith(_WIDE_MARKS) or (len(start) > 3 and not (start[::2].strip(b"\0") and start[1::2].strip(b"\0")))
 
 
 def read_lines(path: Path) -> list[str]:

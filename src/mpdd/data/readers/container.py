@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from mpdd.data.readers.compressed import require_modest
 from mpdd.errors import InputError
 
-_BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+_BROKEN = (
+    OSError, EOFError, RuntimeError, NotImplementedError, ValueError, struct.error, zlib.error, lzma.LZMAError,
+    tarfile.TarError, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
@@ -19,7 +25,7 @@ def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
 
     Suffixes in capitals count too: a file `A.TXT` is called `A.txt` here, unless there is another one of that name.
     Hidden files, and those that macOS adds to an archive, are passed over. Raise `InputError` if `path` is missing,
-    holds no such file, or is an archive that is damaged, cut short or locked.
+    holds no such file, or is an archive that is damaged, cut short, locked, or unpacks to far more than texts do.
     """
     if not path.exists():
         raise InputError(f"{path} is not there", wanted="a folder, a zip or a tar")
@@ -72,10 +78,15 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
                 yield name, file.read_bytes()
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            yield from ((name, archive.read(name)) for name in archive.namelist() if _is_wanted(name, suffixes))
+            wanted = [member for member in archive.infolist() if _is_wanted(member.filename, suffixes)]
+            require_modest(path, path.stat().st_size, sum(member.file_size for member in wanted))
+            yield from ((member.filename, archive.read(member)) for member in wanted)
     else:
+        packed, unpacked = path.stat().st_size, 0
         with tarfile.open(path) as tar:
             for member in tar:
+                unpacked += member.size
+                require_modest(path, packed, unpacked)
                 content = tar.extractfile(member) if member.isfile() and _is_wanted(member.name, suffixes) else None
                 if content is not None:
                     yield member.name, content.read()

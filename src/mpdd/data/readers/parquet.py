@@ -25,9 +25,9 @@ def read(path: Path, *, named_classes: bool = False) -> list[Record]:
         table = parquet.read_table(arrow.BufferReader(read_bytes(path)))
         rows = table.to_pylist()
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:  # the last: a time out of Python's range
-        raise InputError(
-            f"The file {path} cannot be read as parquet", found=type(error).__name__, wanted="a whole parquet file"
-        ) from None
+        dated = isinstance(error, OverflowError) or "out of range" in str(error)
+        found, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (type(error).__name__, "a whole one")
+        raise InputError(f"The file {path} cannot be read as parquet", found=found, wanted=wanted) from None
     features = _features(table.schema.metadata or {}) if named_classes else {}
     if features:
         rows = [{name: named(value, features.get(name)) for name, value in row.items()} for row in rows]

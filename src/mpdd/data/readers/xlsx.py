@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mpdd.data.readers.base import Notes, Record, check_columns, complete, read_bytes, texts, usable
+from mpdd.data.readers.compressed import require_modest
 from mpdd.errors import InputError
 
 
@@ -32,16 +34,22 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
 
     content = read_bytes(path)
     try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        require_modest(path, len(content), unpacked)
         sheet = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True).worksheets[0]
-        header = [_text(cell) for cell in next(sheet.iter_rows(max_row=1, values_only=True), ())]
+        rows = [[_text(cell) for cell in row] for row in sheet.iter_rows(values_only=True)]
+    except InputError:
+        raise
     except Exception as error:  # the library raises its own, zipfile's and xml's errors alike
         raise InputError(
             f"The file {path} is not a readable Excel workbook", found=type(error).__name__, wanted="an .xlsx file"
         ) from None
+    header = rows[0] if rows else []
     check_columns(path, header, columns)
     places = [header.index(name) for name in columns]
-    for row in sheet.iter_rows(min_row=2, max_col=max(places) + 1, values_only=True):
-        yield [_text(row[place]) if place < len(row) else "" for place in places]
+    for row in rows[1:]:
+        yield [row[place] if place < len(row) else "" for place in places]
 
 
 def _text(cell: Any) -> str:
