@@ -75,11 +75,16 @@ class _Section(BaseModel):
 
 
 class Limits(_Section):
-    """The most examples a task gives to each use; drawn once, the same for every method and seed."""
+    """The most examples a task gives to each use; drawn once, the same for every method and seed.
+
+    `test_from` dev scores targets on dev examples that no choice was made on, so that settings can be compared before any
+    test set is looked at.
+    """
 
     train: Positive = 1000
     dev: Positive = 64
     test: Positive = 500
+    test_from: Literal["test", "dev"] = "test"
 
 
 class PromptOptions(_Section):
@@ -223,6 +228,9 @@ class Experiment(_Section):
     1 and 2 are left out). Sources and targets are names of the catalogue, or TOML cards of the user's own tasks.
     `vary`: this share of the sources' training examples are asked otherwise than their card says (a part of the labels, other
     words, fewer options), so that the metaprompt learns to read what it is asked.
+    `loss_per` task divides the loss of an answer, a sum over its tokens, by the mean number of answer tokens of its task, which
+    is maximum likelihood within a task; example divides by the answer's own tokens, which favours short answers and is kept to
+    compare with.
     `template` chat puts every input into a user's turn of the backbone's chat template (instruction-tuned backbones).
     """
 
@@ -239,6 +247,7 @@ class Experiment(_Section):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0,)
     shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(_distinct)] = ("all",)
     vary: Annotated[float, Field(ge=0, le=1)] = 0.0
+    loss_per: Literal["task", "example"] = "task"
     limits: Limits = Limits()
     prompt: PromptOptions = PromptOptions()
     teach: Teach = Teach()

@@ -57,7 +57,7 @@ class Run:
         backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
         reporter.say("  rows go through it {rows}: {rows_because}".format(**backbone.rows_path))
-        held = Held.by(e for name in experiment.targets for e in catalogue.load(name).test)
+        held = Held.by(e for name in experiment.targets for e in catalogue.load(name)[experiment.limits.test_from])
         sources = {part.task.name: part for part in (draw(experiment, name, held) for name in experiment.sources)}
         targets = {part.task.name: part for part in (draw(experiment, name) for name in experiment.targets)}
         tasks = sources | targets
@@ -91,19 +91,22 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
     train, dev, test = (
         few_shot(splits[part], most, 0) for part, most in (("train", limits.train), ("dev", limits.dev), ("test", limits.test))
     )
+    if limits.test_from == "dev":
+        chosen = set(dev)
+        test = few_shot([example for example in splits.dev if example not in chosen], limits.test, 0)
     return Examples(catalogue.get(name), train, dev, test, left_out)
 
 
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
     train = examples.train if shots == "all" else few_shot(examples.train, shots, seed)
-    return Data.of(run.backbone, examples.task.card, train, examples.dev, _longest(run))
+    return Data.of(run.backbone, examples.task.card, train, examples.dev, _longest(run), loss_per=run.experiment.loss_per)
 
 
 def source_data(run: Run, examples: Examples) -> Data:
     """Of a source, with the share of its training rows asked otherwise that the experiment wants."""
-    card, vary = examples.task.card, run.experiment.vary
-    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run), vary)
+    card, vary, loss_per = examples.task.card, run.experiment.vary, run.experiment.loss_per
+    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run), vary, loss_per)
 
 
 def kinds_of(run: Run) -> dict[str, str]:

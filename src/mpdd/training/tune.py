@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,12 +33,18 @@ class Data:
     @classmethod
     def of(
         cls, backbone: Backbone, card: TaskCard, train: Sequence[Example], dev: Sequence[Example], length: int,
-        vary: float = 0.0,
+        vary: float = 0.0, loss_per: Literal["task", "example"] = "task",
     ) -> Data:  # fmt: skip
-        """Encode examples for a prompt of `length` tokens; the share `vary` of the training ones is asked otherwise."""
+        """Encode examples for a prompt of `length` tokens; the share `vary` of the training ones is asked otherwise.
+
+        The loss of an answer is divided by the mean number of answer tokens of the training examples, or with `loss_per`
+        example by its own number.
+        """
         room, parts = backbone.context - length, (asked(card, train, vary, 0), asked(card, dev, 0, 0))
         rows = [[encode(backbone.tokenizer, c, e, room, backbone.template) for c, e in part] for part in parts]
         tokens = _mean_answer_tokens(rows[0] or rows[1])
+        if loss_per == "example":
+            return cls(*([replace(row, mean_answer_tokens=len(row.answer_ids)) for row in part] for part in rows))
         return cls(*([replace(row, mean_answer_tokens=tokens) for row in part] for part in rows))
 
 
