@@ -92,8 +92,8 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
         few_shot(splits[part], most, 0) for part, most in (("train", limits.train), ("dev", limits.dev), ("test", limits.test))
     )
     if limits.test_from == "dev":
-        chosen = set(dev)
-        test = few_shot([example for example in splits.dev if example not in chosen], limits.test, 0)
+        chosen = {id(example) for example in dev}
+        test = few_shot([example for example in splits.dev if id(example) not in chosen], limits.test, 0)
     return Examples(catalogue.get(name), train, dev, test, left_out)
 
 
