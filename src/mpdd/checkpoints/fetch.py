@@ -19,9 +19,10 @@ from mpdd.errors import InputError, MpddError
 from mpdd.files import sha256_of
 
 _PIP = (
-    "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check", "--no-input"
+    "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--disable-pip-version-check",
+    "--no-input", "--retries", "2",
 )  # fmt: skip
-_UNREACHABLE = ("Failed to establish a new connection", "Connection refused", "Name or service not known", "name resolution")
+_UNREACHABLE = "Retrying ("  # what pip says before each further try to connect
 
 
 def from_index(known: Known, work: Path) -> Path:
@@ -103,9 +104,9 @@ def _reason(errors: str) -> str:
     lines = errors.splitlines()
     if any("No module named pip" in line for line in lines):
         return "this Python has no pip; `python -m ensurepip` brings it"
-    if any(words in line for words in _UNREACHABLE for line in lines):
-        return "the index cannot be reached"
     named = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    if any(_UNREACHABLE in line for line in lines) and "No matching distribution" in (named or [""])[-1]:
+        return "the index cannot be reached"
     return named[-1][:200].rstrip(".") if named else "pip gives no reason"
 
 

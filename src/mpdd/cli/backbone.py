@@ -87,7 +87,7 @@ def _agree(wanted: Known, accepted: bool) -> None:
     if accepted or (sys.stdin.isatty() and typer.confirm("Do you accept these terms?", err=True)):
         return
     raise InputError(
-        f"The terms of {wanted.name} were not accepted", next_step="--accept-terms accepts them; nothing was fetched."
+        f"The terms of {wanted.name} were not accepted, and nothing was fetched", next_step="--accept-terms accepts them."
     )
 
 
