@@ -96,7 +96,7 @@ def _json(path: Path, lines: list[str]) -> str:
         first = None
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         return "jsonl" if not isinstance(first, list) else "json"
-    if isinstance(first, dict) and (len(lines) > 1 or not json_records.list_key(first)):
+    if isinstance(first, dict) and (len(lines) > 1 or not json_records.holds_records(first)):
         return "jsonl"
     try:
         content = json_document.load_any(path)

@@ -36,10 +36,15 @@ def _entries(path: Path, content: Any) -> Iterator[tuple[str, Any]]:
     key = list_key(content)
     if key:
         yield from ((f"{path} {key} {number}", value) for number, value in enumerate(content[key], 1))
-    elif len(content) > 1 and all(isinstance(value, dict) for value in content.values()):
+    elif holds_records(content):
         yield from ((f"{path} record {n}", {"id": name, **value}) for n, (name, value) in enumerate(content.items(), 1))
     else:
         raise InputError(f"The file {path} has no list of records", wanted="an array of objects, or an object that holds one")
+
+
+def holds_records(content: Mapping[str, Any]) -> bool:
+    """Say whether an object holds a list of records, or a record under each of several ids."""
+    return bool(list_key(content)) or (len(content) > 1 and all(isinstance(value, dict) for value in content.values()))
 
 
 def list_key(content: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mpdd.data.cards.exports.base import Export, Values, converted, mappings, most
 from mpdd.data.cards.layout import Layout
-from mpdd.data.cards.values import UnfitError
+from mpdd.data.cards.values import UnfitError, as_list
 from mpdd.data.readers import tags
 from mpdd.data.readers.base import Notes, Record
 
@@ -23,7 +23,7 @@ def tokens(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Reco
 
 def _tokens(values: Values) -> Values:
     column = _tag_column(values) or _TAG_COLUMNS[0]
-    given, words = list(values[column]), list(values["tokens"])
+    given, words = as_list(values[column]), as_list(values["tokens"])
     if any(isinstance(tag, int) for tag in given):
         problem = f"field {column!r} holds numbers, and the file does not name their classes"
         raise UnfitError(problem, wanted="class names in the metadata of a Parquet file, or tags such as B-Drug")
@@ -35,10 +35,10 @@ def _tokens(values: Values) -> Values:
 
 def _tag_column(values: Values) -> str | None:
     """Return the column that has a tag for each token."""
-    words = values.get("tokens")
-    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+    words = as_list(values.get("tokens"))
+    if not all(isinstance(word, str) for word in words) or not words:
         return None
-    return next((name for name in _TAG_COLUMNS if isinstance(values.get(name), list) and len(values[name]) == len(words)), None)
+    return next((name for name in _TAG_COLUMNS if len(as_list(values.get(name))) == len(words)), None)
 
 
 def squad(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:

@@ -29,9 +29,9 @@ def _is_in(values: Values) -> bool:
 
 
 def is_in(records: Sequence[Record]) -> bool:
-    """Say whether most records have contents with annotations, and any annotation has LightTag's name for a label."""
-    named = any("tag_name" in item for record in records for item in mappings(record.values.get("annotations")))
-    return named and most(_is_in)(records)
+    """Say whether most records have contents with annotations, and LightTag's keys for labels or classes."""
+    labelled = any("tag_name" in item for record in records for item in mappings(record.values.get("annotations")))
+    return most(_is_in)(records) and (labelled or any("classifications" in record.values for record in records))
 
 
 EXPORT = Export("LightTag", is_in, convert)
