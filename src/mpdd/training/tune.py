@@ -44,7 +44,7 @@ class Data:
         rows = [[encode(backbone.tokenizer, c, e, room, backbone.template) for c, e in part] for part in parts]
         tokens = _mean_answer_tokens(rows[0] or rows[1])
         if loss_per == "example":
-            return cls(*([replace(row, mean_answer_tokens=len(row.answer_ids)) for row in part] for part in rows))
+            return cls(*([replace(row, mean_answer_tokens=float(len(row.answer_ids))) for row in part] for part in rows))
         return cls(*([replace(row, mean_answer_tokens=tokens) for row in part] for part in rows))
 
 
