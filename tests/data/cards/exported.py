@@ -1,4 +1,4 @@
-"""Writers of our own for the exports of annotation tools: they take texts with spans in characters, and relations between these."""
+"""Writers of our own for the exports of annotation tools: texts with spans in characters, and relations between these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports of annotation tools load as they are: the card names neither a format nor columns, and the counts are right."""
+"""Exports of annotation tools load as they are: by a card that names neither a format nor columns."""
 
 from pathlib import Path
 

@@ -1,14 +1,16 @@
-"""What each export says of its annotations: who made them, whether they are gold, and what is named where they are not."""
+"""What each export says of its annotations: whether they are gold, and what is named where something is missing."""
 
 import json
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
 from mpdd.data.cards import formats, sniff
+from mpdd.data.cards.items import ENTITY_KEYS, RELATION_KEYS
 from mpdd.data.cards.layout import Layout
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import TaskCard
@@ -394,3 +396,15 @@ def test_pubtator_relations_are_between_concepts(read):
     (example,), _ = read(content, "a.txt", ("re", ""))
     (relation,) = example.gold.relations
     assert [example.arguments[end] for end in (relation.head, relation.tail)] == [("amoxicillin",), ("Rash",)]
+
+
+# The page about formats
+
+
+def test_the_page_names_every_format_key_and_title():
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+    names = {*formats.FORMATS, *(key for keys in (ENTITY_KEYS, RELATION_KEYS) for several in keys.values() for key in several)}
+    missing = [name for name in names if f"`{name}`" not in page]
+    assert not missing
+    titles = [format.title for format in formats.FORMATS.values() if not format.is_table]
+    assert not [title for title in titles if title.partition(" ")[0] not in page]

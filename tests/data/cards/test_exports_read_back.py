@@ -1,4 +1,4 @@
-"""Generated texts and spans, written in each export by writers of our own, read back as they were: emoji, line ends and all."""
+"""Generated texts and spans, written in each export by writers of our own, read back as they were."""
 
 import tempfile
 from pathlib import Path
@@ -46,7 +46,7 @@ def spans(example):
     return tuple(sorted((e.start + example.offset, e.end + example.offset, e.label) for e in example.gold.entities))
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(annotated(), min_size=1, max_size=3))
 @pytest.mark.parametrize("name", WRITERS)
 def test_spans_read_back_as_they_were(name, documents):
@@ -62,7 +62,7 @@ def test_spans_read_back_as_they_were(name, documents):
         assert any("recognised as" in note for note in notes)
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(annotated(between=(" ", " 😢 ", " é ", " 心 "), fillers=("ward", "Ä")), min_size=1, max_size=3))
 @pytest.mark.parametrize("name", TOKEN_WRITERS)
 def test_spans_of_words_read_back_as_they_were(name, documents):
@@ -72,7 +72,7 @@ def test_spans_of_words_read_back_as_they_were(name, documents):
     assert [(example.text, spans(example)) for example in examples] == [(d.text, d.spans) for d in documents]
 
 
-@settings(deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(annotated(), min_size=1, max_size=3))
 @pytest.mark.parametrize("name", ["label-studio", "doccano-relations", "prodigy", "bigbio"])
 def test_relations_read_back_with_their_direction(name, documents):

@@ -255,7 +255,8 @@ class Source:
         parts = {split: tuple(self._read(split, notes)) for split in SPLITS if getattr(self.found.data, split)}
         left_out = [split for split in SPLITS if split not in parts]
         if left_out:
-            parts |= zip(("train", *left_out), splits.cut(parts["train"], _shares(parts["train"], left_out)), strict=True)
+            shares = _shares(parts["train"], left_out)
+            parts |= zip(("train", *left_out), splits.cut(parts["train"], shares), strict=True)
         made = splits.make(parts["train"], parts["dev"], parts["test"], notes)
         for split in SPLITS:
             if not made[split]:

@@ -56,7 +56,7 @@ def table_records(name: str, layout: Layout, path: Path, notes: Notes) -> list[R
     """
     written = name if name in _WRITTEN else sniff.written_as(path)
     if written not in _WRITTEN:
-        raise InputError(f"The file {path} is no table that is known", found=written or None, wanted=", ".join(_WRITTEN))
+        raise InputError(f"The file {path} is no known table", found=written or None, wanted=", ".join(_WRITTEN))
     records = _WRITTEN[written](path, notes)
     export = EXPORTS.get(name if name in EXPORTS or name == "table" else recognised(records))
     if export is None or not fits(export.types, layout.card.type, layout.card.form):
@@ -88,7 +88,7 @@ def files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _with_columns(path: Path, layout: Layout, records: list[Record], notes: Notes) -> list[Record]:
-    """Return the records, columns of another usual name under ours; raise `InputError` naming the columns that none has."""
+    """Return the records, columns of another usual name under ours; raise `InputError` for columns that none has."""
     there = {str(name): None for record in records for name in record.values}
     missing = [name for name in layout.declared if name not in there]
     near = proposed(layout.card, [name for name in there if name not in layout.declared], tuple(layout.columns))
@@ -163,7 +163,9 @@ def _read_squad(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes
     """Read questions, their articles cut to the windows that hold the answers."""
     if len(layout.card.fields) != 1:
         raise InputError(
-            f"{paths[0]} holds questions, as SQuAD files do", found=f"{len(layout.card.fields)} fields", wanted=SQUAD_FIELDS
+            f"{paths[0]} holds questions, as SQuAD files do",
+            found=f"{len(layout.card.fields)} fields",
+            wanted=SQUAD_FIELDS,
         )
     (field,) = layout.card.fields
     found = []
@@ -232,7 +234,8 @@ def recognise(paths: Sequence[Path], task_type: str, form: str) -> list[str]:
 
     An export that holds no task of this type and form is a table like others.
     """
-    return [_named(path, written, task_type, form) for path, written in zip(paths, sniff.all_written_as(paths), strict=True)]
+    told = zip(paths, sniff.all_written_as(paths), strict=True)
+    return [_named(path, written, task_type, form) for path, written in told]
 
 
 def _named(path: Path, written: str, task_type: str, form: str) -> str:
@@ -244,7 +247,7 @@ def _named(path: Path, written: str, task_type: str, form: str) -> str:
 
 
 def read(name: str, layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
-    """Return the examples of files in the format `name`, or, where it is "", each in the format that it is written in."""
+    """Return the examples of files in the format `name`; where that is "", each file is told by its content."""
     if name:
         return FORMATS[name].read(layout, corpus, paths, notes)
     groups: dict[str, list[Path]] = {}

@@ -1,4 +1,4 @@
-"""Entities and relations of a record, as lists of objects: their keys may be ours or those that annotation tools write."""
+"""Entities and relations of a record, as lists of objects whose keys may be ours or those of annotation tools."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def mentions(layout: Layout, record: Record, text: str, notes: Notes) -> dict[st
     """
     column = layout.name("entities")
     listed = values.listed(record, column)
-    named = layout.card.type == "re" and any(isinstance(item, Mapping) and item.get("id") is not None for item in listed)
+    has_ids = any(isinstance(item, Mapping) and item.get("id") is not None for item in listed)
+    named = layout.card.type == "re" and has_ids
     places = _places(text, listed, notes)
     made: dict[str, Mention] = {}
 
@@ -96,14 +97,18 @@ def _quote(item: Any) -> Quote | None:
 
 
 def _mention(layout: Layout, text: str, item: Any, spans: tuple[Span, ...] | None) -> Mention:
-    """Return an entity, an object or [start, end, label], that stands at `spans`; its label matters to entity tasks only."""
+    """Return the entity of an object or of [start, end, label]; it stands at `spans` (None: nowhere).
+
+    Its label matters to entity tasks only.
+    """
     item = _with_keys(item)
     if not isinstance(item, Mapping):
         raise UnfitError("entity that is malformed", wanted="{start, end, label} or [start, end, label]")
     if spans is None:
         for start, end in _spans(item):
             if not 0 <= start < end <= len(text) or not text[start:end].strip():
-                raise UnfitError("entity with offsets outside its text", wanted=f"start and end within 0 to {len(text)}")
+                wanted = f"start and end within 0 to {len(text)}"
+                raise UnfitError("entity with offsets outside its text", wanted=wanted)
         raise UnfitError("entity that its offsets do not give", wanted="the text that stands at its offsets")
     return Mention(_entity_label(layout, item), pieces(text, spans))
 
@@ -140,7 +145,7 @@ def _relation(layout: Layout, known: Mapping[str, Mention], item: Any) -> Relate
         raise UnfitError("relation with a label that the card lacks", wanted=labels_wanted(layout))
     head, tail = (known.get(_key(end)) for end in ends)
     if head is None or tail is None:
-        raise UnfitError("relation without two known entities", wanted="the ids of entities, or their places in the list from 0")
+        raise UnfitError("relation without two known entities", wanted="ids of entities, or their places from 0 on")
     return label, head, tail
 
 
@@ -152,7 +157,8 @@ def labels_wanted(layout: Layout) -> str:
 def _take(kind: str, item: Mapping[str, Any], names: Sequence[str]) -> Any:
     """Return the value of the first of these keys that is there; raise `UnfitError` naming the key that is missing."""
     if all(name not in item for name in names):
-        raise UnfitError(f"{kind} without the key {names[0]!r} (found {names_seen(item, names)})", wanted=f"{names[0]!r}")
+        problem = f"{kind} without the key {names[0]!r} (found {names_seen(item, names)})"
+        raise UnfitError(problem, wanted=repr(names[0]))
     return _get(item, names)
 
 

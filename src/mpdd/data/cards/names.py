@@ -1,4 +1,4 @@
-"""Names of columns and keys: those that tools and datasets use in the place of ours, and the ones to show in a message."""
+"""Names of columns and keys: which other names stand for ours, and which names a message may show."""
 
 from __future__ import annotations
 

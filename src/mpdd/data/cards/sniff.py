@@ -17,8 +17,9 @@ from mpdd.errors import InputError
 _HEAD = 1 << 20  # bytes that are looked at
 _LINES = 200
 _BY_SUFFIX = {
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".parquet": "parquet",
-    ".ann": "brat", ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator", **dict.fromkeys(conll.SUFFIXES, "conll"),
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
+    ".parquet": "parquet", ".ann": "brat", ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator",
+    **dict.fromkeys(conll.SUFFIXES, "conll"),
 }  # fmt: skip
 _IN_FOLDERS = ("brat", "i2b2-2010")  # formats of several files for one text
 
@@ -31,7 +32,7 @@ def all_written_as(paths: Sequence[Path]) -> list[str]:
 
 
 def written_as(path: Path) -> str:
-    """Return the format of a file, of an archive or of a folder's files, before any export is looked for; "" if unknown.
+    """Return the format of a file, an archive or a folder, before any export is looked for; "" if unknown.
 
     A file that is missing, empty or unreadable is told by its ending: its reader says what is wrong.
     """
@@ -106,4 +107,5 @@ def _json(path: Path, lines: list[str]) -> str:
 
 
 def _is_squad(articles: object) -> bool:
-    return isinstance(articles, list) and any(isinstance(article, dict) and "paragraphs" in article for article in articles)
+    listed = articles if isinstance(articles, list) else []
+    return any(isinstance(article, dict) and "paragraphs" in article for article in listed)

@@ -38,11 +38,11 @@ def documents(layout: Layout, records: Sequence[Record], notes: Notes) -> list[t
 
 
 def numbered(layout: Layout, records: list[Record], notes: Notes) -> tuple[Layout, list[Record]]:
-    """Return the layout with the card's labels by number where the answers are numbers that nothing names, and the records.
+    """Return the records, and the layout with labels by number where the answers are numbers that nothing names.
 
-    The numbers count the card's labels in their order, from 0 on; this is noted, and so are records with -1, which stands
-    for no label and leaves them out. A card that maps the file's values is left as it is, and so is one whose labels are
-    fewer than the numbers, or numbers without a 0.
+    The numbers count the card's labels in their order, from 0 on, which is noted. Records with -1 have no label: they are
+    left out and counted. Nothing changes where the card maps values to labels, where a number is beyond its labels, or
+    where there is no 0 (such numbers may count from 1).
     """
     labels, column = layout.card.labels, layout.name("answer")
     if not labels or layout.labels or layout.card.type in ("ner", "re"):
@@ -140,9 +140,7 @@ def _option(layout: Layout, record: Record, column: str) -> int:
     names = tuple(values.named_options(values.parsed(record.values.get(columns[0])))) if len(columns) == 1 else ()
     place = values.chosen(given if answer is None else answer, values.options(record, columns), names)
     if place is None:
-        raise UnfitError(
-            f"field {column!r} names no option", wanted="an option's words, its name, its letter, or its number from 0 on"
-        )
+        raise UnfitError(f"field {column!r} names no option", wanted="an option's words, name, letter, or number from 0 on")
     return place
 
 

@@ -137,14 +137,15 @@ def options(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def named_options(value: Any) -> dict[str, Any]:
-    """Return options by their names: of an object, of a list of objects, or of lists of names and texts; {} for others."""
+    """Return options by name: of an object, a list of objects, or lists of names and of texts; {} for others."""
     if isinstance(value, Mapping):
-        texts, names = (next((value[key] for key in keys if isinstance(value.get(key), list)), None) for keys in _OPTION_KEYS)
+        lists = {key: item for key, item in value.items() if isinstance(item, list)}
+        texts, names = (next((lists[key] for key in keys if key in lists), None) for keys in _OPTION_KEYS)
         pairs = zip(names, texts, strict=False) if texts and names else value.items()
         return {str(name): text for name, text in pairs if text is not None}
     if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
-        numbered = enumerate(value)
-        return {str(_first(item, _OPTION_KEYS[1], place)): _first(item, _OPTION_KEYS[0], None) for place, item in numbered}
+        words, own = _OPTION_KEYS
+        return {str(_first(item, own, place)): _first(item, words, None) for place, item in enumerate(value)}
     return {}
 
 
@@ -163,7 +164,7 @@ def _parts(value: Any, column: str, between: str = "") -> list[str]:
 
 
 def chosen(answer: str | int, options: Sequence[str], names: Sequence[str] = ()) -> int | None:
-    """Return the index that an answer names: by the option's words, by its own name, by its letter, or as a number from 0 on."""
+    """Return the index that an answer names: by an option's words, its own name, its letter, or its number from 0 on."""
     if isinstance(answer, int):
         return answer if 0 <= answer < len(options) else None
     letters, numbers = ([name(place) for place in range(len(options))] for name in (letter, str))

@@ -64,7 +64,7 @@ def documents(path: Path, notes: Notes) -> list[Document]:
         rows = [(where, row) for where, line in block if (row := token_and_tag(line)) != ("", "O")]
         bad = next((where for where, row in rows if row is None), None)
         if bad is not None:
-            notes.bad(bad, "line that is no token with a tag", wanted="a token first, and O, B-type, I-type or another tag last")
+            notes.bad(bad, "line that is no token with a tag", wanted="a token first, and O, B-type or the like last")
         elif rows:
             text, spans = tags.join(*zip(*(row for _, row in rows if row), strict=True))
             mentions = tuple(Mention(kind, ((start, end),)) for start, end, kind in spans)

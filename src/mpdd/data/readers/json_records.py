@@ -1,4 +1,4 @@
-"""Reads the records of one JSON document: an array, an object that holds one, or an object with a record under each id."""
+"""Reads the records of one JSON document: an array, an object that holds one, or a record under each of several ids."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _entries(path: Path, content: Any) -> Iterator[tuple[str, Any]]:
     elif holds_records(content):
         yield from ((f"{path} record {n}", {"id": name, **value}) for n, (name, value) in enumerate(content.items(), 1))
     else:
-        raise InputError(f"The file {path} has no list of records", wanted="an array of objects, or an object that holds one")
+        raise InputError(f"The file {path} has no list of records", wanted="an array of objects, or one in an object")
 
 
 def holds_records(content: Mapping[str, Any]) -> bool:
@@ -49,6 +49,7 @@ def holds_records(content: Mapping[str, Any]) -> bool:
 
 def list_key(content: Mapping[str, Any]) -> str:
     """Return the key of an object's list of objects, a usual one if there are several; "" where none can be chosen."""
-    keys = [key for key, value in content.items() if isinstance(value, list) and any(isinstance(item, dict) for item in value)]
+    lists = {key: value for key, value in content.items() if isinstance(value, list)}
+    keys = [key for key, value in lists.items() if any(isinstance(item, dict) for item in value)]
     usual = [key for key in _USUAL if key in keys]
     return keys[0] if len(keys) == 1 else usual[0] if usual else ""

@@ -44,7 +44,7 @@ def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
 
 
 def named(value: Any, feature: Any) -> Any:
-    """Return a value with the numbers of its classes as their names, at any depth; the number -1 stands for no class."""
+    """Return a value with the names of classes for their numbers, at any depth; -1 stands for no class."""
     if isinstance(feature, list) and len(feature) == 1:  # as old versions write a list
         feature = {"_type": "List", "feature": feature[0]}
     if not isinstance(feature, dict):
@@ -55,8 +55,8 @@ def named(value: Any, feature: Any) -> Any:
         inner = feature.get("feature")
         if isinstance(value, list):
             return [named(item, inner) for item in value]
-        fields = {name: {"_type": "List", "feature": part} for name, part in inner.items()} if isinstance(inner, dict) else {}
-        return named(value, fields)
+        parts = inner.items() if isinstance(inner, dict) else ()
+        return named(value, {name: {"_type": "List", "feature": part} for name, part in parts})
     if isinstance(value, dict):
         return {name: named(item, feature.get(name)) for name, item in value.items()}
     return value

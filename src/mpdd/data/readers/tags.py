@@ -1,4 +1,4 @@
-"""Spans from one tag a token: IOB1, IOB2, IOBES and BILOU are told apart by their letters, and a bare type counts as I."""
+"""Spans from one tag a token: IOB1, IOB2, IOBES and BILOU by the same rule; a type without a letter counts as I."""
 
 from __future__ import annotations
 

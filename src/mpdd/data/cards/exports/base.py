@@ -16,10 +16,10 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Export:
-    """One tool's export. `is_in` tells its records from others; `convert` returns those that are gold, with our names added.
+    """One tool's export: `is_in` tells its records from others, `convert` returns those that are gold, with our names.
 
-    What a record has keeps its names, so that a card may still name its columns. `types` are the types of task, or pairs
-    of type and form, that such records can hold (None: all).
+    What a record has keeps its names too, so that a card may still name columns. `types` are the types of task, or
+    pairs of type and form, that such records can hold (None: all).
     """
 
     title: str
@@ -34,7 +34,7 @@ def most(test: Callable[[Values], bool]) -> Callable[[Sequence[Record]], bool]:
 
 
 def converted(records: Iterable[Record], make: Callable[[Values], Values | None], notes: Notes) -> list[Record]:
-    """Return each record with the values that `make` adds; None leaves it out, and one that is malformed is noted as bad."""
+    """Return each record with the values that `make` adds (None: left out); a malformed one is noted as bad."""
     made = []
     for record in records:
         try:
@@ -54,5 +54,5 @@ def mappings(value: Any) -> list[Values]:
 
 
 def fits(types: tuple[str, ...] | None, task_type: str, form: str) -> bool:
-    """Say whether a task of this type and form is among `types`, which name types or pairs of type and form (None: all)."""
+    """Say whether a task of this type and form is among `types`, as `Export` has them."""
     return types is None or task_type in types or f"{task_type} {form}" in types

@@ -1,7 +1,7 @@
-"""bigbio_kb, the schema of BigBIO's corpora: passages with offsets in the document, entities in pieces, relations by ids.
+"""bigbio_kb, the schema of BigBIO's corpora: passages with offsets, entities in pieces, relations by ids.
 
-Format: https://github.com/bigscience-workshop/biomedical, Fries et al. 2022, arXiv:2206.15076. The other schemas of BigBIO
-are plain tables (`text` and `labels`, `question` and `choices`, `premise` and `hypothesis`).
+Format: https://github.com/bigscience-workshop/biomedical, Fries et al. 2022, arXiv:2206.15076. The other schemas of
+BigBIO are plain tables (`text` and `labels`, `question` and `choices`, `premise` and `hypothesis`).
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ def convert(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Rec
 
 
 def _convert(values: Values) -> Values:
-    entities = [{"id": e["id"], "label": e["type"], "offsets": e["offsets"], "text": e["text"]} for e in values["entities"]]
-    relations = [{"label": r["type"], "head": r["arg1_id"], "tail": r["arg2_id"]} for r in values.get("relations") or []]
-    return {"text": text_of(values["passages"]), "entities": entities, "relations": relations}
+    entities = [{**entity, "label": entity["type"]} for entity in values["entities"]]
+    return {"text": text_of(values["passages"]), "entities": entities, "relations": values.get("relations") or []}
 
 
 def text_of(passages: Sequence[Values]) -> str:
-    """Return the document's text: each passage where its offset says, or right after the one before it; gaps are blank."""
+    """Return the document's text: each passage at its offset, or right after the one before it; gaps are blank."""
     parts = [(offset[0], part) for p in passages for part, offset in zip(p["text"], p["offsets"], strict=True)]
     text = ""
     for start, part in sorted(parts, key=lambda pair: pair[0]):
@@ -36,7 +35,8 @@ def text_of(passages: Sequence[Values]) -> str:
 
 def _is_in(values: Values) -> bool:
     passages = mappings(values.get("passages"))
-    return isinstance(values.get("entities"), list) and bool(passages) and all("offsets" in p and "text" in p for p in passages)
+    placed = bool(passages) and all("offsets" in passage and "text" in passage for passage in passages)
+    return placed and isinstance(values.get("entities"), list)
 
 
 EXPORT = Export("bigbio_kb", most(_is_in), convert, ("ner", "re"))

@@ -1,4 +1,4 @@
-"""Tables of Hugging Face datasets: `tokens` with one tag each (`ner_tags`), and the rows of SQuAD with their struct `answers`."""
+"""Tables of Hugging Face datasets: `tokens` with a tag each (`ner_tags`), and SQuAD rows with the struct `answers`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONTEXTS = ("context", "text", "passage", "document")
 
 
 def tokens(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:
-    """Return records with `text`, the tokens joined by spaces, and `entities`; tags that are numbers are noted as bad."""
+    """Return records with `text`, the tokens joined by spaces, and `entities`; tags as numbers are noted as bad."""
     return converted(records, _tokens, notes)
 
 
@@ -42,7 +42,7 @@ def _tag_column(values: Values) -> str | None:
 
 
 def squad(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:
-    """Return records with `text`, the question, `answer` and `answer_start`; questions without an answer are counted."""
+    """Return records with `text`, the question, `answer` and `answer_start`; unanswerable ones are counted."""
     return converted(records, lambda values: _squad(layout, values, notes), notes)
 
 
@@ -75,7 +75,5 @@ def _has_answers(values: Values) -> bool:
     return asked and (given == [] or (bool(structs) and all("text" in one for one in structs)))
 
 
-TOKENS = Export(
-    "tokens with tags, as in Hugging Face datasets", most(lambda values: _tag_column(values) is not None), tokens, ("ner",)
-)
-SQUAD = Export("SQuAD rows, as in Hugging Face datasets", most(_has_answers), squad, ("qa extractive", "qa free"))
+TOKENS = Export("tokens with tags (Hugging Face)", most(lambda values: _tag_column(values) is not None), tokens, ("ner",))
+SQUAD = Export("SQuAD rows (Hugging Face)", most(_has_answers), squad, ("qa extractive", "qa free"))

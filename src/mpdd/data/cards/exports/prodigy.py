@@ -22,7 +22,8 @@ _WORK = {"spans", "label", "options", "accept", "relations"}
 def convert(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:
     """Return the accepted examples, with `entities`, `relations` and `answer`; the others are counted."""
     accepted = converted(records, lambda values: _convert(layout, values, notes), notes)
-    return _together(accepted, notes) if layout.card.type in ("ner", "re") or layout.card.form == "multiple" else accepted
+    has_items = layout.card.type in ("ner", "re") or layout.card.form == "multiple"
+    return _together(accepted, notes) if has_items else accepted
 
 
 def is_in(records: Sequence[Record]) -> bool:
@@ -37,14 +38,13 @@ def _is_marked(values: Values) -> bool:
 def _convert(layout: Layout, values: Values, notes: Notes) -> Values | None:
     mark = values.get("answer", "accept")
     if mark != "accept":
-        known = f"examples marked {mark} in Prodigy left out" if mark in ANSWERS else "examples with an unknown mark left out"
-        notes.count(known)
+        notes.count(f"examples marked {mark if mark in ANSWERS else 'otherwise'} in Prodigy left out")
         return None
     pairs, spans = mappings(values.get("relations")), list(values.get("spans") or [])
     if layout.card.type == "re":
-        ends = [pair[name] for pair in pairs for name in ("head_span", "child_span") if isinstance(pair.get(name), Mapping)]
+        ends = mappings([pair.get(name) for pair in pairs for name in ("head_span", "child_span")])
         spans = list({_place(item): {**item, "id": _place(item)} for item in (*ends, *mappings(spans))}.values())
-    relations = [{"label": pair.get("label"), "head": _end(pair, "head"), "tail": _end(pair, "child")} for pair in pairs]
+    relations = [{**pair, "head": _end(pair, "head"), "tail": _end(pair, "child")} for pair in pairs]
     return {"entities": spans, "relations": relations, "answer": _answer(layout, values)}
 
 
@@ -58,7 +58,7 @@ def _end(pair: Values, name: str) -> str | None:
 
 
 def _answer(layout: Layout, values: Values) -> Any:
-    """Return the chosen options by their ids, or by their words where these are the labels; else the example's label."""
+    """Return the chosen options by id, or by their words where the ids are no labels; else the example's label."""
     chosen = values.get("accept")
     if chosen is None:
         return values.get("label", [] if layout.card.form == "multiple" else None)
