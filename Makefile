@@ -32,6 +32,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/python scripts/update_readme.py --check
 	$(BIN)/python scripts/update_open31.py --check
+	$(BIN)/python scripts/update_method.py --check
 	$(BIN)/python scripts/update_performance.py --check
 
 # Tests of federated metaprompts, in an environment of their own: Flower wants older typer, rich and fastapi than our pins.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from generated_pages import grid, put
 
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
@@ -83,13 +85,6 @@ def outdated(audit: Mapping[str, Any]) -> str:
     return ""
 
 
-def put(page: str, name: str, lines: Iterable[str]) -> str:
-    """Return the page with `lines` between the markers of this name."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, _, rest = page.partition(begin)
-    return "\n".join([before + begin, *lines, end + rest.partition(end)[2]])
-
-
 def catalogue_lines() -> Iterator[str]:
     """The table of the tasks, sources first."""
     yield f"Examples after drops. {_data(store.registry_hash())}"
@@ -101,7 +96,7 @@ def catalogue_lines() -> Iterator[str]:
         rows.append(
             (name, task.role, task.card.type, task.headline, *row["examples"], task.licence, task.citation, row["source"])
         )
-    yield from _grid(heads, rows)
+    yield from grid(heads, rows)
 
 
 def ablation_lines(variants: Mapping[str, ablations.Place]) -> Iterator[str]:
@@ -111,7 +106,7 @@ def ablation_lines(variants: Mapping[str, ablations.Place]) -> Iterator[str]:
         return
     yield _made("sh experiments/ablations.sh", [ABLATIONS / name for name in sorted({folder for folder, _ in variants.values()})])
     yield ""
-    yield from _grid(ablations.HEADS, rows)
+    yield from grid(ablations.HEADS, rows)
 
 
 def label_lines() -> Iterator[str]:
@@ -121,7 +116,7 @@ def label_lines() -> Iterator[str]:
         return
     yield _made("mpdd run experiments/open31.toml --out runs/open31", [RESULTS / "open31"])
     yield ""
-    yield from _grid([head.replace("base", "mpdd").replace("variant", "method", 1) for head in ablations.HEADS], rows)
+    yield from grid([head.replace("base", "mpdd").replace("variant", "method", 1) for head in ablations.HEADS], rows)
 
 
 def shot_lines() -> Iterator[str]:
@@ -134,7 +129,7 @@ def shot_lines() -> Iterator[str]:
     for run in runs:
         yield _made(provenance_of(run)["command"], [run])
         yield ""
-    yield from _grid(by_shots.heads(against), [row.cells for row in by_shots.rows(runs, against)])
+    yield from grid(by_shots.heads(against), [row.cells for row in by_shots.rows(runs, against)])
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:
@@ -180,20 +175,7 @@ def _data(sha256: str) -> str:
 
 
 def _figures(first: str, keys: Sequence[str], rows: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    yield from _grid((first, *keys), [(name, *(row[key] for key in keys)) for name, row in rows.items()])
-
-
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str | int]]) -> Iterator[str]:
-    """A Markdown table; numbers stand to the right."""
-    sides = ["---:" if rows and isinstance(cell, int) else "---" for cell in (rows[0] if rows else heads)]
-    yield _line(head.replace("_", " ") for head in heads)
-    yield _line(sides)
-    for row in rows:
-        yield _line(f"{cell:,}" if isinstance(cell, int) else cell.replace("|", "\\|") for cell in row)
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    yield from grid((first, *keys), [(name, *(row[key] for key in keys)) for name, row in rows.items()])
 
 
 if __name__ == "__main__":

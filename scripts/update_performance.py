@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from generated_pages import put
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -49,13 +51,6 @@ def main() -> int:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
     return 0
-
-
-def put(page: str, name: str, lines: Iterable[str]) -> str:
-    """Return the page with `lines` between the markers of this name."""
-    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    before, _, rest = page.partition(begin)
-    return "\n".join([before + begin, *lines, end + rest.partition(end)[2]])
 
 
 def read(name: str) -> Any:

@@ -52,6 +52,13 @@ def relations(*items: tuple[str, str, str]) -> tuple[Relation, ...]:
 # Items
 
 
+def test_outputs_that_say_none_are_counted_beside_examples_without_gold():
+    drug = spans((0, 4, "Drug"))
+    examples = [example(), example(), example(entities=drug), example(entities=drug)]
+    outputs = [Parsed(Answer()), Parsed(Answer(), ungrounded=1), UNREAD, Parsed(Answer())]  # two say none
+    assert failures(NER, examples, outputs)["none"] == {"gold": 2, "predicted": 2}
+
+
 @pytest.mark.parametrize(
     ("gold", "predicted", "drug", "gene"),
     [

@@ -28,7 +28,8 @@ def failures(
     """Return the errors of one output for each example as JSON values; `kind` says what is counted.
 
     `entities`, `relations`, `labels`: for each label of the card its gold items (`lost` ones apart), how many of them are right
-    or meet an error, and the predictions that are left over (`spurious`). `choices`: `confusion` counts examples by gold label
+    or meet an error, and the predictions that are left over (`spurious`); `none` counts the examples without a gold item, and the
+    outputs that say so. `choices`: `confusion` counts examples by gold label
     (rows) and predicted label (columns, the last for none). `choices`, `options`, `extracts`: `outcomes` counts examples.
     `texts`: the median ratio of words to those of the gold answer, and how many outputs are empty or stand word for word in
     the input. All have the number of unparseable outputs, ungrounded items, and inputs that were cut (None: not known).
@@ -104,7 +105,16 @@ def _items(card: TaskCard, pairs: Pairs) -> dict[str, Any]:
         "kind": kind,
         "labels": {label: {name: found[label, name] for name in names} for label in labels},
         "lost": sum(example.lost for example, _ in pairs),
+        "none": {
+            "gold": sum(not _of(card, example, example.gold) for example, _ in pairs),
+            "predicted": sum(_says_none(card, example, output) for example, output in pairs),
+        },
     }
+
+
+def _says_none(card: TaskCard, example: Example, output: Parsed) -> bool:
+    """Whether an output says that there is no item; one whose items are all dropped, or that cannot be read, does not."""
+    return not (_of(card, example, output.answer) or output.ungrounded or output.unparseable)
 
 
 def _of(card: TaskCard, example: Example, answer: Answer) -> set[Item]:

@@ -1,0 +1,83 @@
+"""Writes the table of docs/method.md that compares the two objectives; `--check` only compares.
+
+It stands on runs under results/objective: sources that stand in for targets, once with each objective and backbone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from generated_pages import grid, put
+
+from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "method.md"
+RUNS = ROOT / "results" / "objective"
+BACKBONES = {"embedded": "embedded, 30 M", "smollm2": "SmolLM2-135M-Instruct"}
+METHODS = ("prompt-tuning", "lora", "mpdd")
+HEADS = (
+    "backbone", "task", "method", "F1, per example", "F1, likelihood", "none in gold", "none, per example", "none, likelihood",
+)  # fmt: skip
+
+
+def main() -> int:
+    """Update or check the page; exit code 1 when a check finds a difference."""
+    old = PAGE.read_text(encoding="utf-8")
+    new = put(old, "objective", objective_lines())
+    if "--check" in sys.argv:
+        return int(old != new)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+def objective_lines() -> Iterator[str]:
+    """How the runs were made, and a row for each backbone, task and method."""
+    rows = [row for name in BACKBONES for row in _rows(name)]
+    if not rows:
+        yield "Not run yet."
+        return
+    for folder in sorted(path for path in RUNS.iterdir() if path.is_dir()):
+        made = provenance_of(folder)
+        yield f"- `{made['command']}`, {seeds_named(made['seeds'])}, {commits_named([made])}, {made['backbone']['dtype']}"
+    yield ""
+    yield from grid(HEADS, rows)
+
+
+def _rows(backbone: str) -> Iterator[tuple[str, ...]]:
+    before, now = _cells(RUNS / f"{backbone}-per-example"), _cells(RUNS / f"{backbone}-likelihood")
+    for (target, method), cell in sorted(now.items(), key=lambda item: (item[0][0], METHODS.index(item[0][1]))):
+        former = before.get((target, method))
+        yield (
+            BACKBONES[backbone], target, method, _score(former), _score(cell),
+            _none(cell, "gold"), _none(former, "predicted"), _none(cell, "predicted"),
+        )  # fmt: skip
+
+
+def _cells(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Cells of trained methods on tasks that may answer none, by target and method."""
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(run.glob("cells/*.json"))]
+    return {
+        (cell["row"]["target"], cell["row"]["method"]): cell
+        for cell in cells
+        if cell["row"]["method"] in METHODS and "none" in cell["failures"]
+    }
+
+
+def _score(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "not run"
+    row = cell["row"]
+    return f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+
+
+def _none(cell: dict[str, Any] | None, which: str) -> str:
+    return "" if cell is None else f"{100 * cell['failures']['none'][which] / cell['failures']['examples']:.0f} %"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
