@@ -1,14 +1,13 @@
-"""Notes: read from four formats, answered with exact offsets whatever the text looks like, and never quoted in an error."""
+"""Notes: answered with exact offsets whatever the text looks like, and never quoted in an error."""
 
 from __future__ import annotations
 
-import csv
 import json
+import unicodedata
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,7 +20,8 @@ from mpdd.data.windows import windows
 from mpdd.engines import local
 from mpdd.engines.local import Local
 from mpdd.errors import InputError
-from mpdd.notes import Note, answer_notes, read_notes, shard
+from mpdd.note_files import read_notes
+from mpdd.notes import Note, answer_notes, shard
 from mpdd.predict import Prediction
 from mpdd.prompts.store import Header, load, save_prompt
 
@@ -89,74 +89,10 @@ def answered(prompt, note, output):
     return found
 
 
-# Reading
+# Parts
 
 
-ROWS = [
-    {"id": "a", "text": "aspirin, \"given\"\r\nat 8 h 💊\n", "Question": "Which?", "choices": "one|two"},
-    {"id": "b", "text": "line\u2028separator\x85", "Question": "ﬁn?", "choices": "x; y|z"},
-]  # fmt: skip
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8", newline="")
-
-
-def write_csv(path, rows):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_csv_of_a_spreadsheet(path, rows):
-    write_csv(path, rows)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-
-
-def write_parquet(path, rows):
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-
-
-@pytest.mark.parametrize(
-    ("ending", "write"),
-    [
-        (".jsonl", write_jsonl),
-        (".csv", write_csv),
-        (".csv", write_csv_of_a_spreadsheet),
-        (".CSV", write_csv),
-        (".parquet", write_parquet),
-    ],
-)
-def test_every_table_gives_the_same_notes(tmp_path, ending, write):
-    path = tmp_path / f"notes{ending}"
-    write(path, ROWS)
-    assert read_notes(path) == [
-        Note("a", ROWS[0]["text"], {"Question": "Which?"}, ("one", "two")),
-        Note("b", ROWS[1]["text"], {"Question": "ﬁn?"}, ("x; y", "z")),
-    ]
-
-
-def test_a_text_file_is_one_note_as_it_is(tmp_path):
-    path = tmp_path / "ward 3.txt"
-    path.write_bytes("\tFieber\r\n\r\n38,5 °C \n".encode())
-    assert read_notes(path) == [Note("ward 3", "\tFieber\r\n\r\n38,5 °C \n", {})]
-
-
-def test_choices_may_be_a_list_and_notes_without_an_id_are_numbered(tmp_path):
-    write_jsonl(tmp_path / "a.jsonl", [{"text": "x", "choices": ["p|q", 2]}, {"text": "y", "id": None, "choices": None}])
-    assert read_notes(tmp_path / "a.jsonl") == [Note("1", "x", {}, ("p|q", "2")), Note("2", "y", {})]
-
-
-def test_empty_cells_are_missing_not_words(tmp_path):
-    """An absent value must not reach the model as the text "None"."""
-    (tmp_path / "a.csv").write_text("text,choices,Question\nfever,,\n", encoding="utf-8")
-    write_jsonl(tmp_path / "a.jsonl", [{"text": "fever", "Question": None, "choices": ""}])
-    write_parquet(tmp_path / "a.parquet", [{"text": "fever", "Question": None, "choices": None}])
-    for ending in ("csv", "jsonl", "parquet"):
-        (note,) = read_notes(tmp_path / f"a.{ending}")
-        assert note.choices == ()
-        assert not note.fields.get("Question")
+SECRET = "ZZPATIENTNAMEZZ"
 
 
 @given(st.integers(0, 40), st.integers(1, 12))
@@ -171,58 +107,6 @@ def test_parts_one_behind_the_other_are_the_notes(count, n):
 def test_no_other_part_is_taken(part):
     with pytest.raises(InputError, match="No such part of the notes.*wanted i/n"):
         shard([], part)
-
-
-def test_a_very_long_note_in_a_table_is_read_whole(tmp_path):
-    text = "fever, " * 50_000
-    write_csv(tmp_path / "a.csv", [{"text": text}])
-    assert read_notes(tmp_path / "a.csv")[0].text == text
-
-
-def test_blank_lines_between_json_lines_are_skipped(tmp_path):
-    (tmp_path / "a.jsonl").write_bytes(b'\r\n{"text": "one"}\r\n\r\n  \n{"text": "two"}')
-    assert [note.text for note in read_notes(tmp_path / "a.jsonl")] == ["one", "two"]
-
-
-SECRET = "ZZPATIENTNAMEZZ"
-UNREADABLE = [
-    ("a.txt", b"", "a.txt is empty"),
-    ("a.txt", b" \r\n\t\n", "a.txt is empty"),
-    ("a.txt", b"ZZPATIENTNAMEZZ \xff", "a.txt is not UTF-8; found byte 16"),
-    ("a.csv", b"text,Question\n", "a.csv is empty"),
-    ("a.csv", b"ZZPATIENTNAMEZZ has a fever\nand a cough\n", "a.csv, row 1: no text; found 1 columns"),
-    ("a.csv", b"id,text\n1,ZZPATIENTNAMEZZ has fever, cough\n", "a.csv, row 1 has more cells than the header"),
-    ("a.csv", b"id,text\n1\n", "a.csv, row 1: no text"),
-    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ"}\n{"text": "ZZPATIENTNAMEZZ}\n', "a.jsonl, line 2 is not JSON; found column 10"),
-    ("a.jsonl", b"ZZPATIENTNAMEZZ\n", "a.jsonl, line 1 is not JSON"),
-    ("a.jsonl", b'["ZZPATIENTNAMEZZ"]\n', "a.jsonl, line 1; found list; wanted a JSON object"),
-    ("a.jsonl", b'{"note": "ZZPATIENTNAMEZZ"}\n', "a.jsonl, row 1: no text"),
-    ("a.jsonl", b'{"text": ["ZZPATIENTNAMEZZ"]}\n', "a.jsonl, row 1: no text"),
-    ("a.jsonl", b'{"ZZPATIENTNAMEZZ": 1}\n', "a.jsonl, row 1: no text"),
-    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ", "choices": 5}\n', "a.jsonl, row 1: choices cannot be read; found int"),
-    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ \\ud83d"}\n', "a.jsonl, row 1: not Unicode"),
-    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ", "Question": "\\ude00"}\n', "a.jsonl, row 1: not Unicode"),
-    ("a.jsonl", b"[" * 200_000, "a.jsonl, line 1 is not JSON"),
-    ("a.jsonl", b'{"text": "ZZPATIENTNAMEZZ", "n": ' + b"1" * 5000 + b"}", "a.jsonl, line 1 is not JSON"),
-    ("a.parquet", b"ZZPATIENTNAMEZZ", "a.parquet cannot be read as parquet"),
-    ("a.parquet", b"", "a.parquet cannot be read as parquet"),
-    ("a.docx", b"ZZPATIENTNAMEZZ", "a.docx has an unknown format; found .docx; wanted .txt, .jsonl, .csv, .parquet"),
-    ("note", b"ZZPATIENTNAMEZZ", "note has an unknown format; found no ending"),
-]
-
-
-@pytest.mark.parametrize(("name", "content", "message"), UNREADABLE)
-def test_what_cannot_be_read_is_named_and_never_quoted(tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError) as caught:
-        read_notes(tmp_path / name)
-    assert message in str(caught.value)
-    assert SECRET not in str(caught.value)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"no such input file; found .*none\.txt"):
-        read_notes(tmp_path / "none.txt")
 
 
 # Answering with the model
@@ -327,6 +211,52 @@ def test_a_blank_note_among_others_has_no_entities(prompts):
         )
     assert [[e["text"] for e in r["entities"]] for r in found] == [[], ["aspirin"]]
     assert found[1]["entities"][0] == {"label": "Drug", "start": 1, "end": 8, "text": "aspirin", "confidence": None}
+
+
+CASES = Path(__file__).parent / "cases"
+
+
+def test_a_mention_is_grounded_however_the_note_spaces_it(prompts):
+    """Exports of notes: wrapped lines, no-break and zero-width spaces, soft hyphens, ligatures, page breaks, Chinese."""
+    notes = read_notes(CASES / "whitespace" / "n.jsonl")
+    words = {"cjk": ["\u4e73\u817a\u764c"], "lig": ["cystic fibrosis", "breast cancer"]}
+    for note in notes:
+        wanted = words.get(note.id, ["breast cancer"])
+        found = answered(prompts["drugs"], note, lambda _, wanted=wanted: f"Drug: {'; '.join(wanted)}")
+        assert found["ungrounded"] == 0
+        assert len(found["entities"]) == len(windows(note.text)) * len(wanted)
+        for entity in found["entities"]:
+            assert entity["text"] == note.text[entity["start"] : entity["end"]]
+            assert loose(entity["text"]) in map(loose, wanted)
+
+
+def loose(words):
+    """The letters alone, as they are read."""
+    return "".join(character for character in unicodedata.normalize("NFKC", words) if character.isalnum())
+
+
+def test_all_of_a_text_without_spaces_is_read(prompts):
+    note = next(note for note in read_notes(CASES / "whitespace" / "n.jsonl") if note.id == "cjk")
+    seen = []
+    answered(prompts["drugs"], note, lambda request: seen.append(request.example.text) or "none")
+    assert "".join(seen) == note.text
+
+
+def test_a_note_without_text_is_answered_empty_and_never_asked(prompts):
+    cards = {
+        "extract": TaskCard("e", "qa", "A.", fields=("Question",), form="extractive"),
+        "free": TaskCard("f", "qa", "A.", fields=("Question",), form="free"),
+        "several": TaskCard("s", "classification", "A.", labels=("a", "b"), form="multiple"),
+    }
+    every = [*prompts.values(), *map(of_card, cards.values())]
+    with saying(lambda request: pytest.fail("asked")):
+        found = list(answer_notes(Local(NO_MODEL), every, [Note("n", " \n", {})]))
+    empty = {"drugs": [], "causes": [], "choose": None, "maybe": None, "says": None, "short": "", "e": None, "f": "", "s": []}
+    assert {
+        r["task"]: next(r[k] for k in ("entities", "relations", "labels", "summary", "answer") if k in r) for r in found
+    } == empty
+    assert all(r["id"] == "n" and r["confidence"] is None for r in found)
+    assert not any(r["unparseable"] or r["ungrounded"] or r["cut_characters"] for r in found)
 
 
 def test_an_answer_that_names_no_option_is_none_and_said(prompts):

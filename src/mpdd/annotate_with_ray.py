@@ -33,7 +33,8 @@ from mpdd.engines import Engine
 from mpdd.engines.opening import open_engine
 from mpdd.errors import InputError, MpddError
 from mpdd.files import cannot_write, write_atomically
-from mpdd.notes import answer_notes, card, note_of, require_inputs
+from mpdd.note_files import is_missing, note_of, shown
+from mpdd.notes import answer_notes, card, require_inputs
 from mpdd.prompts.store import PromptFile, require_backbone
 
 PART = 64  # notes of a part at most: what a killed worker has to do again
@@ -239,7 +240,7 @@ def _groups(notes: Path) -> Iterator[Group]:
         before = 0
         for number in range(table.num_row_groups):
             given = table.read_row_group(number, columns=["id"])["id"].to_pylist()
-            ids = [str(one) for one in given if one is not None]
+            ids = [shown(value) for value in given if not is_missing(value)]
             without, twice = len(given) - len(ids), len(ids) - len(set(ids)) + len(seen.intersection(ids))
             if without or twice:
                 found = f"{without} without an id" if without else f"{twice} with the id of another"

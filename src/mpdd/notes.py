@@ -1,18 +1,14 @@
-"""A user's notes: read from txt, jsonl, csv or parquet, answered by prompt files, given back as plain structures.
+"""Notes answered by prompt files: what is asked about a note for each task, and the answer as a plain structure.
 
 Entity tasks read long notes in windows of whole sentences and merge the results at their place in the note; for the
-other tasks a note that does not fit the context is cut at its end, and the answer says so. No note text is printed
-anywhere but in the answers themselves.
+other tasks a note that does not fit the context is cut at its end, and the answer says so. A note without text is not
+asked about: its answer is empty. No note text is printed anywhere but in the answers themselves.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -30,7 +26,6 @@ from mpdd.shard import Shard
 from mpdd.template import Template
 from mpdd.vocabulary import Vocabulary
 
-FORMATS = (".txt", ".jsonl", ".csv", ".parquet")
 Result = dict[str, Any]
 
 
@@ -44,6 +39,11 @@ class Note:
     choices: tuple[str, ...] = ()
 
     @property
+    def is_blank(self) -> bool:
+        """Whether there is no text to answer."""
+        return not self.text.strip()
+
+    @property
     def is_unicode(self) -> bool:
         """Whether all of it can be written as UTF-8: half a surrogate pair cannot."""
         try:
@@ -53,53 +53,16 @@ class Note:
         return True
 
 
-def read_notes(path: Path) -> list[Note]:
-    """Read a txt file (one note), or a table with a column `text` and, as needed, `id`, `choices` and fields by name.
-
-    Raises `InputError` naming file, row and column; never the text.
-    """
-    if not path.is_file():
-        raise InputError("There is no such input file", found=str(path), wanted=f"a file ending in {', '.join(FORMATS)}")
-    readers: dict[str, Callable[[Path], Iterator[Mapping[str, Any]]]] = {
-        ".txt": lambda p: iter([{"id": p.stem, "text": _text(p)}]),
-        ".jsonl": _json_lines,
-        ".csv": _csv,
-        ".parquet": _parquet,
-    }
-    ending = path.suffix.lower()
-    if ending not in readers:
-        found = ending or "no ending"
-        raise InputError(f"The input {path.name} has an unknown format", found=found, wanted=", ".join(FORMATS))
-    notes = [note_of(path, row, values) for row, values in enumerate(readers[ending](path), start=1)]
-    if not any(note.text.strip() for note in notes):
-        raise InputError(f"The input {path.name} is empty", wanted="at least one note with text")
-    return notes
-
-
-def note_of(path: Path, row: int, values: Mapping[str, Any]) -> Note:
-    """The note of a table's row; `InputError`, naming file, row and what is wrong, where it is none."""
-    given = {name: value for name, value in values.items() if value is not None}
-    where = f"{path.name}, row {row}"
-    if not isinstance(given.get("text"), str):  # names of columns are not shown: without a header they are a note
-        raise InputError(f"{where}: no text", found=f"{len(given)} columns", wanted="a column text with a string")
-    choices = given.get("choices") or []
-    if isinstance(choices, str):
-        choices = choices.split("|")
-    if not isinstance(choices, list):
-        raise InputError(f"{where}: choices cannot be read", found=type(choices).__name__, wanted="a list, or a|b|c")
-    fields = {name: str(value) for name, value in given.items() if name not in ("id", "text", "choices")}
-    note = Note(str(given.get("id", row)), given["text"], fields, tuple(map(str, choices)))
-    if not note.is_unicode:
-        raise InputError(f"{where}: not Unicode", found="half a surrogate pair", wanted="valid Unicode text")
-    return note
-
-
 def answer_notes(
     engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], *, tick: Callable[[int], object] = lambda _: None
 ) -> Iterator[Result]:
     """Answer every note for every prompt's task in mixed batches; one result for each note and task, in order."""
     rows = {id(prompt): prompt.rows() for prompt in prompts}
-    jobs = [(note, p, requests_for(note, card(p), rows[id(p)], p.header.template)) for note in notes for p in prompts]
+    jobs = [
+        (note, p, [] if note.is_blank else requests_for(note, card(p), rows[id(p)], p.header.template))
+        for note in notes
+        for p in prompts
+    ]
     answers = iter(engine.predict([request for _, _, asked in jobs for request in asked], tick=tick))
     for note, prompt, asked in jobs:
         yield result_of(note, card(prompt), asked, [next(answers) for _ in asked], Confidence.of(engine.vocabulary, prompt))
@@ -113,7 +76,7 @@ def shard(notes: Sequence[Note], part: str) -> Sequence[Note]:
 def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None:
     """Raise `InputError` for the first note that lacks an input that one of the tasks asks about."""
     for note in notes:
-        for prompt in prompts:
+        for prompt in () if note.is_blank else prompts:
             _fields(note, card(prompt))
 
 
@@ -217,12 +180,12 @@ def _result(
 def _body(
     note: Note, task: TaskCard, parts: Sequence[Example], predictions: Sequence[Prediction], confidence: Confidence
 ) -> Result:
+    answer = predictions[0].parsed.answer if predictions else Answer()  # the latter for a note without text
     if task.type == "ner":
         pairs = zip(parts, predictions, strict=True)
         return {"entities": [e for part, p in pairs for e in _entities(note, part, p, confidence.items(p))]}
     if task.type == "re":
-        return {"relations": _relations(note, predictions[0].parsed.answer, confidence.items(predictions[0]))}
-    answer = predictions[0].parsed.answer
+        return {"relations": _relations(note, answer, confidence.items(predictions[0]) if predictions else {})}
     if task.type == "summarization":
         return {"summary": answer.text}
     if task.form == "multiple":
@@ -231,7 +194,7 @@ def _body(
         return {"answer": answer.text}
     if task.form == "extractive":
         return {"answer": _extracted(note, answer.text)}
-    return {"answer": _choice(task, parts[0], predictions[0])}
+    return {"answer": None if answer.choice is None else (parts[0].choices or task.labels)[answer.choice]}
 
 
 def _entities(note: Note, part: Example, prediction: Prediction, sure: Mapping[Item, float]) -> Iterator[Result]:
@@ -255,54 +218,3 @@ def _extracted(note: Note, text: str) -> Result | None:
     if found is not None:
         return _span(note, *found)
     return {"start": None, "end": None, "text": text} if text else None
-
-
-def _choice(task: TaskCard, example: Example, prediction: Prediction) -> str | None:
-    chosen = prediction.parsed.answer.choice
-    return None if chosen is None else (example.choices or task.labels)[chosen]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")  # line ends stay as they are: offsets refer to them
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path.name} is not UTF-8", found=f"byte {error.start}", wanted="UTF-8 text") from error
-
-
-def _table(path: Path) -> str:
-    """The text of a table, without the mark that spreadsheets put before it."""
-    return _text(path).removeprefix("\ufeff")
-
-
-def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    csv.field_size_limit(2**31 - 1)  # a note may be long
-    for row, values in enumerate(csv.DictReader(io.StringIO(_table(path), newline="")), start=1):
-        if None in values:  # or the note would be cut at its first comma
-            raise InputError(
-                f"{path.name}, row {row} has more cells than the header",
-                wanted="texts with commas in double quotes, double quotes within them doubled",
-            )
-        yield values
-
-
-def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
-    for number, line in enumerate(_table(path).split("\n"), start=1):  # not splitlines: a text may hold U+2028
-        if line.strip():
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                found = f"column {error.colno}" if isinstance(error, json.JSONDecodeError) else type(error).__name__
-                raise InputError(f"{path.name}, line {number} is not JSON", found=found) from error
-            if not isinstance(values, dict):
-                raise InputError(f"{path.name}, line {number}", found=type(values).__name__, wanted="a JSON object")
-            yield values
-
-
-def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    import pyarrow.parquet as parquet
-
-    try:
-        rows = parquet.read_table(path).to_pylist()
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path.name} cannot be read as parquet", found=type(error).__name__) from error
-    yield from rows

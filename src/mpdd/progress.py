@@ -9,6 +9,8 @@ from functools import partial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mpdd.printable import printable
+
 Tick = Callable[[int], object]
 
 
@@ -20,12 +22,12 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """One line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     def stage(self, text: str) -> None:
         """The title of a stage."""
         style, shown = ("bold", f"\n{text}") if self.console.is_terminal else (None, f"== {text}")
-        self.console.print(shown, style=style, markup=False, soft_wrap=True)
+        self.console.print(printable(shown), style=style, markup=False, soft_wrap=True)
 
     @contextmanager
     def job(self, name: str, total: int) -> Iterator[Tick]:

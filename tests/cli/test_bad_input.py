@@ -59,7 +59,7 @@ def write(path, content):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["predict"], "Missing argument 'PROMPT... INPUT'. See `mpdd predict --help`."),
+        (["predict"], "Missing argument 'PROMPT... INPUT...'. See `mpdd predict --help`."),
         (["predict", "drugs.safetensors"], "Too few files; found 1; wanted one or more prompt files, then the input."),
         (["run"], "Missing argument 'EXPERIMENT.toml'. See `mpdd run --help`."),
         (["inspect"], "Missing argument 'FILE'. See `mpdd inspect --help`."),
@@ -239,15 +239,16 @@ def test_a_report_of_no_results_is_refused(refused, place, content):
     [
         ("a.txt", "", "The input a.txt is empty"),
         ("a.txt", " \r\n\t \n", "The input a.txt is empty"),
-        ("a.txt", f"{SECRET} \xff".encode("latin-1"), "a.txt is not UTF-8; found byte 16"),
-        ("a.csv", f"id,note\n1,{SECRET}\n", "a.csv, row 1: no text"),
+        ("a.txt", f"{SECRET} \xff".encode("latin-1"), "a.txt is not UTF-8 text; found another encoding on line 1 (byte 16)"),
+        ("a.csv", f"id,note\n1,{SECRET}\n", "a.csv, row 1: no text; found 2 columns; wanted a column text. Perhaps --column"),
         ("a.csv", f"{SECRET} has fever\nand cough\n", "a.csv, row 1: no text"),
-        ("a.csv", f"id,text\n1,{SECRET}, with a comma\n", "a.csv, row 1 has more cells than the header"),
-        ("a.jsonl", f'{{"text": "{SECRET}"}}\n{{"text": "{SECRET}\n', "a.jsonl, line 2 is not JSON; found column 10"),
-        ("a.jsonl", f'{{"{SECRET}": "x"}}\n', "a.jsonl, row 1: no text"),
-        ("a.jsonl", f'"{SECRET}"\n', "a.jsonl, line 1; found str; wanted a JSON object"),
+        ("a.csv", f"id,text\n1,{SECRET}, with a comma\n", "a.csv, row 1 (line 2) cannot be trusted; found wrong number of"),
+        ("a.csv", f'id,text\n1,"{SECRET}\n2,Fine.\n', "a.csv, row 1 (line 2) cannot be trusted; found a quote that is never"),
+        ("a.jsonl", f'{{"text": "{SECRET}"}}\n{{"text": "{SECRET}\n', "a.jsonl line 2: not valid JSON"),
+        ("a.jsonl", f'{{"{SECRET}": "x"}}\n', "a.jsonl line 1: no text"),
+        ("a.jsonl", f'"{SECRET}"\n', "a.jsonl line 1: a JSON str; wanted one JSON object on a line"),
         ("a.parquet", SECRET, "a.parquet cannot be read as parquet"),
-        ("a.pdf", SECRET, "The input a.pdf has an unknown format; found .pdf; wanted .txt, .jsonl, .csv, .parquet"),
+        ("a.pdf", SECRET, "The input a.pdf has an unknown format; found .pdf; wanted .txt, .jsonl"),
         ("none.txt", None, "There is no such input file; found none.txt"),
     ],
 )
@@ -329,7 +330,8 @@ def test_a_metaprompt_answers_no_task(refused):
 
 
 def test_a_note_in_the_place_of_a_prompt_is_named_and_not_quoted(refused):
-    assert "The prompt file note.txt is damaged or no safetensors file" in refused("predict", "note.txt", "note.txt")
+    said = refused("predict", "note.txt", "note.txt")
+    assert "note.txt is a note or a table of notes, and no prompt file was given; wanted one or more prompt files, then" in said
 
 
 def test_labels_that_cannot_be_told_apart_are_refused(refused, place, tiny):

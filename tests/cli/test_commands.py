@@ -35,7 +35,7 @@ COMMANDS = {
     "distil": "Stages 1 and 2",
     "adapt": "Adapt a finished metaprompt to the task of a card",
     "compare": "All methods of the experiment on every target, with the report.",
-    "predict": "Answer notes (txt, jsonl, csv, parquet) with one or more prompt files",
+    "predict": "Answer notes (txt, jsonl, json, csv, tsv, parquet, folders of txt) with one or more prompt files",
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",
     "export": "Write prompts for other programs",

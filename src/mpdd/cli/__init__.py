@@ -40,7 +40,9 @@ def main() -> None:
 
 def _leave(message: str, code: int) -> None:
     if message:
-        print("mpdd:", " ".join(message.split()), file=sys.stderr)
+        from mpdd.printable import printable
+
+        print("mpdd:", printable(" ".join(message.split())), file=sys.stderr)
     sys.exit(code)
 
 

@@ -15,16 +15,14 @@ import typer
 from mpdd.cli.backbone import backbone as backbone_commands
 from mpdd.cli.export import export
 from mpdd.cli.federate import federate
+from mpdd.cli.predict import predict
 from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
     from mpdd.config import Experiment
-    from mpdd.engines import Engine
-    from mpdd.notes import Note
     from mpdd.progress import Reporter
-    from mpdd.prompts.store import PromptFile
 
 app = typer.Typer(
     help="Many clinical language tasks from one frozen language model, one shared metaprompt, a few kilobytes a task.",
@@ -227,78 +225,7 @@ def compare(experiment: Config, out: Out = None, settings: Settings = None) -> N
     run(experiment, out, settings=settings)
 
 
-@app.command()
-def predict(
-    files: Annotated[list[Path], typer.Argument(metavar="PROMPT... INPUT", help="Prompt files, then the notes.")],
-    output: Annotated[Path | None, typer.Option("--output", help="Write JSON lines here.")] = None,
-    as_json: AsJson = False,
-    backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
-    engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
-    part: Annotated[str, typer.Option("--shard", metavar="I/N", help="Only this part of the notes, as one of N jobs.")] = "",
-    workers: Annotated[int, typer.Option("--workers", min=0, help="So many workers share the notes, by Ray.")] = 0,
-    ray: Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="With --workers: the Ray cluster; default one here.")] = "",
-) -> None:
-    """Answer notes (txt, jsonl, csv, parquet) with one or more prompt files in mixed batches.
-
-    With --output the same command goes on where a stopped one was. With --workers the notes are a Parquet file or a
-    folder of them, and the output is a folder.
-    """
-    from mpdd.cli.show import print_results
-    from mpdd.engines.opening import open_engine
-    from mpdd.notes import answer_notes, card, read_notes, shard
-    from mpdd.prompts.store import load, require_backbone
-
-    if len(files) < 2:
-        raise InputError("Too few files", found=len(files), wanted="one or more prompt files, then the input")
-    prompts = [load(path) for path in files[:-1]]
-    for prompt in prompts:
-        card(prompt)
-    if workers or ray:
-        _annotate_with_ray(prompts, files[-1], output, backbone, engine, workers, ray)
-        return
-    notes = shard(read_notes(files[-1]), part) if part else read_notes(files[-1])
-    answers = open_engine(backbone or prompts[0].header.backbone, engine, patience=float("inf"))
-    for prompt in prompts:
-        require_backbone(prompt.path.name, prompt.header, answers.vocabulary)
-    if output:
-        _annotate(answers, prompts, notes, output)
-    else:
-        print_results(list(answer_notes(answers, prompts, notes)), as_json)
-
-
-def _annotate(engine: Engine, prompts: list[PromptFile], notes: Sequence[Note], output: Path) -> None:
-    import time
-
-    from mpdd.annotate import annotate
-    from mpdd.progress import Reporter
-
-    reporter, began = Reporter(), time.perf_counter()
-    with reporter.job("notes", len(notes)) as tick:
-        done = annotate(engine, prompts, notes, output, tick=tick)
-    answered, seconds = (len(notes) - done) * len(prompts), time.perf_counter() - began
-    before = f", {done * len(prompts):,} answered before" if done else ""
-    noun = "answer" if answered == 1 else "answers"
-    reporter.say(f"{answered:,} {noun} in {seconds:.1f} s ({answered / seconds:.1f} a second){before}: {output}")
-
-
-def _annotate_with_ray(
-    prompts: list[PromptFile], notes: Path, output: Path | None, backbone: str, engine: str, workers: int, address: str
-) -> None:
-    import time
-
-    from mpdd.annotate_with_ray import Work, annotate, count
-    from mpdd.progress import Reporter
-
-    if output is None or not workers:
-        raise InputError("Workers do not know enough", wanted="--workers N and --output FOLDER")
-    work = Work(prompts, output.resolve(), backbone or prompts[0].header.backbone, engine)
-    reporter, began = Reporter(), time.perf_counter()
-    with reporter.job("answers", count(notes) * len(prompts)) as tick:
-        tally = annotate(work, notes, workers=workers, address=address, tick=tick)
-    seconds = time.perf_counter() - began
-    before = f", {tally.before:,} answered before" if tally.before else ""
-    noun = "answer" if tally.made == 1 else "answers"
-    reporter.say(f"{tally.made:,} {noun} in {seconds:.1f} s ({tally.made / seconds:.1f} a second){before}: {output}")
+app.command()(predict)
 
 
 @app.command()

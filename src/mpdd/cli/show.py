@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mpdd.evaluation.row import Row
 from mpdd.evaluation.table import Cell, results_tables
+from mpdd.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from mpdd.prompts.store import PromptFile
@@ -63,30 +64,32 @@ def print_header(file: PromptFile, as_json: bool) -> None:
 def print_results(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     """Answers to notes."""
     if as_json:
-        print(json.dumps(results[0] if len(results) == 1 else list(results), indent=1, ensure_ascii=False))
+        shown = json.dumps(results[0] if len(results) == 1 else list(results), indent=1, ensure_ascii=False)
+        print(printable_json(shown))
         return
     for result in results:
-        console().print(Text(f"{result['id']}  {result['task']}", style="bold"))
+        console().print(Text(printable(f"{result['id']}  {result['task']}"), style="bold"))
         for line in _answer_lines(result):
-            console().print(Text("  " + line))
+            console().print(Text(printable("  " + line)))
 
 
 def print_pairs(values: Mapping[str, Any], indent: int = 0) -> None:
     """Names with their values, one a line."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            console().print(Text(f"{' ' * indent}{key}"))
+            console().print(Text(printable(f"{' ' * indent}{key}")))
             print_pairs(value, indent + 2)
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            console().print(Text(f"{' ' * indent}{key:<{24 - indent}} {shown}"))
+            console().print(Text(printable(f"{' ' * indent}{key:<{24 - indent}} {shown}")))
 
 
 def _answer_lines(result: Mapping[str, Any]) -> Iterator[str]:
     for entity in result.get("entities", ()):
-        yield f"{entity['start']:>6} {entity['end']:>6}  {entity['label']:<16} {entity['text']}"
+        yield f"{entity['start']:>6} {entity['end']:>6}  {entity['label']:<16} {_on_one_line(entity['text'])}"
     for relation in result.get("relations", ()):
-        yield f"{relation['head']['text']}  {relation['label']}  {relation['tail']['text']}"
+        head, tail = (_on_one_line(relation[end]["text"]) for end in ("head", "tail"))
+        yield f"{head}  {relation['label']}  {tail}"
     if "labels" in result:
         yield "; ".join(result["labels"]) or "none"
     yield from (_words(result[name]) for name in ("answer", "summary") if name in result)
@@ -102,12 +105,16 @@ def _answer_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"({result['cut_characters']} characters at the end did not fit the context and were not read)"
 
 
+def _on_one_line(words: str) -> str:
+    return " ".join(words.split())
+
+
 def _words(answer: Any) -> str:
     """A choice or a summary as it is, an extracted answer with its place."""
     if not isinstance(answer, Mapping):
         return str(answer)
     place = "" if answer["start"] is None else f"{answer['start']:>6} {answer['end']:>6}  "
-    return f"{place}{answer['text']}"
+    return f"{place}{_on_one_line(answer['text'])}"
 
 
 def _score(cell: Cell | None) -> str:

@@ -83,7 +83,7 @@ def tidy(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, may_be_blank: bool = False) -> bytes:
     """Return a file's bytes, those of a gzip file (.gz) unpacked; raise `InputError` if it is missing, unreadable or empty."""
     try:
         content = path.read_bytes()
@@ -92,7 +92,7 @@ def read_bytes(path: Path) -> bytes:
         raise InputError(f"The file {path} {reason}", wanted="a readable file") from error
     if path.suffix.lower() == compressed.SUFFIX:
         content = compressed.unpacked(path, content)
-    if not content.strip():
+    if not may_be_blank and not content.strip():
         raise InputError(f"The file {path} is empty", found=f"{len(content)} bytes", wanted="at least one record")
     return content
 

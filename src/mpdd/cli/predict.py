@@ -1,0 +1,155 @@
+"""`mpdd predict`: notes answered with prompt files, to the screen or into a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mpdd.errors import InputError
+
+if TYPE_CHECKING:
+    from mpdd.engines import Engine
+    from mpdd.note_files import Inputs
+    from mpdd.notes import Note
+    from mpdd.progress import Reporter
+    from mpdd.prompts.store import PromptFile
+
+_WANTED = "one or more prompt files, then the input"
+
+
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="PROMPT... INPUT...", help="Prompt files, then the notes.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Write JSON lines here.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an output that holds something else.")] = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="NAME=COLUMN", help="What a table calls a column, as text=TEXT; may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
+    engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
+    part: Annotated[str, typer.Option("--shard", metavar="I/N", help="Only this part of the notes, as one of N jobs.")] = "",
+    workers: Annotated[int, typer.Option("--workers", min=0, help="So many workers share the notes, by Ray.")] = 0,
+    ray: Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="With --workers: the Ray cluster; default one here.")] = "",
+) -> None:
+    """Answer notes (txt, jsonl, json, csv, tsv, parquet, folders of txt) with one or more prompt files in mixed batches.
+
+    With --output the same command goes on where a stopped one was. With --workers the notes are a Parquet file or a
+    folder of them, and the output is a folder.
+    """
+    from mpdd.note_files import columns_of, read_inputs
+    from mpdd.notes import card, shard
+    from mpdd.prompts.store import load
+
+    named, inputs = _prompts_and_inputs(files)
+    columns = columns_of(column or ())
+    prompts = [load(path) for path in named]
+    for prompt in prompts:
+        card(prompt)
+    if workers or ray:
+        _annotate_with_ray(prompts, inputs, output, backbone, engine, workers, ray, has_columns=bool(columns))
+        return
+    read = read_inputs(inputs, columns)
+    notes = shard(read.notes, part) if part else read.notes
+    if output:
+        from mpdd.annotate import require_output
+
+        require_output(output, files, prompts, notes, force=force)
+    answers = _engine(prompts, backbone, engine)
+    if output:
+        _annotate(answers, prompts, notes, read, output)
+    else:
+        _print(answers, prompts, notes, read, as_json)
+
+
+def _prompts_and_inputs(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Tell prompt files from notes, by their endings. Raises `InputError` where there is none of either kind."""
+    from mpdd.note_files import is_readable
+    from mpdd.prompts.store import SUFFIX
+
+    prompts = [path for path in files if path.suffix == SUFFIX and not path.is_dir()]
+    inputs = [path for path in files if path not in prompts]
+    if not prompts and any(map(is_readable, inputs)):
+        found = next(path for path in inputs if is_readable(path))
+        kind = "a folder" if found.is_dir() else "a note or a table of notes"
+        raise InputError(f"{found} is {kind}, and no prompt file was given", wanted=f"{_WANTED}; prompt files end in {SUFFIX}")
+    if not prompts or not inputs:
+        raise InputError("Too few files", found=len(files), wanted=_WANTED)
+    return prompts, inputs
+
+
+def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str) -> Engine:
+    """The backbone that all prompts were made for."""
+    from mpdd.engines.opening import open_engine
+    from mpdd.prompts.store import require_backbone
+
+    answers = open_engine(backbone or prompts[0].header.backbone, engine, patience=float("inf"))
+    for prompt in prompts:
+        require_backbone(prompt.path.name, prompt.header, answers.vocabulary)
+    return answers
+
+
+def _print(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, as_json: bool) -> None:
+    from mpdd.cli.show import print_results
+    from mpdd.notes import answer_notes
+    from mpdd.progress import Reporter
+
+    print_results(list(answer_notes(engine, prompts, notes)), as_json)
+    _remark(Reporter(), notes, read)
+
+
+def _annotate(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, output: Path) -> None:
+    from mpdd.annotate import annotate
+    from mpdd.progress import Reporter
+
+    reporter, began = Reporter(), time.perf_counter()
+    with reporter.job("notes", len(notes)) as tick:
+        done = annotate(engine, prompts, notes, output, tick=tick)
+    _report(reporter, (len(notes) - done) * len(prompts), done * len(prompts), time.perf_counter() - began, output)
+    _remark(reporter, notes, read)
+
+
+def _annotate_with_ray(
+    prompts: list[PromptFile],
+    inputs: Sequence[Path],
+    output: Path | None,
+    backbone: str,
+    engine: str,
+    workers: int,
+    address: str,
+    *,
+    has_columns: bool,
+) -> None:
+    from mpdd.annotate_with_ray import Work, annotate, count
+    from mpdd.progress import Reporter
+
+    if output is None or not workers:
+        raise InputError("Workers do not know enough", wanted="--workers N and --output FOLDER")
+    if len(inputs) > 1 or has_columns:
+        found = "--column" if has_columns else f"{len(inputs)} inputs"
+        raise InputError("Workers read a Parquet file or a folder of them", found=found, wanted="one, with columns id and text")
+    (notes,) = inputs
+    work = Work(prompts, output.resolve(), backbone or prompts[0].header.backbone, engine)
+    reporter, began = Reporter(), time.perf_counter()
+    with reporter.job("answers", count(notes) * len(prompts)) as tick:
+        tally = annotate(work, notes, workers=workers, address=address, tick=tick)
+    _report(reporter, tally.made, tally.before, time.perf_counter() - began, output)
+
+
+def _report(reporter: Reporter, answered: int, before: int, seconds: float, output: Path) -> None:
+    """Say how many answers were given, how fast, and where they are."""
+    noun, earlier = "answer" if answered == 1 else "answers", f", {before:,} answered before" if before else ""
+    reporter.say(f"{answered:,} {noun} in {seconds:.1f} s ({answered / seconds:.1f} a second){earlier}: {output}")
+
+
+def _remark(reporter: Reporter, notes: Sequence[Note], read: Inputs) -> None:
+    """Say what a user may not expect: notes without text, and what of the inputs was left out."""
+    blank = sum(note.is_blank for note in notes)
+    if blank:
+        reporter.say(f"Notes without text, answered empty: {blank:,} of {len(notes):,}.")
+    for remark in read.remarks:
+        reporter.say(remark)
