@@ -1,6 +1,6 @@
-"""Puts the metaprompt of a finished run into the package, beside the embedded backbone, with where it comes from.
+"""Puts the metaprompt of a finished run into the package, where `mpdd adapt` finds it, with where it comes from.
 
-`python -m backbones.ship_metaprompt RUN_FOLDER`
+`python -m backbones.ship_metaprompt RUN_FOLDER`; the run's backbone is `embedded` or a known one (`mpdd backbone list`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import json
 import shutil
 from pathlib import Path
 
+from mpdd.checkpoints.known import EMBEDDED, metaprompt_of, table
 from mpdd.errors import InputError
 from mpdd.prompts.store import Header, load
-from mpdd.vocabulary import EMBEDDED, EMBEDDED_METAPROMPT
 from mpdd.vocabulary import load as load_vocabulary
 
 
@@ -22,20 +22,25 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
     made = args.run / "prompts" / "metaprompt.safetensors"
-    header = load(made, load_vocabulary(EMBEDDED)).header
-    if header.backbone != EMBEDDED:
-        raise InputError(f"{made.name} was made under another name", found=header.backbone, wanted=f"a run on {EMBEDDED}")
-    shutil.copyfile(made, EMBEDDED_METAPROMPT)
+    header = load(made).header
+    if header.backbone not in (EMBEDDED, *table()):
+        raise InputError(
+            f"{made.name} is for a backbone without a name of its own", found=header.backbone,
+            wanted=f"a run on {', '.join((EMBEDDED, *table()))}",
+        )  # fmt: skip
+    load(made, load_vocabulary(header.backbone))
+    to = metaprompt_of(header.backbone)
+    shutil.copyfile(made, to)
     made_by = json.loads((args.run / "provenance.json").read_text(encoding="utf-8"))
-    EMBEDDED_METAPROMPT.with_name("metaprompt.md").write_text(origin(header, made_by), encoding="utf-8")
+    to.with_suffix(".md").write_text(origin(header, made_by), encoding="utf-8")
 
 
 def origin(header: Header, provenance: dict[str, str]) -> str:
     """What the metaprompt is and how it was made."""
-    return f"""# The metaprompt for the embedded backbone
+    return f"""# The metaprompt for the backbone {header.backbone}
 Length {header.length}, rank {header.rank}, made by `{provenance["command"]}` at commit
 {provenance["commit"]}, for the backbone with fingerprint {header.fingerprint[:12]}. Digest: {header.digest}.
-What `mpdd adapt CARD.toml` adapts where no other is named.
+What `mpdd adapt CARD.toml --backbone {header.backbone}` adapts where no other is named.
 
 Distilled from the training data of {len(header.tasks)} tasks: {", ".join(header.tasks)}. Their licences are in
 [docs/open31.md](../../../docs/open31.md); some are for research only, and no text of them is in here.

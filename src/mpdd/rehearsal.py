@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from mpdd.config import Experiment, Steps, rates_of
+from mpdd.config import Adapt, Experiment, Steps, rates_of
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
 from mpdd.methods import IN_THE_WEIGHTS, UNTRAINED
@@ -158,7 +158,8 @@ def _comparing(run: Run) -> dict[str, float]:
     experiment, options = run.experiment, run.experiment.adapt
     trained = [method for method in experiment.methods if method not in UNTRAINED]
     answered = len(experiment.methods) - len(trained) + len(trained) * len(experiment.shots) * len(experiment.seeds)
-    seconds = {"adapt": 0.0, "predict": 0.0}
+    selects = options.select_by == "metric"
+    seconds = {"adapt": 0.0, "predict": 0.0} | ({"score_dev": 0.0} if selects else {})
     for target in run.targets:
         whole = data_of(run, run.tasks[target], "all", 0)
         data = replace(whole, dev=whole.dev[:_DEV])
@@ -186,8 +187,18 @@ def _comparing(run: Run) -> dict[str, float]:
         test, card = run.tasks[target].test, run.tasks[target].task.card
         began = time.perf_counter()
         predict(run.backbone, [Request(card, example, start) for example in test[:_TEST]])
-        seconds["predict"] += (time.perf_counter() - began) * answered * len(test) / min(_TEST, len(test))
+        an_answer = (time.perf_counter() - began) / min(_TEST, len(test))
+        seconds["predict"] += an_answer * answered * len(test)
+        if selects:
+            scored = min(options.select_examples, len(whole.dev))
+            seconds["score_dev"] += an_answer * cells * len(trained) * scored * _validations(options)
     return seconds
+
+
+def _validations(options: Adapt) -> int:
+    """How often a method's answers to dev examples are scored, over all the rates that it tries."""
+    others = (len(options.mpdd) - 1) * (1 + ceil((options.race or options.steps) / options.every))
+    return 1 + ceil(options.steps / options.every) + others
 
 
 def _cost(

@@ -1,0 +1,52 @@
+"""Selection by a dev metric: every trained method, prompts or weights, is judged by its answers to dev examples."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import tomli_w
+
+from mpdd import config, pipeline
+from mpdd.config import Adapt
+from mpdd.data import catalogue
+from mpdd.progress import Silent
+from mpdd.rehearsal import _validations, predicted
+from tests.data.cards.conftest import CARDS, lines, record
+
+METHODS = ("prompt-tuning", "mpdd", "lora")
+
+
+@pytest.fixture
+def experiment(tiny_folder, tmp_path):
+    for name, first in (("one", 0), ("two", 100)):
+        (tmp_path / f"{name}.jsonl").write_text(lines([record("nli", n) for n in range(first, first + 20)]))
+        data = {"format": "jsonl", "train": f"{name}.jsonl"}
+        (tmp_path / f"{name}.toml").write_text(
+            tomli_w.dumps({"name": name, "instruction": "Entails?", **CARDS["nli"], "data": data})
+        )
+    catalogue._load.cache_clear()
+    adapt = {"steps": 4, "every": 2, "race": 2, "select_by": "metric", "select_examples": 3}
+    return config.build(
+        {
+            "name": "own", "backbone": str(tiny_folder), "sources": [str(tmp_path / "one.toml")], "methods": list(METHODS),
+            "targets": [str(tmp_path / "two.toml")], "prompt": {"length": 4}, "teach": {"steps": 2, "every": 2},
+            "distil": {"steps": 2, "every": 2}, "adapt": adapt,
+        },
+        "test",
+    )  # fmt: skip
+
+
+def test_every_trained_method_is_judged_by_its_answers_to_dev_examples(experiment, tmp_path):
+    pipeline.run(experiment, tmp_path / "run", Silent())
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    judged = {line["method"] for line in log if "dev_metric" in line}
+    assert judged == set(METHODS)
+    assert all(0 <= line["dev_metric"] <= 100 for line in log if line["stage"] == "adapt")
+
+
+def test_the_time_of_scoring_dev_examples_is_predicted(experiment):
+    assert predicted(experiment, Silent())["seconds"]["score_dev"] >= 0
+    assert _validations(Adapt(steps=10, every=4, race=4, mpdd=(0.1, 0.2, 0.3))) == (1 + 3) + 2 * (1 + 1)
+    by_loss = experiment.model_copy(update={"adapt": experiment.adapt.model_copy(update={"select_by": "loss"})})
+    assert "score_dev" not in predicted(by_loss, Silent())["seconds"]
