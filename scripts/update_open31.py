@@ -16,7 +16,7 @@ from generated_pages import grid, put
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
 from mpdd.evaluation import ablations, by_shots
-from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"
@@ -162,7 +162,7 @@ def _made(command: str, runs: Sequence[Path]) -> str:
     return (
         f"`{command}`, {seeds_named(seeds)}, {commits_named(made)}, the embedded {size:.1f} M backbone; paired on the same "
         f"documents, intervals by bootstrap over documents{' and seeds' if len(seeds) > 1 else ''}. "
-        f"{_data(store.registry_hash())}"
+        f"{_data(store.registry_hash())} {objective_note(runs)}".rstrip()
     )
 
 

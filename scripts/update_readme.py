@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mpdd import config
 from mpdd.evaluation import by_shots
-from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
 from mpdd.evaluation.differences import difference_tables, mean_gap
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
@@ -39,7 +40,7 @@ def main() -> int:
 def demo(run: Path) -> str:
     """The table in Markdown, with the conditions under which it was made."""
     table = results_tables(read_results(run / "results.json"))[0]
-    return "\n".join([_conditions(table, provenance_of(run)), "", *_grid(table)])
+    return "\n".join([_conditions(table, provenance_of(run)), "", *_older([run]), *_grid(table)])
 
 
 def open31(run: Path) -> str:
@@ -55,7 +56,7 @@ def open31(run: Path) -> str:
         f"sources, {table.shots} training and {examples} test examples a target, three learning rates tried for every "
         f"method, of which the best on the same dev examples went on after {race} steps."
     )
-    return "\n".join([said, "", *_turned(table), "", *_against(run, table.shots, len(seeds))])
+    return "\n".join([said, "", *_older([run]), *_turned(table), "", *_against(run, table.shots, len(seeds))])
 
 
 def by_examples() -> str:
@@ -81,7 +82,13 @@ def by_examples() -> str:
         f"there are several). "
         f"`{'`, `'.join(how['command'] for how in made.values())}`; {commits_named(made.values())}."
     )
-    return "\n".join([said, "", *lines])
+    return "\n".join([said, "", *_older(runs), *lines])
+
+
+def _older(runs: Iterable[Path]) -> list[str]:
+    """A paragraph that marks runs of the former objective, where there are any."""
+    note = objective_note(runs)
+    return [note, ""] if note else []
 
 
 def _turned(table: Table) -> list[str]:

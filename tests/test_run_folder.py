@@ -42,6 +42,16 @@ def test_a_run_does_not_go_on_from_another_first_seed(tmp_path):
         RunFolder(tmp_path, config.build(LEAST | {"seeds": [1, 0]}, "a.toml"))
 
 
+def test_a_run_of_the_former_objective_does_not_go_on_with_the_present_one(tmp_path):
+    folder = RunFolder(tmp_path, FIRST)
+    folder.unit("cell", dict)
+    written = tmp_path / "config.toml"
+    written.write_text(written.read_text().replace('loss_per = "task"\n', ""))  # as versions before the key wrote it
+    with pytest.raises(InputError, match="another configuration"):
+        RunFolder(tmp_path, FIRST)
+    RunFolder(tmp_path, FIRST.model_copy(update={"loss_per": "example"}))
+
+
 def test_an_experiment_may_be_corrected_before_anything_was_trained(tmp_path):
     """A run that ended at its first step, for want of a backbone say, must not stand in its own way."""
     RunFolder(tmp_path, FIRST).write_json("provenance.json", {})

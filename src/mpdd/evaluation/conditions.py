@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,3 +30,27 @@ def commits_named(runs: Iterable[dict[str, Any]]) -> str:
         return f"commit `{next(iter(cells))[:10]}`"
     named = (f"`{name[:10]}` ({count} cell{'s' if count != 1 else ''})" for name, count in cells.most_common())
     return f"commits {', '.join(named)}"
+
+
+FORMER_OBJECTIVE = (
+    "made with the former objective, which divided the loss of each answer by its own length and favours short answers "
+    "(docs/method.md); not yet made anew"
+)
+
+
+def of_former_objective(run: Path) -> bool:
+    """Whether a published run is from before `loss_per` was in its configuration, or asked for the former objective."""
+    values = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    return bool(values.get("loss_per", "example") == "example")
+
+
+def objective_note(runs: Iterable[Path]) -> str:
+    """A sentence that marks figures of the former objective; empty where there are none."""
+    former = [_place(run) for run in runs if of_former_objective(run)]
+    return f"**Older figures**: {', '.join(former)} {'were' if len(former) > 1 else 'was'} {FORMER_OBJECTIVE}." if former else ""
+
+
+def _place(run: Path) -> str:
+    """A published run's folder as it stands in the repository."""
+    parts = run.parts
+    return "/".join(parts[parts.index("results") :]) if "results" in parts else run.name
