@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import pytest
 import torch
@@ -124,3 +126,47 @@ def test_a_folder_in_the_place_of_the_output(tiny, prompts, tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="Cannot write the output; found a folder"):
         run(tiny, prompts, tmp_path / "out")
+
+
+def test_unfinished_answers_that_were_edited_are_not_resumed(tiny, prompts, tmp_path):
+    output, lines = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.unfinished"
+    with pytest.raises(Stopped):
+        run(tiny, prompts, output, tick=ticking(4))
+    written = lines.read_bytes()
+    for edited in (
+        written.replace(b'"0"', b'"1"', 1),
+        b"\n".join(reversed(written.split(b"\n"))),
+        written[written.index(b"\n") + 1 :],
+    ):
+        lines.write_bytes(edited)
+        with pytest.raises(
+            InputError, match="unfinished answers beside out.jsonl were changed after they were written"
+        ) as caught:
+            run(tiny, prompts, output)
+        assert "Delete .out.jsonl.job there, and all notes are answered anew." in str(caught.value)
+        assert lines.read_bytes() == edited
+    (tmp_path / ".out.jsonl.job").unlink()
+    assert run(tiny, prompts, output) == 0
+
+
+@pytest.mark.parametrize("torn", [0, 30])
+def test_a_job_that_was_killed_before_it_noted_a_block_answers_that_again(tiny, prompts, tmp_path, torn):
+    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
+    run(tiny, prompts, whole)
+    with pytest.raises(Stopped):
+        run(tiny, prompts, broken, tick=ticking(4))
+    about = tmp_path / ".broken.jsonl.job"
+    job, first, second, _ = about.read_bytes().split(b"\n")
+    about.write_bytes(b"\n".join([job, first, second[:torn]]))
+    assert run(tiny, prompts, broken) == 2
+    assert broken.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["broken.jsonl", "whole.jsonl"]
+
+
+def test_a_disk_that_cannot_be_written_is_one_sentence(tiny, prompts, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="Cannot write .*; found Read-only file system"):
+        run(tiny, prompts, tmp_path / "out.jsonl")

@@ -10,6 +10,7 @@ its parts otherwise, so workers that outlive their job are waited for, and one t
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -104,6 +105,8 @@ def annotate(
     processes here. Notes, prompts, backbone and output must be at the same paths for all workers. Calls `tick(n)` for every n
     answers. Raises `InputError` for notes without an id or with the same one twice, and `MpddError` where a worker fails.
     """
+    if notes.is_dir() and work.output.resolve() == notes.resolve():
+        raise InputError(f"The output {work.output.name} is the folder of the notes", wanted="another --output")
     if len({prompt.header.digest for prompt in work.prompts}) < len(work.prompts):
         raise InputError("The same prompt was given twice", wanted="different prompt files")
     with _alone_in(work.output) as job:
@@ -281,8 +284,10 @@ def _alone_in(output: Path) -> Iterator[str]:
             yield job
     except BlockingIOError as error:
         raise InputError(f"Another job is writing to {output}", wanted="one at a time, or another --output") from error
-    except PermissionError as error:
-        raise cannot_write(output, error) from error
+    except OSError as error:
+        if isinstance(error, PermissionError | FileExistsError | NotADirectoryError) or error.errno == errno.EROFS:
+            raise cannot_write(output, error) from error
+        raise
 
 
 def _lock(path: Path, *, exclusive: bool, patience: float = 0) -> IO[str]:

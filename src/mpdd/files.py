@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 
 from mpdd.errors import InputError
 
+_MOST_OF_A_NAME = 50  # characters of a file's name in that of the temporary file beside it: systems take 255 bytes
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write to a temporary file in the same folder and rename it, so that nobody ever sees half a file.
@@ -23,7 +25,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:_MOST_OF_A_NAME]}.")
     except OSError as error:
         raise cannot_write(path, error) from error
     try:

@@ -29,6 +29,10 @@ def main() -> None:
         _leave(str(error), error.exit_code)
     except (KeyboardInterrupt, Abort):
         code = STOPPED
+    except OSError as error:  # of a file: where the system's own words say all there is to say
+        if not error.filename:
+            raise
+        _leave(f"{error.filename} cannot be used; found {error.strerror}.", 2)
     except Exception as error:  # what typer says of a wrong command line; its class moved between versions
         if not hasattr(error, "format_message"):
             raise
