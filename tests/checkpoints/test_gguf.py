@@ -1,5 +1,7 @@
 """A GGUF file becomes a model folder with the same numbers and the tokenizer that the model was trained with."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -66,6 +68,10 @@ def test_files_that_are_no_model_are_refused_in_one_sentence(tiny_folder, tmp_pa
 
 
 def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(gguf, "transformers", SimpleNamespace(__version__="5.0.0"))
+        with pytest.raises(MpddError, match=r"transformers 5.23 or later, found 5.0.0"):
+            gguf.convert(tmp_path / "any.gguf", tmp_path)
     monkeypatch.setattr(gguf.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MpddError, match=r"`pip install mpdd\[gguf\]` brings it"):
         gguf.convert(tmp_path / "any.gguf", tmp_path)

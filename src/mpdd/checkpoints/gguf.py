@@ -48,9 +48,15 @@ def convert(path: Path, folder: Path) -> Mapping[str, Any]:
 
 
 def require_reader() -> None:
-    """Raise `MpddError` where the library that reads GGUF files is missing."""
+    """Raise `MpddError` where GGUF files cannot be read, or not rightly.
+
+    Older versions of transformers have another reader, which puts a start token before every text, whatever the file says.
+    """
     if importlib.util.find_spec("gguf") is None:
         raise MpddError("GGUF files need one more library; `pip install mpdd[gguf]` brings it.")
+    if not hasattr(transformers, "GgufConfig"):
+        found = transformers.__version__
+        raise MpddError(f"GGUF files need transformers 5.23 or later, found {found}; `pip install -U mpdd[gguf]` brings it.")
 
 
 def lossless_dtype(model: nn.Module) -> torch.dtype:
@@ -66,7 +72,8 @@ def _read(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     place: dict[str, Any] = {"gguf_file": path.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **place)
-        options = {**place, **_dequantised(), "dtype": torch.float32, "output_loading_info": True}
+        plain = transformers.GgufConfig(dequantize=True)  # whatever kernels are installed
+        options = {**place, "quantization_config": plain, "dtype": torch.float32, "output_loading_info": True}
         loaded: Any = AutoModelForCausalLM.from_pretrained(path.parent, **options)
     except Exception as error:  # a damaged file fails in many ways: struct, numpy, key and value errors
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -83,12 +90,6 @@ def _quietly() -> Iterator[None]:
     """Keep progress bars out of logs; on a terminal they stay."""
     with redirect_stderr(sys.stderr if sys.stderr.isatty() else io.StringIO()):
         yield
-
-
-def _dequantised() -> dict[str, Any]:
-    """What makes newer versions of transformers give plain weights, whatever kernels are installed; older ones always do."""
-    config = getattr(transformers, "GgufConfig", None)
-    return {} if config is None else {"quantization_config": config(dequantize=True)}
 
 
 def _drop_quantization(model: Any) -> None:
