@@ -72,7 +72,7 @@ def mpdd_factors(cell: Cell) -> Outcome:
 
 
 def fit_to(cell: Cell, prompts: dict[str, Tensor]) -> dict[str, float]:
-    """Mean loss of each prompt on the target's first training examples, in nats a token."""
+    """Mean loss of each prompt on the target's first training examples (see `mpdd.training.losses` for its unit)."""
     few: list[Encoded] = list(cell.data.train[:FIT_ROWS])
     rows = [Row(encoded, name) for name in prompts for encoded in few]
     return mean_by_prompt(row_losses(cell.backbone, rows, prompts), rows)
