@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 from starlette.testclient import TestClient
@@ -10,8 +13,11 @@ from mpdd.prompts.store import Header, save_prompt
 from mpdd.serving.access import Tokens, new_token
 from mpdd.serving.app import create_app
 from mpdd.serving.audit import AuditLog
+from mpdd.serving.connections import room_for
 from mpdd.serving.folder import PromptFolder
-from mpdd.serving.service import Limits, Service
+from mpdd.serving.limits import Limits
+from mpdd.serving.server import make_server
+from mpdd.serving.service import Service
 
 CARDS = {
     "drugs": TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=12),
@@ -35,9 +41,9 @@ def prompts(tiny, tmp_path_factory):
 
 
 @pytest.fixture
-def make(tiny, prompts, tmp_path):
-    """Make a client of a gateway over the tiny backbone; `make.all` may use every task, `make.few` only drugs."""
-    opened = []
+def gateway(tiny, prompts, tmp_path):
+    """Make a gateway over the tiny backbone; `gateway.all` may use every task, `gateway.few` only drugs."""
+    made = []
 
     def of(**options):
         file = tmp_path / "tokens.toml"
@@ -46,19 +52,32 @@ def make(tiny, prompts, tmp_path):
             f'[[token]]\nname = "few"\nsha256 = "{few_digest}"\ntasks = ["drugs"]\n'
         )
         file.chmod(0o600)
-        audit = AuditLog(tmp_path / f"audit-{len(opened)}.jsonl", fsync=False)
-        limits = Limits(**{"per_minute": 1e6, "burst": 10**6, **options.pop("limits", {})})
+        audit = AuditLog(tmp_path / f"audit-{len(made)}.jsonl", fsync=False)
+        made.append(audit)
+        limits = Limits(**{"per_minute": 1e6, "burst": 10**6, "strangers_per_minute": 1e6, **options.pop("limits", {})})
         engine = options.pop("engine", Local(tiny))
         folder = PromptFolder(options.pop("folder", prompts), tiny.vocabulary)
-        service = Service(engine, folder, Tokens.read(file), audit, limits, **options)
+        return Service(engine, folder, Tokens.read(file), audit, limits, **options)
+
+    (of.all, all_digest), (of.few, few_digest) = new_token(), new_token()
+    return of
+
+
+@pytest.fixture
+def make(gateway, tmp_path):
+    """Make a client of a gateway; `make.all` may use every task, `make.few` only drugs."""
+    opened = []
+
+    def of(**options):
+        service = gateway(**options)
         client = TestClient(create_app(service), raise_server_exceptions=True)
         client.__enter__()
         client.headers["Authorization"] = f"Bearer {of.all}"
-        client.service, client.audit_path = service, tmp_path / f"audit-{len(opened)}.jsonl"
+        client.service, client.audit_path = service, service.audit._path
         opened.append(client)
         return client
 
-    (of.all, all_digest), (of.few, few_digest) = new_token(), new_token()
+    of.all, of.few = gateway.all, gateway.few
     yield of
     for client in opened:
         client.__exit__(None, None, None)
@@ -67,3 +86,40 @@ def make(tiny, prompts, tmp_path):
 @pytest.fixture
 def client(make):
     return make()
+
+
+@pytest.fixture
+def live(gateway):
+    """Start a real server in a thread on a free port; gives it with its port and `stop()`, which returns the seconds taken."""
+    running = []
+
+    def of(descriptors=None, **options):
+        service = gateway(**options)
+        room, at_once = room_for(service.limits, 0)
+        if descriptors is not None:
+            room.most = descriptors
+        server = make_server(service, "127.0.0.1", 0, room, at_once)
+        server.room = room
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        until = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < until
+            time.sleep(0.01)
+        server.service, server.port = service, server.servers[0].sockets[0].getsockname()[1]
+
+        def stop():
+            began = time.monotonic()
+            server.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive()
+            return time.monotonic() - began
+
+        server.stop = stop
+        running.append(server)
+        return server
+
+    of.all, of.few = gateway.all, gateway.few
+    yield of
+    for server in running:
+        server.stop()

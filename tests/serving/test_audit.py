@@ -314,3 +314,49 @@ def test_half_a_surrogate_pair_in_a_name_raises_nothing(path):
 def test_a_missing_log_is_said_to_be_missing(path):
     with pytest.raises(InputError, match="cannot be read; found No such file"):
         verify(path)
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+def test_a_log_that_is_not_in_its_place_gets_no_line(path, how):
+    log = AuditLog(path, fsync=False)
+    log.append(ENTRY)
+    away = path.with_suffix(".1")
+    path.rename(away)
+    if how == "removed":
+        away.unlink()
+    elif how == "replaced":
+        path.write_bytes(away.read_bytes())
+    with pytest.raises(InputError, match="was moved or removed"):
+        log.append(ENTRY)
+    with pytest.raises(InputError, match="was moved or removed"):
+        log.count("2026-11-23T00:00:00+00:00", "", 401)
+    if how == "moved":
+        away.rename(path)
+        log.append(ENTRY)
+        assert verify(path) == 2
+
+
+def test_refused_requests_have_one_line_a_minute(path):
+    now = [0.0]
+    log = AuditLog(path, fsync=False, clock=lambda: now[0])
+    for second in range(600):
+        now[0] = second
+        for _ in range(50):
+            log.count("2026-11-23T00:00:00+00:00", "", 401)
+        log.count("2026-11-23T00:00:00+00:00", "ward", 429)
+    log.append(ENTRY)
+    log.close("2026-11-23T00:10:00+00:00")
+    assert verify(path) == 12 and path.stat().st_size < 12 * 300
+    counts = [line["refused"] for line in map(json.loads, path.read_text().splitlines()) if "refused" in line]
+    assert sum(count for part in counts for caller, outcome, count in part if (caller, outcome) == ("", 401)) == 30_000
+    assert sum(count for part in counts for caller, outcome, count in part if (caller, outcome) == ("ward", 429)) == 600
+    write(path, 1)
+    assert verify(path) == 13
+
+
+def test_a_log_that_begins_with_refused_requests_is_continued(path):
+    log = AuditLog(path, fsync=False)
+    log.count("2026-11-23T00:00:00+00:00", "", 401)
+    log.close()
+    write(path, 1)
+    assert verify(path) == 2

@@ -1,12 +1,16 @@
 """What waits goes together; a failure stays with its own job; what was taken back is not run."""
 
 import threading
+import time
 from concurrent.futures import CancelledError
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mpdd.errors import InputError
 from mpdd.serving.batcher import Batcher, EngineError, StoppedError
+from mpdd.serving.pace import Pace
 
 
 class Engine:
@@ -59,9 +63,122 @@ def test_what_waits_goes_together_and_each_gets_its_own(batcher, engine):
     assert engine.batches == [["first"], ["a", "A", "b", "B"], ["c", "C"]]
 
 
-def test_a_job_larger_than_a_batch_goes_whole(batcher, engine):
-    assert len(batcher.submit(list("abcdefgh")).result(10)) == 8
-    assert engine.batches == [list("abcdefgh")]
+def test_a_job_larger_than_a_batch_takes_several(batcher, engine):
+    assert batcher.submit(list("abcdefghi")).result(10) == [f"{letter}!" for letter in "abcdefghi"]
+    assert engine.batches == [list("abcd"), list("efgh"), ["i"]]
+
+
+def test_callers_share_every_batch_however_long_their_jobs(batcher, engine):
+    first = occupied(batcher, engine)
+    long = [batcher.submit([f"a{n}" for n in range(12)], "a") for _ in range(3)]
+    short = batcher.submit(["b0", "b1", "b2"], "b")
+    engine.go.set()
+    assert first.result(10) and short.result(10) == ["b0!", "b1!", "b2!"]
+    assert all(job.result(10) == [f"a{n}!" for n in range(12)] for job in long)
+    rows = [row for batch in engine.batches[1:] for row in batch]
+    assert rows.index("b2") < 8
+
+
+def test_who_comes_back_after_a_pause_goes_first_but_not_for_ever(batcher, engine):
+    first = occupied(batcher, engine)
+    before = batcher.submit([f"a{n}" for n in range(100)], "a")
+    engine.go.set()
+    assert first.result(10) and before.result(10)
+    engine.go.clear()
+    engine.begun.clear()
+    busy = batcher.submit([f"a{n}" for n in range(100)], "a")
+    assert engine.begun.wait(10)
+    back = batcher.submit([f"b{n}" for n in range(100)], "b")
+    engine.batches.clear()
+    engine.go.set()
+    assert busy.result(10) and back.result(10)
+    rows = [row for batch in engine.batches for row in batch]
+    ahead = next(n for n, row in enumerate(rows) if row.startswith("a"))
+    assert 8 <= ahead <= 16 + 4  # the credit is four batches of four
+    later = rows[ahead : ahead + 40]
+    assert 15 <= sum(row.startswith("a") for row in later) <= 25
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    jobs=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), min_size=1, max_size=20),
+    rows=st.integers(1, 8), threads=st.integers(1, 3), bad=st.sets(st.integers(0, 19)), gone=st.sets(st.integers(0, 19)),
+)  # fmt: skip
+def test_every_job_ends_with_its_own_answers_whatever_fails_or_is_taken_back(jobs, rows, threads, bad, gone):
+    def answer(requests):
+        if any(number in bad for number, _ in requests):
+            raise ValueError
+        return [(*request, "!") for request in requests]
+
+    batcher = Batcher(answer, rows, threads=threads)
+    futures = [batcher.submit([(number, n) for n in range(size)], who) for number, (who, size) in enumerate(jobs)]
+    for number in gone:
+        if number < len(futures):
+            futures[number].cancel()
+    batcher.stop()
+    for number, ((_, size), future) in enumerate(zip(jobs, futures, strict=True)):
+        assert future.done()
+        if future.cancelled():
+            assert number in gone
+        elif number in bad and size:
+            assert isinstance(future.exception(), EngineError)
+        else:
+            assert future.result() == [(number, n, "!") for n in range(size)]
+    assert not batcher._queues and not batcher._running
+
+
+def test_a_long_job_that_was_taken_back_runs_no_further(batcher, engine):
+    engine.go.clear()
+    long = batcher.submit(list("abcdefghi"))
+    assert engine.begun.wait(10) and long.cancel()
+    after = batcher.submit(["after"])
+    engine.go.set()
+    assert after.result(10) == ["after!"]
+    assert engine.batches == [list("abcd"), ["after"]]
+
+
+def test_stopping_with_patience_leaves_what_does_not_end_in_time(engine):
+    batcher = Batcher(engine, rows=1)
+    running = occupied(batcher, engine)
+    waiting = batcher.submit(["waits"])
+    began = time.monotonic()
+    batcher.stop(0.2)
+    assert time.monotonic() - began < 5
+    for job in (running, waiting):
+        with pytest.raises(StoppedError):
+            job.result(0)
+    engine.go.set()
+    for thread in batcher._threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert engine.batches == [["first"]]
+
+
+def test_batches_hold_what_the_pace_allows(engine):
+    pace = Pace(1.0)
+    for cost in (5, 10, 20):
+        pace.ran(cost, 0.1 * cost)
+    batcher = Batcher(engine, rows=64, pace=pace, cost=lambda request: 0.5)
+    first = occupied(batcher, engine)
+    job = batcher.submit([str(n) for n in range(45)])
+    engine.go.set()
+    assert first.result(10) and job.result(10)
+    batcher.stop()
+    assert 5 <= len(engine.batches[1]) <= 20
+
+
+SHAPES = [(0.1, 0.04, 12.5), (0.02, 1.0, 0.5), (2.0, 0.01, 200.0)]
+
+
+@pytest.mark.parametrize(("fixed", "slope", "most"), SHAPES)
+def test_the_pace_tells_the_fixed_part_of_a_batch_from_that_of_its_rows(fixed, slope, most):
+    pace = Pace(0.5)
+    assert pace.most(8.0) == 8.0
+    for cost in (1, 4, 16, 2, 8, 30):
+        pace.ran(cost, fixed + slope * cost)
+    assert pace.most(8.0) == pytest.approx(most, rel=1e-3)
+    assert pace.expected(10) == pytest.approx(10 * slope, rel=1e-3)
+    assert Pace(0).most(8.0) == float("inf")
 
 
 def test_a_failure_stays_with_its_own_job_and_says_nothing(batcher, engine):

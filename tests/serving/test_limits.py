@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpdd.serving.limits import Full, RateLimit, Slots
+from mpdd.serving.limits import Admission, Full, Limits, RateLimit
 
 
 class Clock:
@@ -55,102 +55,85 @@ def test_idle_callers_are_forgotten():
     assert len(limit._left) <= 1001
 
 
-def test_as_many_run_and_wait_as_there_is_room_for():
+def test_whoever_floods_with_new_addresses_is_not_remembered_for_ever():
+    clock = Clock()
+    limit = RateLimit(1, 1, clock)
+    for number in range(20_000):
+        clock.now += 0.001
+        limit.wait_for(str(number))
+    assert len(limit._left) <= 1001
+
+
+def test_each_caller_has_places_of_its_own_and_all_have_no_more_than_there_are():
     async def go():
-        slots, release = Slots(2, 1), asyncio.Event()
-
-        async def work():
-            async with slots.admitted():
-                await release.wait()
-
-        tasks = [asyncio.create_task(work()) for _ in range(3)]
-        await asyncio.sleep(0.01)
-        assert (slots.running, slots.waiting) == (2, 1)
-        with pytest.raises(Full) as full:
-            await work()
-        assert full.value.retry_after > 0
-        release.set()
-        await asyncio.gather(*tasks)
-        assert (slots.running, slots.waiting) == (0, 0)
+        admission = Admission(Limits(requests=3, caller_requests=2))
+        async with admission.admitted("a"), admission.admitted("a"):
+            with pytest.raises(Full) as full:
+                async with admission.admitted("a"):
+                    pass
+            assert full.value.caller
+            async with admission.admitted("b"):
+                with pytest.raises(Full) as full:
+                    async with admission.admitted("c"):
+                        pass
+                assert not full.value.caller
+            async with admission.admitted("c"):
+                assert admission.inside == 3
+        assert admission.inside == 0
 
     asyncio.run(go())
 
 
-def test_what_is_cancelled_frees_its_place():
+def test_rows_of_a_caller_are_bounded_and_given_back():
     async def go():
-        slots, release = Slots(1, 1), asyncio.Event()
-
-        async def work():
-            async with slots.admitted():
-                await release.wait()
-
-        runs, waits = asyncio.create_task(work()), asyncio.create_task(work())
-        await asyncio.sleep(0.01)
-        waits.cancel()
-        await asyncio.gather(waits, return_exceptions=True)
-        assert (slots.running, slots.waiting) == (1, 0)
-        third = asyncio.create_task(work())
-        await asyncio.sleep(0.01)
-        runs.cancel()
-        await asyncio.gather(runs, return_exceptions=True)
-        await asyncio.sleep(0.01)
-        assert (slots.running, slots.waiting) == (1, 0)
-        release.set()
-        await third
-
-    asyncio.run(go())
-
-
-def test_draining_admits_nobody_and_waits_for_the_rest():
-    async def go():
-        slots, release = Slots(1, 1), asyncio.Event()
-
-        async def work():
-            async with slots.admitted():
-                await release.wait()
-
-        first, second = asyncio.create_task(work()), asyncio.create_task(work())
-        await asyncio.sleep(0.01)
-        slots.drain()
-        with pytest.raises(Full):
-            await work()
-        done = asyncio.create_task(slots.drained())
-        await asyncio.sleep(0.01)
-        assert not done.done()
-        release.set()
-        await asyncio.wait_for(done, 5)
-        await asyncio.gather(first, second)
+        admission = Admission(Limits(caller_rows=10))
+        async with admission.admitted("a") as first, admission.admitted("a") as second, admission.admitted("b") as other:
+            first.take(6)
+            with pytest.raises(Full):
+                second.take(5)
+            second.take(4)
+            other.take(10)
+        async with admission.admitted("a") as again:
+            again.take(10)
+        assert not admission._rows and not admission._requests
 
     asyncio.run(go())
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 3), st.integers(0, 3), st.lists(st.tuples(st.sampled_from("acsse"), st.integers(0, 9)), max_size=60))
-def test_bounds_hold_and_draining_ends_whatever_is_cancelled_when(most_running, most_waiting, actions):
-    async def work(slots, gate):
-        async with slots.admitted():
+@given(
+    st.integers(1, 6), st.integers(1, 3), st.integers(1, 12),
+    st.lists(st.tuples(st.sampled_from("acsse"), st.integers(0, 9), st.sampled_from("xyz"), st.integers(0, 8)), max_size=60),
+)  # fmt: skip
+def test_bounds_hold_and_draining_ends_whatever_is_cancelled_when(requests, caller_requests, caller_rows, actions):
+    limits = Limits(requests=requests, caller_requests=caller_requests, caller_rows=caller_rows)
+
+    async def work(admission, gate, caller, rows):
+        async with admission.admitted(caller) as place:
+            place.take(rows)
             await gate.wait()
 
     async def go():
-        slots, gates, jobs, inside = Slots(most_running, most_waiting), [], [], (0, 0)
-        for action, number in actions:
+        admission, gates, jobs = Admission(limits), [], []
+        for action, number, caller, rows in actions:
             if action == "a":
                 gates.append(asyncio.Event())
-                jobs.append(asyncio.create_task(work(slots, gates[-1])))
+                jobs.append(asyncio.create_task(work(admission, gates[-1], caller, rows)))
             elif action == "c" and jobs:
                 jobs[number % len(jobs)].cancel()
             elif action == "e" and jobs:
                 gates[number % len(gates)].set()
             elif action == "s":
                 await asyncio.sleep(0)
-            inside = (slots.running, slots.waiting)
-            assert 0 <= inside[0] <= most_running and 0 <= inside[1] <= most_waiting
-        slots.drain()
+            assert admission.inside <= requests
+            assert all(count <= caller_requests for count in admission._requests.values())
+            assert all(count <= caller_rows for count in admission._rows.values())
+        admission.drain()
         for gate in gates:
             gate.set()
-        await asyncio.wait_for(slots.drained(), 5)
-        said = await asyncio.gather(*jobs, return_exceptions=True)
-        assert all(one is None or isinstance(one, Full | asyncio.CancelledError) for one in said)
-        assert (slots.running, slots.waiting) == (0, 0)
+        outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+        await asyncio.wait_for(admission.drained(), 5)
+        assert all(outcome is None or isinstance(outcome, Full | asyncio.CancelledError) for outcome in outcomes)
+        assert admission.inside == 0 and not admission._rows
 
     asyncio.run(go())

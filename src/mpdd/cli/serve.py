@@ -36,16 +36,15 @@ def serve(
     """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
     try:
-        import uvicorn
-
-        from mpdd.serving.app import create_app
+        from mpdd.serving.server import run
     except ImportError as error:
         raise MpddError("Serving needs more libraries; `pip install mpdd[serve]` brings them.") from error
     from mpdd.engines.opening import open_engine
     from mpdd.serving.access import Tokens
     from mpdd.serving.audit import AuditLog
     from mpdd.serving.folder import PromptFolder
-    from mpdd.serving.service import Limits, Service
+    from mpdd.serving.limits import Limits
+    from mpdd.serving.service import Service
 
     if not prompts.is_dir():
         raise InputError(
@@ -65,10 +64,7 @@ def serve(
     for problem in found.problems.values():
         typer.echo(f"mpdd: {problem}", err=True)
     typer.echo(f"{len(found.tasks)} tasks at http://{host}:{port}/", err=True)
-    uvicorn.run(
-        create_app(service), host=host, port=port, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=30, h11_max_incomplete_event_size=2**16,
-    )  # fmt: skip
+    run(service, host, port)
 
 
 def token(

@@ -1,18 +1,24 @@
 """The audit log: one line of JSON a request, each with the sha256 of the line before, so that edits and gaps are found.
 
+Requests that are refused before they are looked at (without a known token, too many at once) have no line each: once a minute
+one line says how many there were, so that nobody without a token can fill the disk.
+
 It has lengths, names and hashes, never text. The last line has no line after it: that it was changed, or that lines are
 missing at the end, is found only by who kept `AuditLog.head` elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -21,6 +27,7 @@ from mpdd.errors import InputError
 _FIRST = "0" * 64
 _START = b'{"time": "'  # of every first line
 _TAIL = 2**20  # bytes read on opening; far longer than a line
+_EVERY = 60.0  # seconds between lines about refused requests
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,10 @@ class AuditLog:
     the disk before `append` returns. Raises `InputError` where the file is no audit log, or another process has it.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = True) -> None:
-        self._path, self._lock, self._fsync = path, threading.Lock(), fsync
+    def __init__(self, path: Path, *, fsync: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._lock, self._fsync, self._clock = path.absolute(), threading.Lock(), fsync, clock
+        self._refused: Counter[tuple[str, int]] = Counter()  # by caller and status, since the last line about them
+        self._said = float("-inf")  # when that was
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
@@ -83,21 +92,44 @@ class AuditLog:
             self._write({"torn": True})
 
     def append(self, entry: Entry) -> None:
-        """Write one line. Raises `InputError` where it cannot be written, or another program changed the file's length."""
+        """Write one line. Raises `InputError` where it cannot be written, another program changed the file's length, or the
+        file was moved or removed."""
         with self._lock:
             self._write(asdict(entry))
 
-    def close(self) -> None:
-        """Let the file go; no line can be appended after that."""
+    def count(self, when: str, caller: str, outcome: int) -> None:
+        """Count a request that was refused with this status; at most once a minute a line says how many there were.
+
+        `when` is the UTC time (ISO), `caller` "" without a known token. Raises `InputError` as `append` does.
+        """
+        with self._lock:
+            self._refused[caller, outcome] += 1
+            if self._clock() - self._said >= _EVERY:
+                self._write_refused(when)
+
+    def close(self, when: str = "") -> None:
+        """Let the file go; no line can be appended after that. Refusals that no line counts get theirs, with the time `when`."""
         with self._lock:
             if self._file >= 0:
+                with contextlib.suppress(InputError):
+                    self._write_refused(when)
                 os.close(self._file)
             self._file = -1
+
+    def _write_refused(self, when: str) -> None:
+        if not self._refused:
+            return
+        counts = [[caller, outcome, count] for (caller, outcome), count in sorted(self._refused.items())]
+        self._said = self._clock()
+        self._write({"time": when, "refused": counts})
+        self._refused.clear()
 
     def _write(self, values: Mapping[str, object]) -> None:
         line = json.dumps({**values, "previous": self.head}).encode()  # ASCII, so that no name can fail to be encoded
         data = line + b"\n"
         try:
+            if not self._is_in_place():
+                raise InputError(f"The audit log {self._path} was moved or removed", wanted="a restart, or the file in its place")
             if os.lseek(self._file, 0, os.SEEK_END) != self._end:
                 raise InputError(f"The audit log {self._path} has another length than was written", wanted="a restart")
             if os.write(self._file, data) < len(data):  # a full disk
@@ -108,6 +140,13 @@ class AuditLog:
                 os.fsync(self._file)
         except OSError as error:
             raise _cannot_write(self._path, error) from error
+
+    def _is_in_place(self) -> bool:
+        """Whether the open file is still the one at the path."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file))
+        except FileNotFoundError:
+            return False
 
 
 def verify(path: Path, head: str | None = None) -> int:
@@ -144,7 +183,8 @@ def _parsed(line: bytes) -> dict[str, object] | None:
         values = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    kinds = ({field.name for field in fields(Entry)} | {"previous"}, {"torn", "previous"})
+    entry = {field.name for field in fields(Entry)} | {"previous"}
+    kinds = (entry, {"time", "refused", "previous"}, {"torn", "previous"})
     return values if isinstance(values, dict) and values.keys() in kinds else None
 
 
