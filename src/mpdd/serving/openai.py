@@ -25,7 +25,7 @@ from mpdd.serving.openai_schema import Chat, Completion, OpenAi
 from mpdd.serving.service import Asked, Service
 from mpdd.vocabulary import Vocabulary
 
-_PIECE = re.compile(r"\S+\s*|\s+")  # of a stream: a word with the space behind it
+_PIECE = re.compile(r"\S{1,16}\s*|\s+")  # of a stream: a word with the space behind it, or a part of a long one
 
 
 @dataclass(frozen=True)
