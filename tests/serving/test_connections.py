@@ -133,7 +133,6 @@ def test_what_is_no_http_gets_the_one_form(live):
     for content in (
         b"\x16\x03\x01\x02\x00\x01\x00",
         b"GET\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\nX" + b"y" * 10**5,
     ):
         connection = connect(server)
