@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import signal
@@ -88,13 +89,16 @@ def test_a_thousand_requests_leave_no_trace_of_patients(server):
     bodies = [body(rng) for _ in range(1000)]
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda one: server.client.post("/v1/annotate", **one).status_code, bodies))
-    assert set(statuses) <= {200, 400, 401, 404, 413, 422}, sorted(set(statuses))
+    assert set(statuses) <= {200, 400, 401, 404, 413, 422, 429}, sorted(set(statuses))
     assert statuses.count(200) > 150
     server.client.get(f"/{SECRET}?{NUMBER}")
     metrics = server.client.get("/metrics").text
     code, said = server.stop()
     assert code == -signal.SIGTERM  # uvicorn ends its work, then lets the signal end the process
-    assert verify(server.audit) == 1000
+    verify(server.audit)
+    lines = [json.loads(line) for line in server.audit.read_text().splitlines()]
+    refused = [count for line in lines for _, _, count in line.get("refused", [])]
+    assert len([line for line in lines if "outcome" in line]) + sum(refused) == 1000
     for part in (said, metrics, server.audit.read_text()):
         assert not [word for word in (SECRET, NUMBER, "Quimby", NUMBER[3:], "Zacharias") if word in part]
 
@@ -119,10 +123,26 @@ def test_what_was_accepted_is_finished_when_it_is_stopped(server):
     with ThreadPoolExecutor(1) as pool:
         accepted = pool.submit(server.client.post, "/v1/annotate", json=long)
         until = time.monotonic() + 60
-        while "mpdd_batch_rows_count 1.0" not in server.client.get("/metrics").text:
+        while not re.search(r"mpdd_batch_rows_count [1-9]", server.client.get("/metrics").text):
             assert time.monotonic() < until
             time.sleep(0.01)
         assert not accepted.done()
         code, said = server.stop()
         assert accepted.result().status_code == 200
     assert code == -signal.SIGTERM and "Traceback" not in said
+
+
+def test_it_ends_in_time_under_load_and_says_so_to_those_who_wait(server):
+    heavy = {"text": "Fever rose after aspirin was given. " * 5_000, "tasks": ["drugs"]}
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(server.client.post, "/v1/annotate", json=heavy) for _ in range(8)]
+        time.sleep(2)
+        began = time.monotonic()
+        code, said = server.stop()
+        assert time.monotonic() - began < 30
+        answers = [request.result() for request in asked]
+    assert code == -signal.SIGTERM and "Traceback" not in said and len(said) < 2000
+    for answer in answers:
+        assert answer.status_code in (200, 503)
+        if answer.status_code == 503:
+            assert answer.json()["error"]["type"] == "shutting_down" and "retry-after" in answer.headers
