@@ -15,6 +15,8 @@ from mpdd.backbone import Backbone
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
+from mpdd.decoding.grammar import Grammar, grammar_of
+from mpdd.decoding.tokens import Allowed, mask, tokens_of
 from mpdd.packed.known import Known
 from mpdd.packed.memory import Memory
 from mpdd.prompts.memory import PromptMemory
@@ -30,12 +32,14 @@ _READ = 2**14  # tokens read at a time
 @dataclass(frozen=True)
 class Request:
     """One example to answer for one task, under `prompt` [length, width] (None: the bare backbone), in a `template` (None: the
-    backbone's own)."""
+    backbone's own). A `grounded` answer names only the card's labels and what stands in the text (`mpdd.decoding`); confidences
+    are then those among the answers that may be written."""
 
     card: TaskCard
     example: Example
     prompt: Tensor | None = None
     template: Template | None = None
+    grounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Asked:
     most: int
     by_token: bool
     cut: int
+    grammar: Grammar | None = None
 
     @property
     def tokens(self) -> int:
@@ -129,7 +134,8 @@ def ask(vocabulary: Vocabulary, request: Request) -> Asked:
     answer = max(most, min(max(map(len, ways), default=0), vocabulary.context // 2))
     room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
     encoded = encode_input(vocabulary.tokenizer, card, request.example, room, template)
-    return Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut)
+    grammar = grammar_of(card, request.example, template.space) if request.grounded else None
+    return Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut, grammar)
 
 
 def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[list[int]]:
@@ -156,14 +162,18 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory |
     last = torch.tensor(packed.ends, device=backbone.device) - 1
     states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep)
     over = [False] * len(asked)
+    allowed = [Allowed(one.grammar, tokens_of(backbone.tokenizer)) if one.grammar else None for one in asked]
     while True:
         logits = backbone.logits(states)
+        mask(logits, [None if over[row] else allowed[row] for row in active.tolist()])
         likeliest, following = logits.max(-1)
         for row, token, log_p in zip(
             active.tolist(), following.tolist(), (likeliest - logits.logsumexp(-1)).tolist(), strict=True
         ):
             if not over[row]:
                 written[row].append((token, log_p))
+                if (grammar := allowed[row]) is not None and token != backbone.end:
+                    grammar.write(token)
                 over[row] = token == backbone.end or len(written[row]) == asked[row].most
         going = [k for k, row in enumerate(active.tolist()) if not over[row]]
         if not going:

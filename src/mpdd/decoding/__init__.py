@@ -1,0 +1,1 @@
+"""Grounded decoding: an answer may only name the card's labels and what stands in the text."""

@@ -1,0 +1,104 @@
+"""From a grammar over bytes to the tokens that may come next: the vocabulary as a tree of bytes, walked beside the grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from mpdd.decoding.grammar import Grammar, State
+
+_SPACE = "\u2581"  # how SentencePiece writes a space
+Node = dict[int, Any]  # by byte; under _HERE the tokens that end here
+_HERE = -1
+
+
+class Tokens:
+    """A tokenizer's ordinary tokens by their bytes. Build it once for a tokenizer (`tokens_of`)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.end = int(tokenizer.eos_token_id or 0)
+        self.bytes_of = _bytes_of(tokenizer)
+        self.root: Node = {}
+        for token, written in self.bytes_of.items():
+            node = self.root
+            for byte in written:
+                node = node.setdefault(byte, {})
+            node.setdefault(_HERE, []).append(token)
+
+
+@lru_cache(maxsize=4)
+def tokens_of(tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    """The tokens of a tokenizer, kept for the next question."""
+    return Tokens(tokenizer)
+
+
+class Allowed:
+    """Follows one answer token by token and says which tokens may come next."""
+
+    def __init__(self, grammar: Grammar, tokens: Tokens) -> None:
+        self._grammar, self._tokens, self._state = grammar, tokens, grammar.start
+        self._known: dict[State, list[int]] = {}
+
+    def next(self) -> list[int]:
+        """The tokens that may come next; the end token alone where nothing else may."""
+        if self._state not in self._known:
+            tokens = self._after(self._state, self._tokens.root)
+            self._known[self._state] = [*tokens, self._tokens.end] if self._state.may_end or not tokens else tokens
+        return self._known[self._state]
+
+    def write(self, token: int) -> None:
+        """Go on behind a token that `next` gave."""
+        for byte in self._tokens.bytes_of.get(token, b""):
+            self._state = self._grammar.moves(self._state)[byte]
+
+    def _after(self, state: State, node: Node) -> list[int]:
+        found: list[int] = []
+        todo = [(state, node)]
+        while todo:
+            here, branch = todo.pop()
+            found += branch.get(_HERE, ())
+            if len(branch) > (_HERE in branch):
+                todo += [(there, branch[byte]) for byte, there in self._grammar.moves(here).items() if byte in branch]
+        return found
+
+
+def mask(logits: Float[Tensor, "rows vocabulary"], allowed: Sequence[Allowed | None]) -> None:
+    """Leave each row, in place, only the tokens that may come next; rows without a grammar stay as they are."""
+    for row, grammar in zip(logits, allowed, strict=True):
+        if grammar is not None:
+            tokens = torch.tensor(grammar.next(), device=logits.device)
+            kept = row[tokens]
+            row.fill_(float("-inf"))
+            row[tokens] = kept
+
+
+def _bytes_of(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
+    """The bytes of every token that is text, by its id: byte-level BPE, or SentencePiece with byte tokens."""
+    special = set(tokenizer.all_special_ids) | {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    words: dict[str, int] = tokenizer.get_vocab()
+    characters = {character: byte for byte, character in _byte_characters().items()}
+    byte_level = not any(_SPACE in word for word in words)
+    found = {}
+    for word, token in words.items():
+        if token in special or not word:
+            continue
+        if byte_level and all(character in characters for character in word):
+            found[token] = bytes(characters[character] for character in word)
+        elif len(word) == 6 and word.startswith("<0x") and word.endswith(">"):
+            found[token] = bytes([int(word[3:5], 16)])
+        else:
+            found[token] = word.replace(_SPACE, " ").encode("utf-8", "surrogatepass")
+    return found
+
+
+def _byte_characters() -> dict[int, str]:
+    """The character that byte-level BPE writes for each byte (GPT-2, Radford et al. 2019)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + place) for place, byte in enumerate(others)}

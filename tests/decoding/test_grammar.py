@@ -1,0 +1,117 @@
+"""Every gold answer may be written under grounded decoding, and whatever may be written reads back as an answer in the text."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mpdd.data.task import Answer, Entity, Example, Relation, TaskCard
+from mpdd.data.types import parse, render_target
+from mpdd.decoding.grammar import Note, grammar_of
+
+NER = TaskCard("t", "ner", "Find.", labels=("Drug", "Side effect"))
+RE = TaskCard("t", "re", "Find.", labels=("causes", "treats"))
+EXTRACT = TaskCard("t", "qa", "Answer.", form="extractive")
+CODES = TaskCard("t", "classification", "Code.", labels=("A; B", "C", "D"), form="multiple")
+WORDS = (
+    "aspirin",
+    "5 mg",
+    "cancer",
+    "breast\ncancer",
+    "a;b",
+    "x -> y",
+    "c\\d",
+    "né",
+    "\u00a0",
+    "HER2",
+    "(no)",
+    "肺炎",
+    "soft\u00adhyphen",
+    "1.5",
+)
+notes = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
+
+
+def example(text, **gold):
+    return Example("e", "d", text, Answer(**gold))
+
+
+def written(grammar, chance, most=200):
+    """A random walk to an answer that may end."""
+    state, answer = grammar.start, bytearray()
+    while len(answer) < most:
+        moves = grammar.moves(state)
+        if state.may_end and (not moves or chance.random() < 0.2):
+            return bytes(answer)
+        byte = chance.choice(sorted(moves))
+        answer.append(byte)
+        state = moves[byte]
+    return None
+
+
+def bounded_spans(text):
+    bounds = Note(text).bounds
+    return [
+        (start, end)
+        for start in Note(text).starts
+        for end in range(start + 1, len(text) + 1)
+        if bounds[end] and not text[end - 1].isspace() and text[end - 1] not in "\u00ad"
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(notes, st.data())
+def test_gold_entities_of_whole_words_may_be_written(text, data):
+    spans = data.draw(st.lists(st.sampled_from(bounded_spans(text)), max_size=4, unique=True)) if bounded_spans(text) else []
+    entities = tuple(Entity(*span, data.draw(st.sampled_from(NER.labels))) for span in spans)
+    gold = example(text, entities=entities)
+    assert grammar_of(NER, gold, True).accepts(f" {render_target(NER, gold)}".encode())
+
+
+@settings(max_examples=100, deadline=None)
+@given(notes, st.integers(0, 10**6))
+@pytest.mark.parametrize("card", [NER, RE, EXTRACT, CODES], ids=lambda card: card.form or card.type)
+def test_whatever_may_be_written_is_parseable_and_in_the_text(card, text, seed):
+    one = example(text)
+    if not Note(text).starts:
+        return
+    answer = written(grammar_of(card, one, True), random.Random(seed))
+    if answer is not None:
+        parsed = parse(card, one, answer.decode())
+        assert (parsed.unparseable, parsed.ungrounded) == (False, 0)
+
+
+def test_relations_labels_and_extracts_of_the_gold_may_be_written():
+    text = "aspirin; causes breast\ncancer and -> fever"
+    one = Example(
+        "e", "d", text, Answer(relations=(Relation("causes", "a", "b"),)), arguments={"a": ("aspirin",), "b": ("fever",)}
+    )
+    assert grammar_of(RE, one, True).accepts(f" {render_target(RE, one)}".encode())
+    assert grammar_of(EXTRACT, one, True).accepts(b" breast cancer")
+    assert grammar_of(EXTRACT, one, False).accepts(b"breast\ncancer and -> fever")
+    labelled = example(text, labels=(0, 2))
+    assert grammar_of(CODES, labelled, True).accepts(f" {render_target(CODES, labelled)}".encode())
+
+
+@pytest.mark.parametrize(
+    "answer", [" Drug: ibuprofen", " Pill: aspirin", " Drug: aspir", " Drug:", " Drug: aspirin; ", " nothing", "none"]
+)
+def test_what_is_not_in_the_text_or_on_the_card_may_not(answer):
+    assert not grammar_of(NER, example("aspirin was given"), True).accepts(answer.encode())
+
+
+def test_a_list_comes_to_an_end():
+    """Entities go through the text in reading order, so that the longest answer is finite."""
+    grammar = grammar_of(NER, example("aspirin given"), True)
+    assert grammar.accepts(b" Drug: aspirin; given")
+    assert not grammar.accepts(b" Drug: aspirin; aspirin")
+    assert grammar.accepts(b" Drug: aspirin given; aspirin")
+    assert not grammar.accepts(b" Drug: given; aspirin")
+
+
+def test_free_texts_and_options_have_no_grammar():
+    assert grammar_of(TaskCard("t", "summarization", "Sum."), example("x"), True) is None
+    assert grammar_of(TaskCard("t", "nli", "Compare.", labels=("yes", "no")), example("x"), True) is None
