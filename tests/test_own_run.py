@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from mpdd.checkpoints import known
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.results import read_results
-from mpdd.progress import Silent
+from mpdd.progress import Reporter, Silent
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, save_prompt
+from tests.data import brat_cases
 from tests.data.cards.conftest import CARDS, SECRET, lines, record
 
 PATIENT = "MRN-4711"
@@ -155,3 +157,21 @@ def test_without_a_metaprompt_the_task_is_learnt_by_prompt_tuning(tmp_path, tiny
     assert {row.method for row in rows} == {"zero-shot", "prompt-tuning"}
     with pytest.raises(InputError, match="no metaprompt for the backbone x; found --methods spot, which start from one"):
         own_task.experiment_for(card, None, methods=(*own_task.METHODS, "spot"), backbone="x")
+
+
+def test_lost_gold_and_offsets_counted_otherwise_are_said_and_kept_for_the_report(tiny, tmp_path, capsys):
+    for name, content in brat_cases.crlf().items():
+        lost = content.replace(b"\tPulse", b"\tnowhere") if name.endswith(".ann") else content
+        (tmp_path / name).write_bytes(lost)
+    card = {"name": "own", "instruction": "List.", "type": "ner", "labels": ["Drug", "Problem", "Sign"]}
+    (tmp_path / "own.toml").write_text(tomli_w.dumps({**card, "data": {"format": "brat", "train": "."}}))
+    write_metaprompt(tmp_path / "meta.safetensors", tiny)
+    experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2)
+    pipeline.Run.open(experiment, tmp_path / "run", Reporter(), "")
+    said = capsys.readouterr().err
+    message = "14 of the 42 entities in the files of own (33 %) are not in its examples: 14 mention that its offsets do not give."
+    assert f"  Warning: {message}" in said
+    assert "  own: 28 mentions with offsets in characters, without carriage returns" in said
+    made = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert made["warnings"]["own"].startswith(message)
+    assert made["notes_on_data"]["own"]["skipped: mention that its offsets do not give"] == 14

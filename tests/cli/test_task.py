@@ -225,9 +225,9 @@ def card(mpdd, folder):
 def test_check_prints_facts_and_three_examples(mpdd, card, tiny_folder):
     ran = mpdd("task", "check", card, "--backbone", tiny_folder)
     assert (ran.code, ran.err) == (0, "")
-    rows = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines() if len(line.split()) == 4}
-    assert (rows["examples"], rows["Tumour"]) == (["7", "1", "2"], ["7", "1", "2"])
-    assert "100.0 % stand in what the model reads" in ran.out
+    rows = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines() if len(line.split()) in (4, 5)}
+    assert (rows["examples"], rows["Tumour"]) == (["7", "1", "2"], ["7", "1", "2", "10"])
+    assert "Of 20 gold items in the files 20 stand in what the model reads.\n" in ran.out
     assert "A trivial answer has strict_f1 0.0 on test." in ran.out
     assert ran.out.count("Answer: Tumour: glioma\n") == 3
     hidden = mpdd("task", "check", card, "--backbone", tiny_folder, "--no-examples")

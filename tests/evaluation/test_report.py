@@ -345,6 +345,17 @@ def test_synthetic_data_carry_a_banner(page: str) -> None:
     assert "<strong>Synthetic data.</strong>" in page
 
 
+def test_warnings_about_the_data_carry_a_banner(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    assert "<strong>Warning.</strong>" not in write_report(run).read_text()
+    warned = {**PROVENANCE, "warnings": {"own": "14 of 42 <entities> are lost."}}
+    (run / "provenance.json").write_text(json.dumps(warned))
+    page = write_report(run).read_text()
+    assert '<p class="banner"><strong>Warning.</strong> 14 of 42 &lt;entities&gt; are lost.</p>' in page
+    (run / "provenance.json").write_text(json.dumps({**PROVENANCE, "warnings": "none"}))
+    assert "<strong>Warning.</strong>" not in write_report(run).read_text()
+
+
 def test_one_method_on_one_target(tmp_path: Path) -> None:
     rows = make_rows(("mpdd",), seeds=1)[:1]
     page = write_report(make_run(tmp_path / "run", rows, optional=False)).read_text(encoding="utf-8")

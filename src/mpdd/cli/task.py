@@ -119,12 +119,15 @@ def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
 
 
 def _print_sizes(path: Path) -> None:
-    from mpdd.data.cards import card_file
+    from mpdd.data.cards import card_file, losses
 
-    splits = card_file.read(path).load(path.parent)
+    own = card_file.read(path)
+    splits = own.load(path.parent)
     typer.echo(f"Found {len(splits.train)} train, {len(splits.dev)} dev and {len(splits.test)} test examples.")
     for note, number in splits.notes.items():
         typer.echo(f"{number:>8} {note}")
+    if message := losses.warning(own.card, splits):
+        typer.echo(f"Warning: {message}", err=True)
 
 
 def _print_presets() -> None:

@@ -17,14 +17,14 @@ def print_report(found: Mapping[str, Any]) -> None:
     """The facts of `mpdd.data.cards.check`, the chance level and the examples, if there are any."""
     _say(f"{found['task']}: {found['type']}", style="bold")
     _grid("", SPLITS, ((name, *found[name].values()) for name in ("examples", "documents", "duplicates")))
-    names = dict.fromkeys(name for split in SPLITS for name in found["labels"][split])
-    if names:
-        _grid("answer", SPLITS, ((name, *(found["labels"][split].get(name, 0) for split in SPLITS)) for name in names))
+    _print_labels(found)
     _print_tokens(found["tokens"])
     for line in _gold(found["gold"]):
         _say(line)
     _grid(f"leaks ({RUN} words)", ("train", "dev"), _leaks(found["leaks"]))
     _say(f"A trivial answer has {found['chance']['metric']} {found['chance']['test']} on test.\n")
+    if found["warning"]:
+        _say(f"Warning: {found['warning']}\n", style="bold")
     if found["notes"]:
         _grid("skipped, cut or left out", ("",), found["notes"].items())
     for example in found["shown"]:
@@ -40,12 +40,34 @@ def _print_tokens(tokens: Mapping[str, Any]) -> None:
     )
 
 
+def _print_labels(found: Mapping[str, Any]) -> None:
+    """How often each label is an answer; for entities and relations also how many are in the files, and why some are lost."""
+    by_label = found["gold"].get("labels", {})
+    names = dict.fromkeys([*(name for split in SPLITS for name in found["labels"][split]), *by_label])
+    if not names:
+        return
+    counts = {name: tuple(found["labels"][split].get(name, 0) for split in SPLITS) for name in names}
+    if by_label:
+        rows = ((name, *counts[name], *_in_files(by_label.get(name))) for name in names)
+        _grid("answer", (*SPLITS, "in the files", "of these lost"), rows)
+    else:
+        _grid("answer", SPLITS, ((name, *counts[name]) for name in names))
+    if found["labels_that_never_occur"]:
+        _say(f"Labels of the card that never occur: {', '.join(found['labels_that_never_occur'])}.\n")
+    if found["gold"].get("labels_not_on_card"):
+        _say(f"Labels in the files that the card lacks: {', '.join(found['gold']['labels_not_on_card'])}.\n")
+
+
+def _in_files(of_label: Mapping[str, Any] | None) -> tuple[object, str]:
+    if of_label is None:
+        return "", ""
+    return of_label["in_files"], ", ".join(f"{number} {reason}" for reason, number in of_label["lost"].items())
+
+
 def _gold(gold: Mapping[str, Any]) -> Iterable[str]:
-    if "items" in gold:
-        yield (
-            f"Of {gold['items']} gold items {gold['kept_percent']} % stand in what the model reads: {gold['lost_by_windows']} "
-            f"lie across windows or in pieces, {gold['lost_by_context']} past the context.\n"
-        )
+    if "in_files" in gold:
+        lost = "".join(f", {number} {reason}" for reason, number in gold["lost"].items())
+        yield f"Of {gold['in_files']} gold items in the files {gold['read']} stand in what the model reads{lost}.\n"
     if gold["not_read_back"]:
         yield f"{gold['not_read_back']} answers do not read back as they were written.\n"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mpdd.data.readers.base import Notes
@@ -65,7 +65,7 @@ def without(splits: Splits, held: Held) -> Splits:
     """
     notes = Notes(counts=Counter(splits.notes))
     train, dev = (_apart(split, splits[split], held, notes) for split in ("train", "dev"))
-    return Splits(train, dev, splits.test, dict(sorted(notes.counts.items())))
+    return replace(splits, train=train, dev=dev, notes=dict(sorted(notes.counts.items())))
 
 
 def _apart(split: str, examples: Sequence[Example], held: Held, notes: Notes) -> tuple[Example, ...]:

@@ -158,12 +158,16 @@ class TaskCard:
 
 @dataclass(frozen=True)
 class Splits:
-    """The examples of a task, and counts of what its reader dropped or cut, by reason."""
+    """The examples of a task, and counts of what its reader dropped or cut, by reason.
+
+    `losses` counts, for each label, the annotations of a user's files that are no gold item of an example, by reason.
+    """
 
     train: tuple[Example, ...]
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     notes: Mapping[str, int] = field(default_factory=dict)
+    losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __getitem__(self, split: str) -> tuple[Example, ...]:
         if split not in SPLITS:

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from mpdd.data.readers.base import Notes
+from mpdd.data.readers.base import ENTITY, Notes
 from mpdd.data.task import Answer, Entity, Example
 
 NER_CHARS = 400
+ACROSS = "across the edge of a window"
 LONGEST_WORD = 1000  # bytes of UTF-8 that are kept together without a space in them
 Span = tuple[int, int]
 _OTHER_SCRIPTS = "。！？｡।॥۔؟።፧။։"  # marks that end a sentence and nothing else
@@ -39,10 +42,11 @@ def sentences(text: str) -> list[Span]:
     return [span for start, end in between for span in _trim(text, start, end)]
 
 
-def windows(text: str, max_chars: int = NER_CHARS) -> list[Span]:
+def windows(text: str, max_chars: int = NER_CHARS, together: Sequence[Span] = ()) -> list[Span]:
     """Return windows in order as (start, end) offsets; only whitespace lies between, before and after them.
 
-    Each is at most `max_chars` characters, but for a single longer word of at most `LONGEST_WORD` bytes.
+    Each is at most `max_chars` characters, but for a single longer word of at most `LONGEST_WORD` bytes. Edges lie so that
+    they cut as few of the spans `together` as can be; without such spans each window is filled before the next begins.
     """
     pieces: list[Span] = []
     for start, end in sentences(text):
@@ -51,7 +55,7 @@ def windows(text: str, max_chars: int = NER_CHARS) -> list[Span]:
         else:
             words = (match.span() for match in _WORD.finditer(text, start, end))
             pieces += _pack((part for word in words for part in _parts(text, *word, max_chars)), max_chars)
-    return _pack(pieces, max_chars)
+    return _pack_together(pieces, max_chars, together) if together else _pack(pieces, max_chars)
 
 
 def cut(document: str, text: str, entities: Sequence[Entity], notes: Notes, max_chars: int = NER_CHARS) -> list[Example]:
@@ -65,6 +69,8 @@ def cut(document: str, text: str, entities: Sequence[Entity], notes: Notes, max_
         whole = [Entity(e.start - start, e.end - start, e.label) for e in here if e.end <= end]
         lost = len(here) - len(whole)
         notes.count("entities across a window's edge", lost)
+        for label, number in Counter(e.label for e in set(here) if e.end > end).items():
+            notes.lose((ENTITY, label), ACROSS, number)
         answer = Answer(entities=tuple(sorted(set(whole))))
         examples.append(Example(f"{document}@{start}", document, text[start:end], answer, offset=start, lost=lost))
     return examples
@@ -106,3 +112,24 @@ def _pack(spans: Iterable[Span], max_chars: int) -> list[Span]:
         else:
             packed.append((start, end))
     return packed
+
+
+def _pack_together(spans: Sequence[Span], max_chars: int, together: Sequence[Span]) -> list[Span]:
+    """Join neighbouring spans as long as they fit, with the edges that cut the fewest of `together`; of these the fewest."""
+    starts, ends = sorted(start for start, _ in together), sorted(end for _, end in together)
+    # how many of `together` begin before each span and end after its beginning: what an edge before that span cuts
+    cuts = [bisect_left(starts, start) - bisect_right(ends, start) for start, _ in spans]
+    best: list[tuple[tuple[int, int], int]] = [((0, 0), 0)]  # by number of spans: (cuts, windows), where the last window begins
+    for last, (_, end) in enumerate(spans):
+        fitting = [last]
+        while fitting[-1] > 0 and end - spans[fitting[-1] - 1][0] <= max_chars:
+            fitting.append(fitting[-1] - 1)
+        costs = [((best[first][0][0] + (cuts[first] if first else 0), best[first][0][1] + 1), first) for first in fitting]
+        best.append(min(costs))
+    packed: list[Span] = []
+    count = len(spans)
+    while count:
+        first = best[count][1]
+        packed.append((spans[first][0], spans[count - 1][1]))
+        count = first
+    return packed[::-1]

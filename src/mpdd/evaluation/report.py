@@ -41,6 +41,7 @@ def write_report(run: Path) -> Path:
             **_curves(run / "metrics.jsonl"),
             "synthetic": bool(provenance) and provenance.get("data") == "synthetic",
             "provenance": list(_flat(provenance)),
+            "warnings": _warnings(provenance),
             "differences": differences,
             "transfers": transfer_tables(run / "transfer.json"),
             "failures": failure_tables(run / "failures.json", _best_first(tables[0])),
@@ -52,6 +53,12 @@ def write_report(run: Path) -> Path:
     )
     write_atomically(run / "report.html", page)
     return run / "report.html"
+
+
+def _warnings(provenance: Mapping[str, Any]) -> list[str]:
+    """Return what the run warned of, such as gold that was lost on reading."""
+    warnings = provenance.get("warnings")
+    return [_text(message) for message in warnings.values()] if isinstance(warnings, dict) else []
 
 
 def _template() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mpdd.backbone import Backbone
 from mpdd.check import require_room, require_tasks
 from mpdd.config import Experiment, Shots
 from mpdd.data import catalogue, store
+from mpdd.data.cards import losses
 from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, Task
@@ -27,13 +28,19 @@ from mpdd.training.tune import Data
 
 @dataclass(frozen=True)
 class Examples:
-    """What an experiment uses of a task, drawn once by its limits; `left_out` counts what a target's test holds."""
+    """What an experiment uses of a task, drawn once by its limits; `left_out` counts what a target's test holds.
+
+    Of a user's own task, `notes` count what its files hold that was skipped or read otherwise, and `warning` says whether
+    much of the gold was lost.
+    """
 
     task: Task
     train: Sequence[Example]
     dev: Sequence[Example]
     test: Sequence[Example]
     left_out: int = 0
+    notes: Mapping[str, int] = field(default_factory=dict)
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,18 @@ class Run:
         left_out = {name: part.left_out for name, part in tasks.items() if part.left_out}
         for name, number in left_out.items():
             reporter.say(f"  {name}: left out {number} examples that share a document or {RUN} words with a target's test")
+        notes = {name: dict(part.notes) for name, part in tasks.items() if part.notes}
+        warnings = {name: part.warning for name, part in tasks.items() if part.warning}
+        for name, counts in notes.items():
+            for note, number in counts.items():
+                reporter.say(f"  {name}: {number} {note}")
+        for message in warnings.values():
+            reporter.say(f"  Warning: {message}")
         made = provenance(experiment, backbone, hashes, command)
         if experiment.metaprompt:
             made["metaprompt"] = load(Path(experiment.metaprompt), backbone).header.digest
-        folder.write_provenance({**made, "left_out_of_sources": left_out})
+        made |= {"left_out_of_sources": left_out, "notes_on_data": notes, "warnings": warnings}
+        folder.write_provenance(made)
         return cls(experiment, folder, backbone, tasks, tuple(sources), tuple(targets), reporter)
 
 
@@ -94,7 +109,10 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
     if limits.test_from == "dev":
         chosen = {id(example) for example in dev}
         test = few_shot([example for example in splits.dev if id(example) not in chosen], limits.test, 0)
-    return Examples(catalogue.get(name), train, dev, test, left_out)
+    task = catalogue.get(name)
+    if task.role != "user":
+        return Examples(task, train, dev, test, left_out)
+    return Examples(task, train, dev, test, left_out, splits.notes, losses.warning(task.card, splits))
 
 
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:

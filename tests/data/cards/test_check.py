@@ -51,7 +51,7 @@ def test_counts_and_labels_by_split(write, tiny_folder):
     assert found["duplicates"] == {"train": 1, "dev": 0, "test": 0}
     assert found["labels"]["train"] == {"Tumour": 6, "Treatment": 6, "(none)": 1}
     assert found["labels"]["test"] == {"Tumour": 2, "Treatment": 2}
-    assert found["gold"]["items"] == 20 and found["gold"]["not_read_back"] == 0
+    assert found["gold"]["in_files"] == found["gold"]["read"] == 20 and found["gold"]["not_read_back"] == 0
 
 
 def test_labels_of_choices_and_of_several_labels(write, tiny_folder):
@@ -93,7 +93,8 @@ def test_answers_past_the_context_or_across_windows_are_counted(write, tiny_fold
     rows["train"][1] |= {"text": long, "answer": long[edge - 20 : edge + 20]}
     found = checked(write("extractive", files(rows), DATA), tiny_folder)
     assert found["gold"] == {
-        "items": 10, "lost_by_windows": 1, "lost_by_context": 1, "kept_percent": 80.0, "not_read_back": 0,
+        "in_files": 10, "read": 8, "kept_percent": 80.0, "not_read_back": 0,
+        "lost": {"answers across a window's edge": 1, "past the context": 1},
     }  # fmt: skip
     assert found["tokens"]["inputs_cut"] >= 1
     assert found["notes"] == {"answers across a window's edge": 1}
@@ -110,7 +111,7 @@ def test_entities_and_relations_past_the_context_are_counted(write, tiny_folder)
             else:
                 rows["test"][0]["entities"][place] = [entity[0] + shift, entity[1] + shift, entity[2]]
         found = checked(write(kind, files(rows), DATA), tiny_folder)["gold"]
-        assert (found["items"], found["lost_by_windows"], found["lost_by_context"]) == (10 * items, 0, items)
+        assert (found["in_files"], found["read"], found["lost"]) == (10 * items, 9 * items, {"past the context": items})
         assert found["kept_percent"] == 90.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise, permutations
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from pydantic import (
 
 from mpdd.config import Name, read_toml, validated
 from mpdd.data import splits, synthetic, tasks
-from mpdd.data.cards import formats
+from mpdd.data.cards import formats, losses
 from mpdd.data.cards.formats import FORMATS
 from mpdd.data.cards.layout import Column, Layout, has_labels, optional, required
 from mpdd.data.readers.base import NoRecordError, Notes, nothing_left
@@ -261,18 +261,21 @@ class Source:
         for split in SPLITS:
             if not made[split]:
                 raise self._empty(split, left_out, parts, notes)
-        return made
+        read = (example for part in parts.values() for example in part)
+        kept = (example for split in SPLITS for example in made[split])
+        return replace(made, losses=losses.by_label(self.found.layout, notes, read, kept))
 
     def _read(self, split: str, notes: Notes) -> list[Example]:
         data = self.found.data
         corpus, paths = f"{self.found.name}:{split}", locate(self.path.parent, getattr(data, split))
-        before = notes.counts.copy()
+        before, lost = notes.counts.copy(), notes.lost.copy()
         try:
             examples = formats.read(data.format, self.found.layout, corpus, paths, notes)
         except NoRecordError as error:
             raise nothing_left(error.what, notes.counts - before) from error
         if not examples:
             raise nothing_left(f"{self.path.name}: the {split} data has no usable record", notes.counts - before)
+        losses.require_gold(f"{self.path.name}: the {split} data", self.found.layout, examples, notes.lost - lost, split)
         return examples
 
     def _empty(self, split: str, left_out: Sequence[str], parts: Mapping[str, tuple[Example, ...]], notes: Notes) -> InputError:

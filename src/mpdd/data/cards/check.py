@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from mpdd.config import PromptOptions
 from mpdd.data import leaks, passages
 from mpdd.data.batch import encode_answer, encode_input
+from mpdd.data.cards import losses
+from mpdd.data.readers.standoff import NOT_ON_CARD
 from mpdd.data.task import SPLITS, Example, Splits, Task, TaskCard
 from mpdd.data.types import parse, render_input, render_target
 from mpdd.data.types.choice import letter
@@ -29,13 +31,16 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True)
 class Fit:
-    """One example against the context: its tokens, how much of its text is read, and the gold items left in that."""
+    """One example against the context: its tokens, how much of its text is cut, and the labels of its gold items.
+
+    `read` are the labels of the items in the text that is left, `past` those of the others.
+    """
 
     input_tokens: int
     answer_tokens: int
     cut: int
-    gold: int
-    reachable: int
+    read: tuple[str, ...]
+    past: tuple[str, ...]
     reads_back: bool
 
 
@@ -48,13 +53,16 @@ def facts(task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, contex
     room = context - PromptOptions().length - min(card.max_answer_tokens, context // 2)
     fits = {split: [_fit(card, example, tokenizer, room) for example in splits[split]] for split in SPLITS}
     everything = list(chain.from_iterable(fits.values()))
+    balance = {split: _balance(card, splits[split], fits[split]) for split in SPLITS}
+    gold = _gold(card, splits, everything)
     return {
         "task": card.name,
         "type": f"{card.type} {card.form}".strip(),
         "examples": {split: len(splits[split]) for split in SPLITS},
         "documents": {split: len({example.document for example in splits[split]}) for split in SPLITS},
         "duplicates": {split: duplicates(splits[split]) for split in SPLITS},
-        "labels": {split: _balance(card, splits[split]) for split in SPLITS},
+        "labels": balance,
+        "labels_that_never_occur": _never(card, balance, gold),
         "tokens": {
             "context": context,
             "input_room": room,
@@ -64,7 +72,8 @@ def facts(task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, contex
             "max_answer_tokens": card.max_answer_tokens,
             "answers_too_long": sum(fit.answer_tokens > card.max_answer_tokens for fit in everything),
         },
-        "gold": _gold(card, splits, everything),
+        "gold": gold,
+        "warning": losses.warning(card, splits),
         "leaks": _leaks(splits),
         "notes": dict(splits.notes),
     }
@@ -98,8 +107,8 @@ def _fit(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, r
         input_tokens=tokens,
         answer_tokens=len(encode_answer(tokenizer, target)),
         cut=len(example.text) - kept,
-        gold=len(items) + example.lost,
-        reachable=sum(items),
+        read=tuple(label for label, is_read in items if is_read),
+        past=tuple(label for label, is_read in items if not is_read),
         reads_back=parse(card, example, target).answer == example.gold,
     )
 
@@ -112,47 +121,78 @@ def _kept(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, 
         return 0
 
 
-def _reachable(card: TaskCard, example: Example, kept: int) -> Iterator[bool]:
-    """Say of each gold item that points into the text whether it lies in the first `kept` characters."""
-    read = example.text[:kept]
-    yield from (entity.end <= kept for entity in example.gold.entities)
+def _reachable(card: TaskCard, example: Example, kept: int) -> Iterator[tuple[str, bool]]:
+    """Yield the label of each gold item that points into the text, and whether it lies in the first `kept` characters."""
+    read, is_whole = example.text[:kept], kept == len(example.text)
+    yield from ((entity.label, entity.end <= kept) for entity in example.gold.entities)
     for relation in example.gold.relations:
         ends = (example.arguments[relation.head], example.arguments[relation.tail])
-        yield all(any(form in read for form in forms) for forms in ends)
+        yield relation.label, is_whole or all(any(form in read for form in forms) for forms in ends)
     if card.form == "extractive":
-        yield locate(read, example.gold.text) is not None
+        yield "", is_whole or locate(read, example.gold.text) is not None
 
 
 def _gold(card: TaskCard, splits: Splits, fits: Sequence[Fit]) -> dict[str, Any]:
-    """Return how many gold answers do not read back as they are, and, for answers from the text, how many can be given."""
+    """Return how many gold answers do not read back as they are, and what became of the gold items in the files.
+
+    For each label, the items that are read and those that are lost, by reason, add up to those in the files.
+    """
     found: dict[str, Any] = {"not_read_back": sum(not fit.reads_back for fit in fits)}
-    if card.type not in ("ner", "re") and card.form != "extractive":
+    if card.type not in losses.KINDS and card.form != "extractive":
         return found
-    dropped = splits.notes.get(passages.EDGE, 0)
-    lost = dropped + sum(example.lost for split in SPLITS for example in splits[split])
-    items, reachable = dropped + sum(fit.gold for fit in fits), sum(fit.reachable for fit in fits)
-    kept = round(100 * reachable / items, 1) if items else 100.0
-    return {"items": items, "lost_by_windows": lost, "lost_by_context": items - lost - reachable, "kept_percent": kept, **found}
+    lost: dict[str, Counter[str]] = {label: Counter(reasons) for label, reasons in splits.losses.items()}
+    for label, number in Counter(label for fit in fits for label in fit.past).items():
+        lost.setdefault(label, Counter())[losses.PAST_CONTEXT] += number
+    if number := splits.notes.get(passages.EDGE, 0):
+        lost.setdefault("", Counter())[passages.EDGE] += number
+    read = Counter(label for fit in fits for label in fit.read)
+    labels = {label: _of_label(read[label], lost.get(label, {})) for label in dict.fromkeys((*card.labels, *read, *lost))}
+    in_files = sum(of_label["in_files"] for of_label in labels.values())
+    of_card = in_files - losses.by_reason(lost).get(NOT_ON_CARD, 0)
+    found |= {
+        "in_files": in_files,
+        "read": read.total(),
+        "kept_percent": round(100 * read.total() / of_card, 1) if of_card else 100.0,
+        "lost": losses.by_reason(lost),
+    }
+    if card.type in losses.KINDS:
+        found["labels"] = labels
+        found["labels_not_on_card"] = [label for label in labels if NOT_ON_CARD in lost.get(label, {})]
+    return found
 
 
-def _balance(card: TaskCard, examples: Sequence[Example]) -> dict[str, int]:
-    """Return how often each label is an answer, or each option's letter where examples bring their own options."""
+def _of_label(read: int, lost: Mapping[str, int]) -> dict[str, Any]:
+    return {"in_files": read + sum(lost.values()), "read": read, "lost": dict(lost)}
+
+
+def _never(card: TaskCard, balance: Mapping[str, Mapping[str, int]], gold: Mapping[str, Any]) -> list[str]:
+    """Return the card's labels that no example and no annotation in the files has."""
+    there = {label for counts in balance.values() for label, number in counts.items() if number}
+    there |= {label for label, of_label in gold.get("labels", {}).items() if of_label["in_files"]}
+    return [label for label in card.labels if label not in there] if any(balance.values()) else []
+
+
+def _balance(card: TaskCard, examples: Sequence[Example], fits: Sequence[Fit]) -> dict[str, int]:
+    """Return how often each label is an answer, or each option's letter where examples bring their own options.
+
+    Of entities and relations, those in the text that is read.
+    """
     if card.form in ("extractive", "free") or card.type == "summarization":
         return {}
-    counts = Counter(label for example in examples for label in _labels(card, example))
+    labels = (fit.read or [""] for fit in fits) if card.type in losses.KINDS else (_labels(card, e) for e in examples)
+    counts = Counter(chain.from_iterable(labels))
     names = card.labels or tuple(map(letter, range(max((len(e.choices) for e in examples), default=0))))
     found = {name: counts[name] for name in names}
     return found | {"(none)": counts[""]} if counts[""] else found
 
 
 def _labels(card: TaskCard, example: Example) -> Iterator[str]:
-    """Yield the label of each gold item, or an empty one where there is no item."""
+    """Yield the label of each gold answer, or an empty one where there is none."""
     gold = example.gold
     if gold.choice is not None:
         yield card.labels[gold.choice] if card.labels else letter(gold.choice)
         return
-    found = [entity.label for entity in gold.entities] + [relation.label for relation in gold.relations]
-    yield from found + [card.labels[index] for index in gold.labels] or [""]
+    yield from [card.labels[index] for index in gold.labels] or [""]
 
 
 def _leaks(splits: Splits) -> dict[str, dict[str, int]]:

@@ -119,10 +119,11 @@ def _read_standoff(
 ) -> list[Example]:
     """Read documents by a function of `mpdd.data.readers.<reader>` that takes a file or folder and the notes."""
     read = getattr(import_module(f"mpdd.data.readers.{reader}"), function)
+    options = {"relations": layout.card.type == "re"} if function == "read" else {}
     found: list[tuple[Document, str]] = []
     for place, path in enumerate(paths):
         elsewhere = {"others": [other for other in paths if other != path]} if reader == "brat" and len(paths) > 1 else {}
-        documents: list[Document] = read(path, notes, **elsewhere)
+        documents: list[Document] = read(path, notes, **options, **elsewhere)
         numbered = [replace(document, name=f"{place}/{document.name}") if place else document for document in documents]
         found += [(document, tables.origin(document.text)) for document in numbered]
     return _spans(layout, corpus, found, layout.labels, notes)
@@ -138,7 +139,7 @@ def _spans(
     documents = [document for document, _ in found]
     ids = dict(zip(standoff.keys(documents), (origin for _, origin in found), strict=True))
     named = {label: label for label in layout.card.labels} | dict(labels)
-    make = standoff.ner_examples if layout.card.type == "ner" else standoff.re_examples
+    make = standoff.ner_examples if layout.card.type == "ner" else partial(standoff.re_examples, in_text=True)
     return make(documents, named, notes, corpus=corpus, document=ids.__getitem__, max_chars=NER_CHARS)
 
 

@@ -10,9 +10,9 @@ from mpdd.data.cards.layout import Layout
 from mpdd.data.cards.names import names_seen
 from mpdd.data.cards.values import UnfitError
 from mpdd.data.readers import offsets
-from mpdd.data.readers.base import Notes, Record
+from mpdd.data.readers.base import ENTITY, RELATION, Notes, Record
 from mpdd.data.readers.offsets import Quote, Span
-from mpdd.data.readers.standoff import Mention, Related, pieces
+from mpdd.data.readers.standoff import NOT_ON_CARD, Mention, Related, pieces
 
 Made = TypeVar("Made")
 LABEL_NAMES = ("label", "labels", "tag_name", "tag", "type", "entity_type", "entity_group", "category", "class")
@@ -27,6 +27,10 @@ RELATION_KEYS = {
     "head": ("head", "from_id", "head_id", "arg1_id", "from", "source", "subject"),
     "tail": ("tail", "to_id", "child", "tail_id", "arg2_id", "to", "target", "object"),
 }
+
+
+class UnknownLabelError(UnfitError):
+    """The label of an annotation is none of the card."""
 
 
 def mentions(layout: Layout, record: Record, text: str, notes: Notes) -> dict[str, Mention]:
@@ -48,7 +52,7 @@ def mentions(layout: Layout, record: Record, text: str, notes: Notes) -> dict[st
             raise UnfitError("entity with an id that another has, or without one", wanted="an id of its own")
         made[key] = mention
 
-    for _ in _each(record, column, listed, notes, add):
+    for _ in _each(record, column, listed, notes, ENTITY, add):
         pass
     return made
 
@@ -57,16 +61,38 @@ def relations(layout: Layout, record: Record, known: Mapping[str, Mention], note
     """Return the relations between `known` entities; those that do not fit are noted as bad."""
     column = layout.name("relations")
     listed = values.listed(record, column)
-    return tuple(_each(record, column, listed, notes, lambda _, item: _relation(layout, known, item)))
+    return tuple(_each(record, column, listed, notes, RELATION, lambda _, item: _relation(layout, known, item)))
 
 
-def _each(record: Record, column: str, listed: Sequence[Any], notes: Notes, make: Callable[[int, Any], Made]) -> Iterator[Made]:
-    """Yield what `make` does of each item, given its place; those that do not fit are noted as bad."""
+def lose_all(layout: Layout, record: Record, problem: str, notes: Notes) -> None:
+    """Note the annotations of a record that cannot be used as lost."""
+    for column, kind in (("entities", ENTITY), ("relations", RELATION)):
+        try:
+            listed = values.listed(record, layout.name(column))
+        except UnfitError:
+            continue
+        for item in listed:
+            notes.lose((kind, label_of(item)), problem)
+
+
+def label_of(item: Any) -> str:
+    """Return the label of an item as the file has it, "" where it has none."""
+    item = _with_keys(item)
+    label = _get(item, LABEL_NAMES) if isinstance(item, Mapping) else None
+    label = label[0] if isinstance(label, list) and len(label) == 1 else label
+    return label if isinstance(label, str) else ""
+
+
+def _each(
+    record: Record, column: str, listed: Sequence[Any], notes: Notes, kind: str, make: Callable[[int, Any], Made]
+) -> Iterator[Made]:
+    """Yield what `make` does of each item, given its place; those that do not fit are noted as bad, and as a lost `kind`."""
     for place, item in enumerate(listed):
         try:
             yield make(place, item)
         except UnfitError as error:
             notes.bad(f"{record.where} field {column!r} item {place + 1}", error.problem, wanted=error.wanted)
+            notes.lose((kind, label_of(item)), NOT_ON_CARD if isinstance(error, UnknownLabelError) else error.problem)
 
 
 def _places(text: str, listed: Sequence[Any], notes: Notes) -> dict[int, tuple[Span, ...] | None]:
@@ -132,7 +158,7 @@ def _entity_label(layout: Layout, item: Mapping[str, Any]) -> str:
         return layout.label(str(_get(item, LABEL_NAMES)))
     label = layout.label(_single(_take("entity", item, LABEL_NAMES), "entity"))
     if label not in layout.card.labels:
-        raise UnfitError("entity with a label that the card lacks", wanted=labels_wanted(layout))
+        raise UnknownLabelError("entity with a label that the card lacks", wanted=labels_wanted(layout))
     return label
 
 
@@ -142,7 +168,7 @@ def _relation(layout: Layout, known: Mapping[str, Mention], item: Any) -> Relate
     given, *ends = (_take("relation", item, names) for names in RELATION_KEYS.values())
     label = layout.label(_single(given, "relation"))
     if label not in layout.card.labels:
-        raise UnfitError("relation with a label that the card lacks", wanted=labels_wanted(layout))
+        raise UnknownLabelError("relation with a label that the card lacks", wanted=labels_wanted(layout))
     head, tail = (known.get(_key(end)) for end in ends)
     if head is None or tail is None:
         raise UnfitError("relation without two known entities", wanted="ids of entities, or their places from 0 on")

@@ -76,6 +76,8 @@ def _each(records: Iterable[Record], make: Callable[[Record, str], Made], layout
             made = make(record, own)
         except UnfitError as error:
             notes.bad(record.where, error.problem, wanted=error.wanted)
+            if layout.card.type in ("ner", "re"):
+                items.lose_all(layout, record, error.problem, notes)
             continue
         seen[own] = 1
         notes.count("ids that an earlier record has", int(own != name))

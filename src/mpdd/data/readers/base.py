@@ -24,6 +24,8 @@ _SIGNATURES = {  # how files begin that are given for texts by mistake
     b"%PDF": "a PDF file",
     b"\xd0\xcf\x11\xe0": "an old Word or Excel file",
 }
+Annotation = tuple[str, str]  # the kind of an annotation, ENTITY or RELATION, and its label in the file ("" if not readable)
+ENTITY, RELATION = "entity", "relation"
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
@@ -44,21 +46,35 @@ def nothing_left(what: str, counts: Counter[str]) -> InputError:
 
 @dataclass
 class Notes:
-    """Counts, by reason, of what reading a task dropped or cut; with `strict` a bad record raises instead."""
+    """Counts, by reason, of what reading a task dropped or cut; with `strict` a bad record raises instead.
+
+    `lost` counts the annotations that became no gold item of an example, by kind ("entity" or "relation"), label and reason.
+    """
 
     strict: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    lost: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     def count(self, reason: str, number: int = 1) -> None:
         """Add `number` to `reason`; nothing is noted for zero."""
         if number:
             self.counts[reason] += number
 
-    def bad(self, where: str, problem: str, *, wanted: str) -> None:
-        """Count a record that is skipped; raise `InputError` naming where it stands when `strict`."""
+    def bad(self, where: str, problem: str, *, wanted: str, annotation: Annotation | None = None) -> None:
+        """Count a record that is skipped; raise `InputError` naming where it stands when `strict`.
+
+        `annotation` is the kind and label of the gold item that is lost with it.
+        """
         if self.strict:
             raise InputError(f"{where}: {problem}", wanted=wanted, next_step="Correct this record in the file.")
         self.count(f"skipped: {problem}")
+        if annotation:
+            self.lose(annotation, problem)
+
+    def lose(self, annotation: Annotation, reason: str, number: int = 1) -> None:
+        """Add `number` annotations of this kind and label to those lost for `reason`."""
+        if number:
+            self.lost[(*annotation, reason)] += number
 
 
 @dataclass(frozen=True)

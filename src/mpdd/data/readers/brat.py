@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from mpdd.data.readers import apart, offsets
-from mpdd.data.readers.base import Notes, usable
+from mpdd.data.readers.base import ENTITY, RELATION, Annotation, Notes, usable
 from mpdd.data.readers.offsets import Quote
 from mpdd.data.readers.standoff import (
     Document,
@@ -34,7 +34,9 @@ Line = tuple[str, str]
 Argument = TypeVar("Argument")
 
 
-def read(path: Path, notes: Notes, *, nearest: bool = True, others: Sequence[Path] = ()) -> list[Document]:
+def read(
+    path: Path, notes: Notes, *, relations: bool = True, nearest: bool = True, others: Sequence[Path] = ()
+) -> list[Document]:
     """Return the documents in the order of their names; a text without annotation file is no document, and counted.
 
     The text of an annotation file lies beside it, or else is the only one of its name in `path`, or in the `others` if
@@ -42,21 +44,58 @@ def read(path: Path, notes: Notes, *, nearest: bool = True, others: Sequence[Pat
 
     Offsets may be counted in any way that `offsets` knows; where none fits, a mention is taken where its words stand
     nearest to its offset, unless `nearest` is false. Carriage returns and a byte order mark become spaces. What cannot be
-    read is noted as bad. Raise `InputError` as `container.read` does, if nothing is left, if several annotation files are
-    about one text, or if texts and annotations lie apart, saying where.
+    read is noted as bad; relations, events and groups are passed over if `relations` is false.
+
+    Raise `InputError` as `container.read` does, if nothing is left, if several annotation files are about one text, or if
+    texts and annotations lie apart, saying where.
     """
     files = apart.Files.of(path, others)
     if not files.ending(apart.ANNOTATIONS) and apart.serves_others(path, others):
         return []
     pairs = apart.pairs(path, files.contents)
     notes.count("texts without annotations", len(set(files.ending(apart.TEXT)).difference(pairs.values())))
-    documents = (_document(path, name, text, files.contents, notes, nearest) for name, text in pairs.items())
+    reading = Reading(notes, relations, nearest)
+    documents = (_document(path, name, text, files.contents, reading) for name, text in pairs.items())
     return usable(path, [document for document in documents if document is not None])
 
 
-def _document(
-    path: Path, name: str, text_name: str | None, files: Mapping[str, bytes], notes: Notes, nearest: bool
-) -> Document | None:
+@dataclass(frozen=True)
+class Reading:
+    """The options of one reading: where problems are noted, whether relations count, whether the nearest place is taken."""
+
+    notes: Notes
+    relations: bool
+    nearest: bool
+
+
+def _document(path: Path, name: str, text_name: str | None, files: Mapping[str, bytes], reading: Reading) -> Document | None:
+    """Return a document; None, with all its annotations lost, where its text or its annotations cannot be read."""
+    notes, before = reading.notes, reading.notes.counts.copy()
+    document = _read_document(path, name, text_name, files, reading)
+    if document is None:
+        problem = next(iter(notes.counts - before))
+        for annotation in _named(files[name].decode("utf-8", "replace"), reading.relations):
+            notes.lose(annotation, problem.removeprefix("skipped: "))
+    return document
+
+
+def _named(content: str, relations: bool) -> Iterator[Annotation]:
+    """Yield the kind and label of the annotations in a file, whether or not they are well-formed."""
+    for line in content.split("\n"):
+        kind, (_, words) = line.lstrip("\ufeff \t")[:1], _words(line.strip())
+        if kind == "T":
+            match = _PLACE.fullmatch(" ".join(words))
+            yield ENTITY, match[1] if match else ""
+        elif relations and kind == "R":
+            yield RELATION, words[0] if len(words) == 3 else ""
+        elif relations and kind == "E":
+            yield from ((RELATION, word.partition(":")[0].rstrip("0123456789")) for word in words[1:])
+        elif relations and kind == "*":
+            yield from ((RELATION, words[0]) for _ in words[2:])
+
+
+def _read_document(path: Path, name: str, text_name: str | None, files: Mapping[str, bytes], reading: Reading) -> Document | None:
+    notes = reading.notes
     where = f"{path}/{name}"
     if text_name is None:
         notes.bad(where, "annotations without a text", wanted="a .txt file of the same name beside it")
@@ -69,22 +108,25 @@ def _document(
     if not text.strip():
         notes.bad(text_where, "text that is empty", wanted="the text that the annotations are about")
         return None
-    return _annotated(where, name.removesuffix(apart.ANNOTATIONS), text, annotations.split("\n"), notes, nearest)
+    return _annotated(where, name.removesuffix(apart.ANNOTATIONS), text, annotations.split("\n"), reading)
 
 
-def _annotated(where: str, name: str, text: str, lines: list[str], notes: Notes, nearest: bool) -> Document:
+def _annotated(where: str, name: str, text: str, lines: list[str], reading: Reading) -> Document:
+    notes = reading.notes
     kinds: dict[str, list[Line]] = {kind: [] for kind in _KINDS}
     for number, line in enumerate(lines, 1):
         if line.strip() and line.lstrip()[0] in kinds:
             kinds[line.lstrip()[0]].append((f"{where} line {number}", line.strip()))
         elif line.strip():
             notes.bad(f"{where} line {number}", "line of an unknown kind", wanted=f"one that starts with {' '.join(_KINDS)}")
-    mentions = _mentions(kinds["T"], text, notes, nearest)
+    mentions = _mentions(kinds["T"], text, notes, reading.nearest)
     text = without_returns(text)
-    triggers = dict(_triggers(kinds["E"], mentions, notes))
+    triggers = dict(_triggers(kinds["E"], mentions, notes if reading.relations else Notes()))
     for key, values in _attributes([*kinds["A"], *kinds["M"]], triggers).items():
         if key in mentions:
             mentions[key] = replace(mentions[key], attributes=tuple(values))
+    if not reading.relations:
+        return Document(name, text, tuple(in_order(mentions.values())), (), ())
     known = mentions | {event: mentions[key] for event, key in triggers.items()}
     relations = [*_pairs(kinds["R"], known, notes), *_roles(kinds["E"], known, notes)]
     groups = tuple(_groups(kinds["*"], known, notes))
@@ -99,7 +141,8 @@ def _mentions(lines: list[Line], text: str, notes: Notes, nearest: bool) -> dict
     for (where, key, label, quote), spans in zip(quoted, places, strict=True):
         if spans is None:
             wanted = ";".join(f"{start} {end}" for start, end in quote.spans)
-            notes.bad(where, "mention that its offsets do not give", wanted=f"the text at {wanted}")
+            problem = "mention that its offsets do not give"
+            notes.bad(where, problem, wanted=f"the text at {wanted}", annotation=(ENTITY, label))
             continue
         notes.count("mentions trimmed of whitespace", int(any(text[s:e] != text[s:e].strip() for s, e in spans)))
         mentions[key] = Mention(label, pieces(without_returns(text), spans))
@@ -112,12 +155,14 @@ def _quotes(lines: list[Line], notes: Notes) -> Iterator[tuple[str, str, str, Qu
     for where, line in lines:
         key, place, wording = (*line.split("\t", 2), "", "")[:3]
         match = _PLACE.fullmatch(place)
+        lost = (ENTITY, match[1] if match else "")  # what is no place may be words of the text, and is not shown
         if key in seen:
-            notes.bad(where, "mention with an id that another has", wanted="an id of its own")
+            notes.bad(where, "mention with an id that another has", wanted="an id of its own", annotation=lost)
             continue
         seen.add(key)
         if match is None:
-            notes.bad(where, "mention cut short or malformed", wanted="an id, 'type start end' and the text, tab separated")
+            wanted = "an id, 'type start end' and the text, tab separated"
+            notes.bad(where, "mention cut short or malformed", wanted=wanted, annotation=lost)
             continue
         spans = [(int(start), int(end)) for start, end in (part.split() for part in match[2].split(";"))]
         yield where, key, match[1], Quote(tuple(spans), wording)
@@ -132,6 +177,8 @@ def _triggers(lines: list[Line], mentions: Mapping[str, Mention], notes: Notes) 
             yield key, trigger
         else:
             notes.bad(where, "event without a known trigger", wanted="'type:id' with the id of a mention")
+            for word in words[1:]:
+                notes.lose((RELATION, word.partition(":")[0].rstrip("0123456789")), "event without a known trigger")
 
 
 def _attributes(lines: list[Line], triggers: Mapping[str, str]) -> dict[str, list[str]]:
@@ -150,10 +197,12 @@ def _roles(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Ite
         for word in words[1:] if key in known else ():
             role, _, argument = word.partition(":")
             numberless = role.rstrip("0123456789")  # a role that an event has twice is numbered: Type, Type2
+            label = numberless if numberless in roles else role
             if argument in known:
-                yield numberless if numberless in roles else role, known[key], known[argument]
+                yield label, known[key], known[argument]
             else:
-                notes.bad(where, "event with an unknown argument", wanted="'role:id' with the id of a mention or event")
+                wanted = "'role:id' with the id of a mention or event"
+                notes.bad(where, "event with an unknown argument", wanted=wanted, annotation=(RELATION, label))
 
 
 def _pairs(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Iterator[Related]:
@@ -164,7 +213,8 @@ def _pairs(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Ite
             head, tail = (mention for _, mention in in_roles(named))
             yield kind, head, tail
         else:
-            notes.bad(where, "relation without two known arguments", wanted="'type Arg1:id Arg2:id' with ids of mentions")
+            wanted = "'type Arg1:id Arg2:id' with ids of mentions"
+            notes.bad(where, "relation without two known arguments", wanted=wanted, annotation=(RELATION, kind))
 
 
 def in_roles(arguments: list[tuple[str, Argument]]) -> list[tuple[str, Argument]]:
@@ -187,6 +237,7 @@ def _groups(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> It
             yield kind, tuple(known[key] for key in keys)
         else:
             notes.bad(where, "group with an unknown member", wanted="'* type id id' with ids of mentions")
+            notes.lose((RELATION, kind), "group with an unknown member", max(0, len(keys) - 1))
 
 
 def _words(line: str) -> tuple[str, list[str]]:

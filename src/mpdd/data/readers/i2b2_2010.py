@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 
 from mpdd.data.readers import container
-from mpdd.data.readers.base import Notes, usable
+from mpdd.data.readers.base import ENTITY, RELATION, Annotation, Notes, usable
 from mpdd.data.readers.standoff import Document, Mention, Related, decode, in_order, pieces
 from mpdd.data.types.spans import fold
 
@@ -23,18 +23,20 @@ _CONCEPT = re.compile(rf'{_SPAN}\|\|t="([^"]+)"')
 _ASSERTION = re.compile(rf'{_SPAN}\|\|t="([^"]+)"\|\|a="([^"]+)"')
 _RELATION = re.compile(rf'{_SPAN}\|\|r="([^"]+)"\|\|{_SPAN}')
 _TOKENS = (re.compile(r"^(?= )|[^ \n]+"), re.compile(r"\S+"))  # tools differ on a space that starts a line: a token, or none
+_LABEL = re.compile(r'\|\|([tr])="([^"]+)"')
 _QUOTED = 'c="text" line:token line:token'
 Line = tuple[str, str]
 Span = tuple[int, int]
 
 
-def read(path: Path, notes: Notes) -> list[Document]:
+def read(path: Path, notes: Notes, *, relations: bool = True) -> list[Document]:
     """Return the documents that have a `.con` file, in the order of these files' names; texts without one are counted.
 
     A mention's attribute is its assertion (an `.ast` file is optional, as is a `.rel` file). An annotation whose quoted
-    words are not those of its tokens is noted as bad. Raise `InputError` as `container.read` does, or if nothing is left.
+    words are not those of its tokens is noted as bad; `.rel` files are passed over if `relations` is false.
+    Raise `InputError` as `container.read` does, or if nothing is left.
     """
-    files = container.read(path, (".txt", ".con", ".ast", ".rel"))
+    files = container.read(path, (".txt", ".con", ".ast", *([".rel"] if relations else [])))
     places: defaultdict[str, list[str]] = defaultdict(list)
     for name in files:
         places[PurePosixPath(name).name].append(name)
@@ -46,6 +48,21 @@ def read(path: Path, notes: Notes) -> list[Document]:
 
 
 def _document(
+    path: Path, name: str, files: Mapping[str, bytes], places: Mapping[str, list[str]], notes: Notes
+) -> Document | None:
+    """Return a document; None, with all its annotations lost, where one of its files cannot be read."""
+    before = notes.counts.copy()
+    document = _read_document(path, name, files, places, notes)
+    if document is None:
+        problem = next(iter(notes.counts - before)).removeprefix("skipped: ")
+        for part in (name, _beside(name, ".rel", places)):
+            lines = files[part].decode("utf-8", "replace").split("\n") if part else []
+            for match in filter(None, map(_LABEL.search, lines)):
+                notes.lose((ENTITY if match[1] == "t" else RELATION, match[2]), problem)
+    return document
+
+
+def _read_document(
     path: Path, name: str, files: Mapping[str, bytes], places: Mapping[str, list[str]], notes: Notes
 ) -> Document | None:
     note = _beside(name, ".txt", places)
@@ -96,8 +113,9 @@ class _Annotations:
         for where, line in lines:
             match = _CONCEPT.fullmatch(line)
             if match is None:
-                self.notes.bad(where, "concept cut short or malformed", wanted=f'{_QUOTED}||t="type"')
-            elif span := self._span(where, match.groups()[:5]):
+                problem, annotation = "concept cut short or malformed", (ENTITY, "")
+                self.notes.bad(where, problem, wanted=f'{_QUOTED}||t="type"', annotation=annotation)
+            elif span := self._span(where, match.groups()[:5], (ENTITY, match[6])):
                 value = asserted.get((span, match[6]))
                 yield span, Mention(match[6], pieces(self.text, [span]), () if value is None else (value,))
 
@@ -113,16 +131,19 @@ class _Annotations:
         for where, line in lines:
             match = _RELATION.fullmatch(line)
             if match is None:
-                self.notes.bad(where, "relation cut short or malformed", wanted=f'{_QUOTED}||r="type"||{_QUOTED}')
+                problem, annotation = "relation cut short or malformed", (RELATION, "")
+                self.notes.bad(where, problem, wanted=f'{_QUOTED}||r="type"||{_QUOTED}', annotation=annotation)
                 continue
-            first = self._span(where, match.groups()[:5])
-            second = self._span(where, match.groups()[6:]) if first else None
+            annotation = (RELATION, match[6])
+            first = self._span(where, match.groups()[:5], annotation)
+            second = self._span(where, match.groups()[6:], annotation) if first else None
             if first and second and first in mentions and second in mentions:
                 yield match[6], mentions[first], mentions[second]
             elif first and second:
-                self.notes.bad(where, "relation of what is no concept", wanted="two concepts of the .con file")
+                problem = "relation of what is no concept"
+                self.notes.bad(where, problem, wanted="two concepts of the .con file", annotation=annotation)
 
-    def _span(self, where: str, named: tuple[str, ...]) -> Span | None:
+    def _span(self, where: str, named: tuple[str, ...], annotation: Annotation | None = None) -> Span | None:
         """Return the offsets of (quoted words, line, token, line, token), end exclusive; note them as bad if they disagree."""
         quoted, (first_line, first, last_line, last) = named[0], map(int, named[1:])
         for pattern in _TOKENS:
@@ -130,7 +151,8 @@ class _Annotations:
             if quoted.strip() and start and end and fold(self.text[start[0] : end[1]]) == fold(quoted):
                 return start[0], end[1]
         place = f"{first_line}:{first} to {last_line}:{last}"
-        self.notes.bad(where, "words that are not those of the tokens named", wanted=f"the text at {place}")
+        problem = "words that are not those of the tokens named"
+        self.notes.bad(where, problem, wanted=f"the text at {place}", annotation=annotation)
         return None
 
     def _token(self, line: int, number: int, pattern: re.Pattern[str]) -> Span | None:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import unescape
 
 from mpdd.data.readers import container
-from mpdd.data.readers.base import Notes, Record, complete, texts, usable
+from mpdd.data.readers.base import ENTITY, RELATION, Notes, Record, complete, texts, usable
 from mpdd.data.readers.offsets import Starts
 from mpdd.data.readers.standoff import Document, Mention, Related, decode, in_order, pieces
 
@@ -27,20 +27,39 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _SAID = ("modality", "polarity")
 
 
-def read(path: Path, notes: Notes) -> list[Document]:
+def read(path: Path, notes: Notes, *, relations: bool = True) -> list[Document]:
     """Return the documents of the `.xml` files, in the order of their names.
 
     Mentions are the events and the times, each labelled by its `type`, and the times of sections; an event's attributes
     are its modality and polarity. Relations are the TLINKs. A mention is taken where its words stand nearest to its
-    offset, up to `REACH` characters off (counted); what cannot be read is noted as bad. Raise `InputError` as
+    offset, up to `REACH` characters off (counted); what cannot be read is noted as bad; TLINKs are passed over if `relations`
+    is false. Raise `InputError` as
     `container.read` does, or if nothing is left.
     """
     files = container.read(path, (".xml",))
-    documents = (_document(f"{path}/{name}", name.removesuffix(".xml"), content, notes) for name, content in files.items())
+    contents = ((f"{path}/{name}", name.removesuffix(".xml"), content) for name, content in files.items())
+    documents = (_document(where, name, content, notes, relations) for where, name, content in contents)
     return usable(path, [document for document in documents if document is not None])
 
 
-def _document(where: str, name: str, content: bytes, notes: Notes) -> Document | None:
+def _document(where: str, name: str, content: bytes, notes: Notes, relations: bool) -> Document | None:
+    """Return a document; None, with all its annotations lost, where its text cannot be read."""
+    before = notes.counts.copy()
+    document = _read_document(where, name, content, notes, relations)
+    if document is None:
+        problem = next(iter(notes.counts - before)).removeprefix("skipped: ")
+        for match in _TAG.finditer(content.decode("utf-8", "replace")):
+            _lose(match[1], dict(_ATTRIBUTE.findall(match[2])), problem, notes)
+    return document
+
+
+def _lose(tag: str, values: Mapping[str, str], problem: str, notes: Notes) -> None:
+    """Note the annotation of a tag as lost; times of sections that have no place in the text are none."""
+    if tag != "SECTIME" or _NUMBER.fullmatch(values.get("start", "")):
+        notes.lose((RELATION if tag == "TLINK" else ENTITY, values.get("type", "")), problem)
+
+
+def _read_document(where: str, name: str, content: bytes, notes: Notes, relations: bool) -> Document | None:
     decoded = decode(where, content.replace(b"\r\n", b"\n"), notes)
     if decoded is None:
         return None
@@ -57,8 +76,8 @@ def _document(where: str, name: str, content: bytes, notes: Notes) -> Document |
         return None
     tags = list(_tags(where, decoded, found.end(), notes))
     mentions = dict(_mentions([tag for tag in tags if tag[0] != "TLINK"], text, notes))
-    relations = tuple(_relations([record for kind, record in tags if kind == "TLINK"], mentions, notes))
-    return Document(name, text, tuple(in_order(mentions.values())), relations, ())
+    links = [record for kind, record in tags if kind == "TLINK" and relations]
+    return Document(name, text, tuple(in_order(mentions.values())), tuple(_relations(links, mentions, notes)), ())
 
 
 def _text(found: re.Match[str]) -> str:
@@ -71,7 +90,9 @@ def _tags(where: str, content: str, start: int, notes: Notes) -> Iterator[tuple[
         try:
             yield match[1], Record(place, dict(ElementTree.fromstring(_mended(match[1], match[2])).attrib))
         except ElementTree.ParseError:
-            notes.bad(place, "tag that is not XML", wanted='a tag with name="value" attributes')
+            problem, values = "tag that is not XML", dict(_ATTRIBUTE.findall(match[2]))
+            notes.bad(place, problem, wanted='a tag with name="value" attributes')
+            _lose(match[1], values, problem, notes)
 
 
 def _mended(kind: str, attributes: str) -> str:
@@ -94,11 +115,14 @@ def _mentions(tags: list[tuple[str, Record]], text: str, notes: Notes) -> Iterat
         elif complete(record, texts(("id", "start", "text", "type")), notes):
             span = _span(record, text, starts, notes)
             if record["id"] in seen:
-                notes.bad(record.where, "mention with an id that another has", wanted="an id of its own")
+                problem = "mention with an id that another has"
+                notes.bad(record.where, problem, wanted="an id of its own", annotation=(ENTITY, record["type"]))
             elif span is not None:
                 said = tuple(record[name] for name in _SAID if record.values.get(name))
                 yield record["id"], Mention(record["type"], pieces(text, [span]), said)
             seen.add(record["id"])
+        else:
+            notes.lose((ENTITY, record.values.get("type", "")), "mention with a value missing")
 
 
 def _has_start(record: Record) -> bool:
@@ -115,7 +139,8 @@ def _span(record: Record, text: str, starts: Starts, notes: Notes) -> tuple[int,
     words = re.compile(r"\s+".join(map(re.escape, record["text"].split())), re.IGNORECASE)
     spans = [match.span() for match in words.finditer(text, max(0, start - REACH)) if match.start() <= start + REACH]
     if not spans:
-        notes.bad(record.where, "mention that its offsets do not give", wanted=f"its text within {REACH} characters of its start")
+        wanted, annotation = f"its text within {REACH} characters of its start", (ENTITY, record["type"])
+        notes.bad(record.where, "mention that its offsets do not give", wanted=wanted, annotation=annotation)
         return None
     nearest = min(spans, key=lambda span: abs(span[0] - start))
     notes.count("mentions that stand a few characters off their offset", int(nearest[0] != start))
@@ -129,4 +154,7 @@ def _relations(records: list[Record], mentions: Mapping[str, Mention], notes: No
             if ends[0] is not None and ends[1] is not None:
                 yield record["type"], ends[0], ends[1]
             else:
-                notes.bad(record.where, "relation without two known ends", wanted="fromID and toID with ids of mentions")
+                wanted, annotation = "fromID and toID with ids of mentions", (RELATION, record["type"])
+                notes.bad(record.where, "relation without two known ends", wanted=wanted, annotation=annotation)
+        else:
+            notes.lose((RELATION, record.values.get("type", "")), "relation with a value missing")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from mpdd.data.arguments import Span, wording_example
-from mpdd.data.readers.base import Notes
+from mpdd.data.readers.base import ENTITY, RELATION, Notes
 from mpdd.data.task import Entity, Example
-from mpdd.data.windows import NER_CHARS, cut, windows
+from mpdd.data.windows import ACROSS, NER_CHARS, cut, windows
 
 WHOLE = sys.maxsize
+# Why an annotation is no gold item of an example; beside these, ACROSS and the problems of annotations that are skipped.
+NOT_ON_CARD, DISCONTINUOUS, REPEATED = "label not on the card", "discontinuous", "repeated"
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,36 @@ def ner_examples(
     """
     examples = []
     for key, found in zip(keys(documents), documents, strict=True):
-        labelled = [(m, _label(m.label, m, labels)) for m in found.mentions]
-        known = [(mention, label) for mention, label in labelled if label is not None]
-        notes.count("mentions of other types", len(labelled) - len(known))
+        known = list(_labelled(found.mentions, labels, notes))
         entities = [Entity(m.start, m.end, label) for m, label in known if len(m.pieces) == 1]
-        apart = [m.start for m, _ in known if len(m.pieces) > 1]
+        apart = [(m.start, label) for m, label in known if len(m.pieces) > 1]
         notes.count("discontinuous mentions", len(apart))
-        notes.count("repeated mentions", len(entities) - len(set(entities)))
+        _lose(notes, ENTITY, (label for _, label in apart), DISCONTINUOUS)
+        repeated = Counter(entities) - Counter(set(entities))
+        notes.count("repeated mentions", repeated.total())
+        _lose(notes, ENTITY, (entity.label for entity in repeated.elements()), REPEATED)
         for example in cut(f"{corpus}:{key}", found.text, entities, notes, max_chars):
-            lost = sum(example.offset <= start < example.offset + len(example.text) for start in apart)
+            lost = sum(example.offset <= start < example.offset + len(example.text) for start, _ in apart)
             examples.append(replace(example, document=document(key), lost=example.lost + lost))
     return examples
+
+
+def _labelled(mentions: Iterable[Mention], labels: Mapping[str, str], notes: Notes) -> Iterator[tuple[Mention, str]]:
+    """Yield the mentions whose types are asked for, with the card's labels."""
+    others = []
+    for mention in mentions:
+        label = _label(mention.label, mention, labels)
+        if label is None:
+            others.append(mention.label)
+        else:
+            yield mention, label
+    notes.count("mentions of other types", len(others))
+    _lose(notes, ENTITY, others, NOT_ON_CARD)
+
+
+def _lose(notes: Notes, kind: str, labels: Iterable[str], reason: str) -> None:
+    for label, number in Counter(labels).items():
+        notes.lose((kind, label), reason, number)
 
 
 def re_examples(
@@ -112,27 +134,42 @@ def re_examples(
     document: Callable[[str], str],
     arguments: Collection[str] | None = None,
     max_chars: int = WHOLE,
+    in_text: bool = False,
 ) -> list[Example]:
     """Return windows of each text with its relations; mentions of the same wording are one argument.
 
     `labels` maps the types of relations and groups to the card's; a type may be narrowed to the relations whose second
     mention has an attribute, as in `Status:past`. `arguments` are the mention types that may take part (all, if None).
     A group becomes pairs of neighbours in the text. A relation over a window's edge is `lost` in the window where it
-    starts, and noted.
+    starts, and noted. With `in_text`, windows keep the two ends of relations together where they can, and a relation with
+    a discontinuous argument, whose wording the text does not hold, is lost too.
     """
     examples = []
     for key, found in zip(keys(documents), documents, strict=True):
         relations = list(_relations(found, labels, arguments, notes))
-        for start, end in windows(found.text, max_chars):
-            here = [(label, a, b) for label, a, b in relations if start <= min(a.start, b.start) < end]
-            whole = [(label, a, b) for label, a, b in here if max(a.end, b.end) <= end]
-            notes.count("relations across a window's edge", len(here) - len(whole))
-            notes.count("discontinuous arguments", sum(len(m.pieces) > 1 for m in {m for _, *ab in whole for m in ab}))
-            pairs = [(label, a.form(found.text, start), b.form(found.text, start)) for label, a, b in whole]
+        split = [pair for pair in relations if in_text and not _is_whole(pair)]
+        notes.count("relations with a discontinuous argument", len(split))
+        _lose(notes, RELATION, (label for label, *_ in split), DISCONTINUOUS)
+        together = [(min(a.start, b.start), max(a.end, b.end)) for _, a, b in relations] if in_text else []
+        for start, end in windows(found.text, max_chars, together):
+            here = [pair for pair in relations if start <= min(pair[1].start, pair[2].start) < end]
+            usable = [pair for pair in here if not in_text or _is_whole(pair)]
+            gold = [pair for pair in usable if max(pair[1].end, pair[2].end) <= end]
+            across = [pair for pair in usable if max(pair[1].end, pair[2].end) > end]
+            notes.count("relations across a window's edge", len(across))
+            _lose(notes, RELATION, (label for label, *_ in across), ACROSS)
+            notes.count("discontinuous arguments", sum(len(m.pieces) > 1 for m in {m for _, *ab in gold for m in ab}))
+            pairs = [(label, a.form(found.text, start), b.form(found.text, start)) for label, a, b in gold]
             name = f"{corpus}:{key}@{start}"
             example = wording_example(name, document(key), found.text[start:end], pairs, notes)
-            examples.append(replace(example, offset=start, lost=example.lost + len(here) - len(whole)))
+            repeated = Counter(label for label, *_ in pairs) - Counter(relation.label for relation in example.gold.relations)
+            _lose(notes, RELATION, repeated.elements(), REPEATED)
+            examples.append(replace(example, offset=start, lost=example.lost + len(here) - len(gold)))
     return examples
+
+
+def _is_whole(pair: Related) -> bool:
+    return len(pair[1].pieces) == len(pair[2].pieces) == 1
 
 
 def _relations(found: Document, labels: Mapping[str, str], arguments: Collection[str] | None, notes: Notes) -> Iterator[Related]:
@@ -142,6 +179,7 @@ def _relations(found: Document, labels: Mapping[str, str], arguments: Collection
         label = _label(kind, second, labels)
         if label is None:
             notes.count("relations of other types")
+            notes.lose((RELATION, kind), NOT_ON_CARD)
         elif arguments is not None and not {first.label, second.label} <= set(arguments):
             notes.count("relations with a mention of another type")
         else:
