@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from mpdd.confidence import Item, Scale, of_items
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types.extract import locate
-from mpdd.data.windows import windows
+from mpdd.data.windows import NER_CHARS, windows
 from mpdd.engines import Engine
 from mpdd.errors import InputError
 from mpdd.predict import Prediction, Request
@@ -137,7 +137,9 @@ def card(prompt: PromptFile) -> TaskCard:
 
 
 def _examples(note: Note, task: TaskCard) -> list[Example]:
-    spans = windows(note.text) if task.type == "ner" else [(0, len(note.text))]
+    spans = [(0, len(note.text))]
+    if task.type == "ner" or task.type == "re" and task.window is not None:
+        spans = windows(note.text, task.window or NER_CHARS)
     fields, choices = _fields(note, task), note.choices if takes_choices(task) else ()
     return [
         Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
@@ -185,7 +187,8 @@ def _body(
         pairs = zip(parts, predictions, strict=True)
         return {"entities": [e for part, p in pairs for e in _entities(note, part, p, confidence.items(p))]}
     if task.type == "re":
-        return {"relations": _relations(note, answer, confidence.items(predictions[0]) if predictions else {})}
+        pairs = zip(parts, predictions, strict=True)
+        return {"relations": [r for part, p in pairs for r in _relations(note, part, p, confidence.items(p))]}
     if task.type == "summarization":
         return {"summary": answer.text}
     if task.form == "multiple":
@@ -203,9 +206,11 @@ def _entities(note: Note, part: Example, prediction: Prediction, sure: Mapping[I
         yield {"label": entity.label, **span, "confidence": sure.get(entity)}
 
 
-def _relations(note: Note, answer: Answer, sure: Mapping[Item, float]) -> list[Result]:
-    ends = {key: _span(note, *map(int, key.split(":"))) for r in answer.relations for key in (r.head, r.tail)}
-    return [{"label": r.label, "head": ends[r.head], "tail": ends[r.tail], "confidence": sure.get(r)} for r in answer.relations]
+def _relations(note: Note, part: Example, prediction: Prediction, sure: Mapping[Item, float]) -> Iterator[Result]:
+    for relation in prediction.parsed.answer.relations:
+        ends = [map(int, key.split(":")) for key in (relation.head, relation.tail)]
+        head, tail = (_span(note, part.offset + start, part.offset + end) for start, end in ends)
+        yield {"label": relation.label, "head": head, "tail": tail, "confidence": sure.get(relation)}
 
 
 def _span(note: Note, start: int, end: int) -> Result:

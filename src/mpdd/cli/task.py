@@ -7,11 +7,14 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mpdd.errors import InputError
+
+if TYPE_CHECKING:
+    from mpdd.data.task import Task
 
 task = typer.Typer(help="A task of your own: its card and its data.", no_args_is_help=True)
 Paths = list[str] | None
@@ -72,14 +75,17 @@ def check(
 ) -> None:
     """Read a task's data and say what is in it: counts, labels, lengths, duplicates, leaks, what was skipped, examples."""
     from mpdd.cli.task_report import print_report
+    from mpdd.config import PromptOptions
     from mpdd.data.cards import card_file
     from mpdd.data.cards.check import facts, shown
+    from mpdd.data.cards.fitting import fitted
     from mpdd.evaluation.metrics import chance
     from mpdd.vocabulary import load_tokenizer
 
-    found = card_file.read(card, strict=strict or None)
+    tokenizer, context = load_tokenizer(backbone)
+    found = fitted(card_file.read(card, strict=strict or None), tokenizer, context, PromptOptions().length)
     splits = found.load(card.parent)
-    report = facts(found, splits, *load_tokenizer(backbone))
+    report = facts(found, splits, tokenizer, context)
     report["chance"] = {"metric": found.headline, "test": round(chance(found.card, splits.test), 1)}
     report["shown"] = [] if no_examples else shown(found, splits)
     if as_json:
@@ -120,14 +126,28 @@ def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
 
 def _print_sizes(path: Path) -> None:
     from mpdd.data.cards import card_file, losses
+    from mpdd.data.task import SPLITS
+    from mpdd.data.windows import NER_CHARS
 
     own = card_file.read(path)
     splits = own.load(path.parent)
+    if own.in_windows and any(len(example.text) > NER_CHARS / 2 for split in SPLITS for example in splits[split]):
+        own = _fitted(own)  # some text may take several windows: as many as `mpdd task check` will say
+        splits = own.load(path.parent)
     typer.echo(f"Found {len(splits.train)} train, {len(splits.dev)} dev and {len(splits.test)} test examples.")
     for note, number in splits.notes.items():
         typer.echo(f"{number:>8} {note}")
     if message := losses.warning(own.card, splits):
         typer.echo(f"Warning: {message}", err=True)
+
+
+def _fitted(own: Task) -> Task:
+    """The task with windows for the embedded backbone."""
+    from mpdd.config import PromptOptions
+    from mpdd.data.cards.fitting import fitted
+    from mpdd.vocabulary import load_tokenizer
+
+    return fitted(own, *load_tokenizer(), PromptOptions().length)
 
 
 def _print_presets() -> None:

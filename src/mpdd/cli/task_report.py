@@ -34,6 +34,8 @@ def print_report(found: Mapping[str, Any]) -> None:
 
 def _print_tokens(tokens: Mapping[str, Any]) -> None:
     _grid("tokens", ("50 %", "90 %", "99 %", "max"), ((name, *tokens[name].values()) for name in ("input", "answer")))
+    if tokens["window"] is not None:
+        _say(f"Texts are read in windows of up to {tokens['window']} characters (`window` in the card).")
     _say(
         f"Context {tokens['context']}, {tokens['input_room']} of it for the input: {tokens['inputs_cut']} inputs are cut. "
         f"Answers have {tokens['max_answer_tokens']} tokens at most: {tokens['answers_too_long']} are longer.\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from mpdd.data.readers.base import Notes
+from mpdd.data.readers.base import RELATION, REPEATED, UNMENTIONED, Notes
 from mpdd.data.task import Answer, Example, Relation
 from mpdd.data.types.spans import fold
 
@@ -47,17 +47,19 @@ def relation_example(
     Where `directed` is false, the argument mentioned first becomes the head.
     """
     place = {key: number for number, key in enumerate(arguments)}
-    gold, lost, given = set(), 0, 0
+    gold, lost, repeated = set(), 0, 0
     for label, head, tail in relations:
-        given += 1
         if head not in place or tail not in place:
+            notes.lose((RELATION, label), UNMENTIONED)
             lost += 1
-        elif directed or place[head] <= place[tail]:
-            gold.add(Relation(label, head, tail))
-        else:
-            gold.add(Relation(label, tail, head))
+            continue
+        relation = Relation(label, head, tail) if directed or place[head] <= place[tail] else Relation(label, tail, head)
+        if relation in gold:
+            notes.lose((RELATION, label), REPEATED)
+            repeated += 1
+        gold.add(relation)
     notes.count("relations with an argument that the text does not mention", lost)
-    notes.count("repeated relations", given - lost - len(gold))
+    notes.count("repeated relations", repeated)
     answer = Answer(relations=tuple(sorted(gold)))
     return Example(name, document, text, answer, arguments=dict(arguments), lost=lost)
 

@@ -108,7 +108,8 @@ class TaskCard:
     with a fixed answer set). `text_field` names the text in the rendered input, e.g. "Text" or "Premise"; `fields`
     names the further inputs that every example brings, e.g. "Question", in order. `form` is the form of the answers
     where a type has several: QA gives a "choice" (the default), a piece of the text ("extractive") or any words
-    ("free"); classification a "single" label (the default) or "multiple". Other types have the form "".
+    ("free"); classification a "single" label (the default) or "multiple". Other types have the form "". `window` is how
+    many characters of a text are read at a time, for entities and relations; None: 400 for entities, all for relations.
     """
 
     name: str
@@ -119,6 +120,7 @@ class TaskCard:
     fields: tuple[str, ...] = ()
     max_answer_tokens: int = 64
     form: str = ""
+    window: int | None = None
 
     def __post_init__(self) -> None:
         """Fill in the type's default form; raise `InputError` for a form that does not fit the type and the labels."""
@@ -140,7 +142,8 @@ class TaskCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {**asdict(self), "labels": list(self.labels), "fields": list(self.fields)}
+        values = {**asdict(self), "labels": list(self.labels), "fields": list(self.fields)}
+        return {name: value for name, value in values.items() if name != "window" or value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TaskCard:
@@ -182,7 +185,8 @@ class Task:
 
     `files` are the upstream files it reads, as paths relative to the data store; `load` gets the store's
     root and returns the splits. `coarse`, where there is one, maps an answer, gold or predicted, to coarser labels, by
-    which the task is scored a second time.
+    which the task is scored a second time. `in_windows`, which users' tasks have whose card sets no window, gives the same
+    task with windows of so many characters.
     """
 
     card: TaskCard
@@ -192,6 +196,7 @@ class Task:
     licence: str
     citation: str
     coarse: Callable[[Answer], Answer] | None = None
+    in_windows: Callable[[int], Task] | None = None
 
     @property
     def name(self) -> str:

@@ -55,7 +55,8 @@ def windows(text: str, max_chars: int = NER_CHARS, together: Sequence[Span] = ()
         else:
             words = (match.span() for match in _WORD.finditer(text, start, end))
             pieces += _pack((part for word in words for part in _parts(text, *word, max_chars)), max_chars)
-    return _pack_together(pieces, max_chars, together) if together else _pack(pieces, max_chars)
+    packed = _pack(pieces, max_chars)
+    return _pack_together(pieces, max_chars, together) if together and len(packed) > 1 else packed
 
 
 def cut(document: str, text: str, entities: Sequence[Entity], notes: Notes, max_chars: int = NER_CHARS) -> list[Example]:

@@ -14,9 +14,10 @@ from mpdd.check import require_room, require_tasks
 from mpdd.config import Experiment, Shots
 from mpdd.data import catalogue, store
 from mpdd.data.cards import losses
+from mpdd.data.cards.fitting import fitted
 from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
-from mpdd.data.task import Example, Task
+from mpdd.data.task import Example, Splits, Task
 from mpdd.errors import InputError
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import row_width
@@ -64,9 +65,12 @@ class Run:
         backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
         reporter.say("  rows go through it {rows}: {rows_because}".format(**backbone.rows_path))
-        held = Held.by(e for name in experiment.targets for e in catalogue.load(name)[experiment.limits.test_from])
-        sources = {part.task.name: part for part in (draw(experiment, name, held) for name in experiment.sources)}
-        targets = {part.task.name: part for part in (draw(experiment, name) for name in experiment.targets)}
+        loaded = {name: _load(experiment, name, backbone) for name in _names(experiment)}
+        held = Held.by(e for name in experiment.targets for e in loaded[name][1][experiment.limits.test_from])
+        drawn = [draw(experiment, name, held, loaded[name]) for name in experiment.sources]
+        sources = {part.task.name: part for part in drawn}
+        drawn = [draw(experiment, name, loaded=loaded[name]) for name in experiment.targets]
+        targets = {part.task.name: part for part in drawn}
         tasks = sources | targets
         hashes = {f: store.registry()[f].sha256 for part in tasks.values() for f in part.task.files}
         hashes |= {f"own/{name}": _digest(part) for name, part in tasks.items() if part.task.role == "user"}
@@ -88,18 +92,26 @@ class Run:
         return cls(experiment, folder, backbone, tasks, tuple(sources), tuple(targets), reporter)
 
 
-def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
-    """Load a task and draw its examples within the experiment's limits; the same for every method and seed.
+def _load(experiment: Experiment, name: str, backbone: Backbone) -> tuple[Task, Splits]:
+    """Return a task with its splits; a user's texts in windows that fit the backbone, where the card does not set them."""
+    own = catalogue.get(name)
+    task = fitted(own, backbone.tokenizer, backbone.context, _longest(experiment), backbone.template)
+    return task, catalogue.load(name) if task is own else task.load(Path())
 
+
+def draw(experiment: Experiment, name: str, held: Held = NOTHING, loaded: tuple[Task, Splits] | None = None) -> Examples:
+    """Draw a task's examples within the experiment's limits; the same for every method and seed.
+
+    `loaded` is the task with its splits, where they are not those of the catalogue.
     Train and dev are without what shares a document or 13 words in a row with what is `held` (by the targets' tests).
     Raise `InputError` where that leaves none.
     """
-    loaded, limits = catalogue.load(name), experiment.limits
-    splits = without(loaded, held)
-    left_out = sum(len(loaded[part]) - len(splits[part]) for part in ("train", "dev"))
+    task, whole = loaded or (catalogue.get(name), catalogue.load(name))
+    splits, limits = without(whole, held), experiment.limits
+    left_out = sum(len(whole[part]) - len(splits[part]) for part in ("train", "dev"))
     if left_out and not (splits.train and splits.dev):
         raise InputError(
-            f"The source {catalogue.get(name).name} has no examples left",
+            f"The source {task.name} has no examples left",
             found=f"{left_out} that share a document or {RUN} words in a row with a target's test",
             wanted="train and dev examples that no target tests on",
         )
@@ -109,7 +121,6 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
     if limits.test_from == "dev":
         chosen = {id(example) for example in dev}
         test = few_shot([example for example in splits.dev if id(example) not in chosen], limits.test, 0)
-    task = catalogue.get(name)
     if task.role != "user":
         return Examples(task, train, dev, test, left_out)
     return Examples(task, train, dev, test, left_out, splits.notes, losses.warning(task.card, splits))
@@ -118,13 +129,15 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING) -> Examples:
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
     train = examples.train if shots == "all" else few_shot(examples.train, shots, seed)
-    return Data.of(run.backbone, examples.task.card, train, examples.dev, _longest(run), loss_per=run.experiment.loss_per)
+    return Data.of(
+        run.backbone, examples.task.card, train, examples.dev, _longest(run.experiment), loss_per=run.experiment.loss_per
+    )
 
 
 def source_data(run: Run, examples: Examples) -> Data:
     """Of a source, with the share of its training rows asked otherwise that the experiment wants."""
     card, vary, loss_per = examples.task.card, run.experiment.vary, run.experiment.loss_per
-    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run), vary, loss_per)
+    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run.experiment), vary, loss_per)
 
 
 def kinds_of(run: Run) -> dict[str, str]:
@@ -150,9 +163,9 @@ def how(run: Run, stage: str) -> dict[str, Any]:
     return {"experiment": run.experiment.name, "stage": stage, "options": getattr(run.experiment, stage).model_dump(mode="json")}
 
 
-def _longest(run: Run) -> int:
+def _longest(experiment: Experiment) -> int:
     """Virtual tokens of the longest prompt that inputs must leave room for."""
-    return max(run.experiment.prompt.length, run.experiment.adapt.prompt_tuning_length)
+    return max(experiment.prompt.length, experiment.adapt.prompt_tuning_length)
 
 
 def _digest(part: Examples) -> str:

@@ -94,6 +94,7 @@ class _Card(_Schema):
     fields: Annotated[list[_Name], Field(max_length=100)] = []
     max_answer_tokens: Annotated[int, Field(ge=1, le=100_000)] = 64
     form: str = ""
+    window: _Size | None = None
 
     @model_validator(mode="after")
     def _can_be_answered(self) -> _Card:

@@ -74,7 +74,7 @@ class Data(_Section):
 
 
 class CardFile(_Section):
-    """The whole card; `text_field`, `fields` and `max_answer_tokens` are those of `TaskCard`."""
+    """The whole card; `text_field`, `fields`, `max_answer_tokens` and `window` are those of `TaskCard`."""
 
     name: Name
     type: TaskType
@@ -84,6 +84,7 @@ class CardFile(_Section):
     text_field: Line = "Text"
     fields: tuple[Line, ...] = ()
     max_answer_tokens: Annotated[int, Field(gt=0)] = 64
+    window: Annotated[int, Field(ge=50)] | None = None
     licence: str = "not stated"
     citation: str = "not stated"
     data: Data
@@ -111,6 +112,13 @@ class CardFile(_Section):
         if given.data.get("form") == "multiple" and any(map(is_none, labels)):
             raise ValueError("none stands for no label, and cannot be one")
         return labels
+
+    @field_validator("window")
+    @classmethod
+    def _is_for_long_texts(cls, window: int | None, given: ValidationInfo) -> int | None:
+        if window is not None and given.data.get("type", "ner") not in ("ner", "re"):
+            raise ValueError("only texts with entities or relations are read in windows")
+        return window
 
     @field_validator("fields")
     @classmethod
@@ -238,7 +246,10 @@ def build(values: Mapping[str, Any], where: str, folder: Path | None = None) -> 
 def task(found: CardFile, path: Path, strict: bool | None = None) -> Task:
     """Return the task of a checked card that lies at `path`."""
     source = Source(found, path, found.data.strict if strict is None else strict)
-    return Task(found.card, "user", (), lambda _: source.load(), found.licence, found.citation)
+    own = Task(found.card, "user", (), lambda _: source.load(), found.licence, found.citation)
+    if found.type not in ("ner", "re") or found.window is not None:
+        return own
+    return replace(own, in_windows=lambda window: task(found.model_copy(update={"window": window}), path, strict))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mpdd.config import PromptOptions
 from mpdd.data import leaks, passages
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.cards import losses
-from mpdd.data.readers.standoff import NOT_ON_CARD
+from mpdd.data.readers.base import NOT_ON_CARD
 from mpdd.data.task import SPLITS, Example, Splits, Task, TaskCard
 from mpdd.data.types import parse, render_input, render_target
 from mpdd.data.types.choice import letter
@@ -66,6 +66,7 @@ def facts(task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, contex
         "tokens": {
             "context": context,
             "input_room": room,
+            "window": card.window,
             "input": percentiles([fit.input_tokens for fit in everything]),
             "answer": percentiles([fit.answer_tokens for fit in everything]),
             "inputs_cut": sum(fit.cut > 0 for fit in everything),

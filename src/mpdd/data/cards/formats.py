@@ -139,8 +139,10 @@ def _spans(
     documents = [document for document, _ in found]
     ids = dict(zip(standoff.keys(documents), (origin for _, origin in found), strict=True))
     named = {label: label for label in layout.card.labels} | dict(labels)
-    make = standoff.ner_examples if layout.card.type == "ner" else partial(standoff.re_examples, in_text=True)
-    return make(documents, named, notes, corpus=corpus, document=ids.__getitem__, max_chars=NER_CHARS)
+    is_ner = layout.card.type == "ner"
+    make = standoff.ner_examples if is_ner else partial(standoff.re_examples, in_text=True)
+    max_chars = layout.card.window or (NER_CHARS if is_ner else standoff.WHOLE)
+    return make(documents, named, notes, corpus=corpus, document=ids.__getitem__, max_chars=max_chars)
 
 
 def _read_conll(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:

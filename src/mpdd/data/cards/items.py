@@ -10,9 +10,9 @@ from mpdd.data.cards.layout import Layout
 from mpdd.data.cards.names import names_seen
 from mpdd.data.cards.values import UnfitError
 from mpdd.data.readers import offsets
-from mpdd.data.readers.base import ENTITY, RELATION, Notes, Record
+from mpdd.data.readers.base import ENTITY, NOT_ON_CARD, RELATION, Notes, Record
 from mpdd.data.readers.offsets import Quote, Span
-from mpdd.data.readers.standoff import NOT_ON_CARD, Mention, Related, pieces
+from mpdd.data.readers.standoff import Mention, Related, pieces
 
 Made = TypeVar("Made")
 LABEL_NAMES = ("label", "labels", "tag_name", "tag", "type", "entity_type", "entity_group", "category", "class")

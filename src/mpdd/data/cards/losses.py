@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from mpdd.data.cards.layout import Layout
-from mpdd.data.readers.base import ENTITY, RELATION, Notes
-from mpdd.data.readers.standoff import NOT_ON_CARD, REPEATED
+from mpdd.data.readers.base import ENTITY, NOT_ON_CARD, RELATION, REPEATED, Notes
 from mpdd.data.task import SPLITS, Example, Splits, TaskCard
 from mpdd.errors import InputError
 

@@ -20,7 +20,7 @@ from mpdd.errors import InputError
 from mpdd.files import write_atomically
 
 KEYS = (
-    "name", "type", "form", "instruction", "labels", "text_field", "fields", "max_answer_tokens", "licence", "citation",
+    "name", "type", "form", "instruction", "labels", "text_field", "fields", "max_answer_tokens", "window", "licence", "citation",
 )  # fmt: skip
 DATA_KEYS = ("format", "train", "dev", "test", "strict", "columns", "labels")
 PRESETS = Path(__file__).parent / "presets"

@@ -26,6 +26,9 @@ _SIGNATURES = {  # how files begin that are given for texts by mistake
 }
 Annotation = tuple[str, str]  # the kind of an annotation, ENTITY or RELATION, and its label in the file ("" if not readable)
 ENTITY, RELATION = "entity", "relation"
+# Why an annotation is no gold item of an example; beside these, ACROSS of `windows` and the problems of what is skipped.
+NOT_ON_CARD, DISCONTINUOUS, REPEATED = "label not on the card", "discontinuous", "repeated"
+UNMENTIONED = "with an argument that the text does not mention"
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 

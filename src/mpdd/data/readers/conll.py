@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpdd.data.readers import tags
-from mpdd.data.readers.base import Notes, read_lines, usable
+from mpdd.data.readers.base import ENTITY, Notes, read_lines, usable
 from mpdd.data.readers.standoff import Document, Mention
 from mpdd.data.task import Answer, Entity, Example
 
@@ -64,7 +64,10 @@ def documents(path: Path, notes: Notes) -> list[Document]:
         rows = [(where, row) for where, line in block if (row := token_and_tag(line)) != ("", "O")]
         bad = next((where for where, row in rows if row is None), None)
         if bad is not None:
-            notes.bad(bad, "line that is no token with a tag", wanted="a token first, and O, B-type or the like last")
+            problem = "line that is no token with a tag"
+            notes.bad(bad, problem, wanted="a token first, and O, B-type or the like last")
+            for tag in (row[1] for _, row in rows if row and row[1][:2] in ("B-", "S-", "U-")):
+                notes.lose((ENTITY, tag[2:]), problem)
         elif rows:
             text, spans = tags.join(*zip(*(row for _, row in rows if row), strict=True))
             mentions = tuple(Mention(kind, ((start, end),)) for start, end, kind in spans)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mpdd.data.arguments import relation_example, surface_forms
 from mpdd.data.readers import offsets, standoff
-from mpdd.data.readers.base import Notes, read_lines, usable
+from mpdd.data.readers.base import ENTITY, NOT_ON_CARD, RELATION, Notes, read_lines, usable
 from mpdd.data.readers.offsets import Quote, Span
 from mpdd.data.task import Entity, Example
 from mpdd.data.windows import NER_CHARS, cut
@@ -67,6 +67,8 @@ def re_examples(
     for document in read(path, notes, separator=separator):
         relations = [(labels[kind], head, tail) for kind, head, tail in document.relations if kind in labels]
         notes.count("relations of other types", len(document.relations) - len(relations))
+        for kind in (kind for kind, *_ in document.relations if kind not in labels):
+            notes.lose((RELATION, kind), NOT_ON_CARD)
         name, forms = f"{corpus}{document.id}", argument_forms(document)
         examples.append(relation_example(name, name, document.text, relations, forms, notes, directed=directed))
     return examples
@@ -99,6 +101,10 @@ def read(path: Path, notes: Notes, *, separator: str = "|") -> list[Document]:
         document = _document(path, block, separator, notes)
         if document is not None and document.id in documents:
             notes.count("repeated documents")
+            for mention in document.mentions:
+                notes.lose((ENTITY, mention.label), "repeated document")
+            for kind, *_ in document.relations:
+                notes.lose((RELATION, kind), "repeated document")
         elif document is not None:
             documents[document.id] = document
     return usable(path, list(documents.values()))
@@ -131,7 +137,13 @@ def _document(path: Path, block: list[Line], separator: str, notes: Notes) -> Do
     title = _HEAD.fullmatch(first)
     abstract = _HEAD.fullmatch(rest[0][1]) if rest else None
     if title is None or abstract is None or abstract[2] != "a" or abstract[1] != title[1]:
-        notes.bad(f"{path} line {number}", "document without an abstract", wanted="a line 'id|a|abstract' next")
+        problem = "document without an abstract"
+        notes.bad(f"{path} line {number}", problem, wanted="a line 'id|a|abstract' next")
+        for cells in (line.split("\t") for _, line in rest):
+            if len(cells) > 4 and cells[1].isdecimal() and cells[2].isdecimal():
+                notes.lose((ENTITY, cells[4]), problem)
+            elif len(cells) == 4:
+                notes.lose((RELATION, cells[1]), problem)
         return None
     text = f"{title[3]} {abstract[3]}"
     annotated: list[tuple[str, list[str], Quote]] = []
@@ -156,7 +168,8 @@ def _mention(
 ) -> Mention | None:
     """Return the mention, its span trimmed of outer whitespace; None, noted, without a type or a place in the text."""
     if len(cells) < 5 or spans is None:
-        notes.bad(where, "mention that its offsets do not give", wanted=f"the text at {cells[1]} to {cells[2]}, and a type")
+        wanted, annotation = f"the text at {cells[1]} to {cells[2]}, and a type", (ENTITY, cells[4] if len(cells) > 4 else "")
+        notes.bad(where, "mention that its offsets do not give", wanted=wanted, annotation=annotation)
         return None
     ((start, end),) = spans
     surface = text[start:end]

@@ -10,13 +10,11 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from mpdd.data.arguments import Span, wording_example
-from mpdd.data.readers.base import ENTITY, RELATION, Notes
+from mpdd.data.readers.base import DISCONTINUOUS, ENTITY, NOT_ON_CARD, RELATION, REPEATED, Notes
 from mpdd.data.task import Entity, Example
 from mpdd.data.windows import ACROSS, NER_CHARS, cut, windows
 
 WHOLE = sys.maxsize
-# Why an annotation is no gold item of an example; beside these, ACROSS and the problems of annotations that are skipped.
-NOT_ON_CARD, DISCONTINUOUS, REPEATED = "label not on the card", "discontinuous", "repeated"
 
 
 @dataclass(frozen=True)
@@ -162,8 +160,6 @@ def re_examples(
             pairs = [(label, a.form(found.text, start), b.form(found.text, start)) for label, a, b in gold]
             name = f"{corpus}:{key}@{start}"
             example = wording_example(name, document(key), found.text[start:end], pairs, notes)
-            repeated = Counter(label for label, *_ in pairs) - Counter(relation.label for relation in example.gold.relations)
-            _lose(notes, RELATION, repeated.elements(), REPEATED)
             examples.append(replace(example, offset=start, lost=example.lost + len(here) - len(gold)))
     return examples
 

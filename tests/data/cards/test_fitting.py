@@ -1,0 +1,118 @@
+"""Windows of users' texts: as long as the context has room, or as the card says; the same in training and prediction."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mpdd.config import PromptOptions
+from mpdd.data.cards import card_file
+from mpdd.data.cards.check import facts
+from mpdd.data.cards.fitting import CHARS_PER_TOKEN, fitted, window_for
+from mpdd.data.task import SPLITS, TaskCard
+from mpdd.data.windows import windows
+from mpdd.notes import Note, _examples
+from mpdd.vocabulary import load_tokenizer
+from tests.data import refusals
+from tests.data.cards.conftest import lines, refusal
+
+RE = TaskCard("own", "re", "Do it.", ("treats", "causes"), max_answer_tokens=200)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer()[0]
+
+
+def test_windows_of_relations_follow_the_context(tokenizer):
+    short, long = (window_for(RE, tokenizer, context, 16) for context in (1024, 4096))
+    assert long - short == CHARS_PER_TOKEN * (4096 - 1024)
+    assert 1500 < short < 3 * 1024
+    assert window_for(RE, tokenizer, 1024, 116) == short - 100 * CHARS_PER_TOKEN
+    assert window_for(replace(RE, instruction="Do it. " * 50), tokenizer, 1024, 16) < short - 100
+    assert window_for(RE, tokenizer, 64, 16) == 100
+
+
+def test_windows_of_entities_follow_the_answer_too(tokenizer):
+    ner = replace(RE, type="ner")
+    assert window_for(replace(ner, max_answer_tokens=160), tokenizer, 4096, 16) == 400
+    assert window_for(replace(ner, max_answer_tokens=640), tokenizer, 4096, 16) == 1600
+    assert window_for(replace(ner, max_answer_tokens=160), tokenizer, 256, 16) < 400
+
+
+def related(number, between=700):
+    text = f"Case {number}: temozolomide. " + "Nothing else was seen. " * (between // 23) + f"The glioma {number} shrank."
+    drug, tumour = text.index("temozolomide"), text.index("glioma")
+    entities = [{"start": tumour, "end": tumour + 6, "id": "a"}, {"start": drug, "end": drug + 12, "id": "b"}]
+    return {"text": text, "entities": entities, "relations": [{"label": "treats", "head": "b", "tail": "a"}]}
+
+
+def test_pairs_further_apart_than_400_characters_are_read_where_the_context_has_room(write):
+    path = write("re", {"train.jsonl": lines([related(n) for n in range(10)])})
+    own = card_file.read(path)
+    assert own.in_windows is not None
+    narrow = own.in_windows(400)
+    assert "found 10 across the edge of a window" in refusals.refusal(narrow.load, path.parent)
+    tokenizer, context = load_tokenizer()
+    task = fitted(own, tokenizer, context, PromptOptions().length)
+    splits = task.load(path.parent)
+    assert splits.losses == {}
+    found = facts(task, splits, tokenizer, context)
+    assert found["gold"]["read"] == found["gold"]["in_files"] == 10
+    assert found["tokens"]["inputs_cut"] == 0
+    assert found["tokens"]["window"] == task.card.window > 1000
+
+
+def test_the_card_sets_the_window(write):
+    path = write("re", {"train.jsonl": lines([related(n) for n in range(10)])}, window=1000)
+    own = card_file.read(path)
+    assert fitted(own, *load_tokenizer(), 16) is own
+    splits = own.load(path.parent)
+    assert splits.losses == {} and own.card.window == 1000
+    assert max(len(example.text) for split in SPLITS for example in splits[split]) > 400
+    assert "window: input should be greater than or equal to 50" in refusal(write("re", window=10))
+    assert "window: only texts with entities or relations are read in windows" in refusal(write("nli", window=400))
+
+
+def test_notes_are_read_in_the_windows_of_their_prompt():
+    text = "Nothing was seen. " * 100
+    note = Note("n", text, {})
+    for card, wanted in (
+        (replace(RE, window=500), windows(text, 500)),
+        (replace(RE, type="ner", window=500), windows(text, 500)),
+        (replace(RE, type="ner"), windows(text, 400)),
+        (RE, [(0, len(text))]),
+    ):
+        assert [(e.offset, e.offset + len(e.text)) for e in _examples(note, card)] == wanted
+
+
+def test_a_card_without_a_window_is_written_as_before():
+    assert "window" not in RE.to_dict()
+    assert TaskCard.from_dict(RE.to_dict()) == RE
+    assert TaskCard.from_dict(replace(RE, window=500).to_dict()).window == 500
+
+
+# Edges that keep pairs together
+
+
+@given(st.text(st.sampled_from("aB .!?\n"), max_size=90), st.integers(3, 40), st.data())
+def test_edges_part_as_few_pairs_as_any_windows_could(text, max_chars, data):
+    places = st.integers(0, max(0, len(text) - 1))
+    pairs = [tuple(sorted(pair)) for pair in data.draw(st.lists(st.tuples(places, places), max_size=6))]
+    pairs = [(start, end + 1) for start, end in pairs if text[start : start + 1].strip() and text[end : end + 1].strip()]
+    plain, kept = windows(text, max_chars), windows(text, max_chars, pairs)
+
+    def edges_across(spans):
+        return sum(sum(start < b and a < end for start, end in spans) - 1 for a, b in pairs)
+
+    assert [word for start, end in kept for word in text[start:end].split()] == text.split()
+    assert all(end - start <= max_chars or " " not in text[start:end] for start, end in kept)
+    assert edges_across(kept) <= edges_across(plain)
+
+
+def test_a_pair_that_fits_one_window_stays_in_one():
+    text = "Aaa bbb. Ccc ddd. Eee fff. Ggg hhh."
+    pair = (text.index("ddd"), text.index("fff") + 3)
+    assert [text[start:end] for start, end in windows(text, 18)] == ["Aaa bbb. Ccc ddd.", "Eee fff. Ggg hhh."]
+    assert [text[start:end] for start, end in windows(text, 18, [pair])] == ["Aaa bbb.", "Ccc ddd. Eee fff.", "Ggg hhh."]
