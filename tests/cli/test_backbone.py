@@ -287,6 +287,16 @@ def test_the_gguf_file_of_a_known_backbone_is_that_backbone(offered, gguf, tmp_p
     assert vocabulary.load("tiny-known").fingerprint == vocabulary.load(str(tmp_path / "renamed.gguf")).fingerprint
 
 
+def test_other_programs_are_told_folders_and_hub_ids_only(offered, tmp_path):
+    assert [places.name_elsewhere(name) for name in ("embedded", "tiny-known", "a/b.gguf")] == [None] * 3
+    assert [places.name_elsewhere(name) for name in ("meta-llama/x", "/models/x")] == ["meta-llama/x", "/models/x"]
+
+
+def test_the_embedded_backbone_needs_no_fetching(mpdd, index):
+    shown = json.loads(mpdd("backbone", "show", "embedded", "--json").out)
+    assert shown["kind"] == "embedded" and shown["parameters"] == 29_958_656 and left() == []
+
+
 def test_temporary_folders_of_killed_processes_go_after_a_day(mpdd, offered):
     for name, age in ((".old-download.x", 2 * 24 * 3600), (".new-download.x", 60)):
         folder = store.root() / name

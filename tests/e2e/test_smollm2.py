@@ -129,6 +129,7 @@ def test_check_says_packed_memory_and_time(folder, tmp_path):
     said = json.loads(mpdd("check", "real.toml", "--rehearse", "--json", cwd=tmp_path))
     assert said["backbone"]["name"] == NAME and said["backbone"]["fingerprint"] == FINGERPRINT
     assert said["backbone"]["parameters"] == 134_515_008
+    assert said["backbone"].get("rows", "packed") == "packed"
     assert said["predicted"]
 
 

@@ -41,6 +41,11 @@ def is_gguf(name: str) -> bool:
     return name.endswith(GGUF)
 
 
+def name_elsewhere(name: str) -> str | None:
+    """Return what other programs can find a backbone by: a folder or a hub id. None for names that only `mpdd` knows."""
+    return None if name == EMBEDDED or name in known.table() or is_gguf(name) else name
+
+
 def get(name: str, files: Sequence[Path] = (), *, hub: bool = False) -> Path:
     """Fetch a known backbone and return its folder; one that was fetched before is returned at once.
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from safetensors.torch import save
 
 from mpdd.backbone import Backbone
+from mpdd.checkpoints.places import name_elsewhere
 from mpdd.export.record import described, require_exportable, write_record
 from mpdd.files import write_atomically
 from mpdd.prompts.store import PromptFile
-from mpdd.vocabulary import EMBEDDED, Vocabulary
+from mpdd.vocabulary import Vocabulary
 
 
 def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> None:
@@ -23,7 +24,7 @@ def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> 
     config = {
         "peft_type": "PROMPT_TUNING",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": None if backbone.name == EMBEDDED else backbone.name,
+        "base_model_name_or_path": name_elsewhere(backbone.name),
         "inference_mode": True,
         "num_virtual_tokens": prompt.header.length,
         "token_dim": backbone.width,
