@@ -9,6 +9,7 @@ from mpdd.errors import InputError
 from mpdd.run_folder import RunFolder
 
 LEAST = {"name": "small", "sources": ["bc5cdr_ner", "scifact"], "targets": ["rqe"]}
+CELL = {"row": {"value": 0}}
 FIRST, SECOND = config.build(LEAST, "a.toml"), config.build(LEAST | {"targets": ["phee"]}, "b.toml")
 
 
@@ -44,7 +45,7 @@ def test_a_run_does_not_go_on_from_another_first_seed(tmp_path):
 
 def test_a_run_of_the_former_objective_does_not_go_on_with_the_present_one(tmp_path):
     folder = RunFolder(tmp_path, FIRST)
-    folder.unit("cell", dict)
+    folder.unit("cell", lambda: CELL)
     written = tmp_path / "config.toml"
     written.write_text(written.read_text().replace('loss_per = "task"\n', ""))  # as versions before the key wrote it
     with pytest.raises(InputError, match="another configuration"):
@@ -64,11 +65,11 @@ def test_a_unit_is_made_once(tmp_path):
 
     def make():
         made.append(1)
-        return {"value": len(made)}
+        return {"row": {"value": len(made)}}
 
-    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", make) == {"value": 1}
-    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", make) == {"value": 1}
-    assert RunFolder(tmp_path, FIRST).unit("rqe/lora", make) == {"value": 2}
+    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", make) == {"row": {"value": 1}}
+    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", make) == {"row": {"value": 1}}
+    assert RunFolder(tmp_path, FIRST).unit("rqe/lora", make) == {"row": {"value": 2}}
 
 
 def test_a_unit_that_fails_leaves_nothing_and_is_made_anew(tmp_path):
@@ -78,7 +79,7 @@ def test_a_unit_that_fails_leaves_nothing_and_is_made_anew(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         RunFolder(tmp_path, FIRST).unit("rqe/mpdd", fail)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.toml"]
-    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", dict) == {}
+    assert RunFolder(tmp_path, FIRST).unit("rqe/mpdd", lambda: CELL) == CELL
 
 
 def test_steps_that_are_logged_again_after_a_kill_stand_there_once(tmp_path):
@@ -105,10 +106,10 @@ def test_half_a_line_that_a_kill_left_is_dropped(tmp_path):
     assert path.read_text() == "".join(f'{{"run": "teach/rqe", "step": {step}}}\n' for step in (1, 2, 3))
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": 1'])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": 1', b"{}", b"[]", b"null", b'{"row": []}', b"[" * 200_000])
 def test_a_damaged_unit_is_named_with_the_way_out(tmp_path, content):
     folder = RunFolder(tmp_path, FIRST)
-    folder.unit("rqe/mpdd", dict)
+    folder.unit("rqe/mpdd", lambda: CELL)
     (tmp_path / "cells" / "rqe--mpdd.json").write_bytes(content)
     with pytest.raises(InputError, match=r"rqe--mpdd\.json is damaged\. Delete it; the same command makes it anew\."):
         folder.unit("rqe/mpdd", dict)
@@ -119,3 +120,22 @@ def test_a_folder_in_the_place_of_which_a_file_lies_is_refused(tmp_path):
     with pytest.raises(InputError, match="Cannot write to the run folder"):
         RunFolder(tmp_path / "file", FIRST)
     assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", "[]", "null", '{"run": "teach"}', '{"run": [], "step": 1}', '{"run": "teach", "step": {}}']
+)
+def test_a_log_with_a_line_that_is_no_step_is_named(tmp_path, line):
+    RunFolder(tmp_path, FIRST)
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl is damaged"):
+        RunFolder(tmp_path, FIRST)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"data_sha256": {}, "backbone": "x"}'])
+def test_a_provenance_that_says_nothing_is_named(tmp_path, content):
+    folder = RunFolder(tmp_path, FIRST)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "provenance.json").write_text(content)
+    with pytest.raises(InputError, match=r"provenance\.json is damaged"):
+        folder.write_provenance({"data_sha256": {}, "backbone": {"fingerprint": "a"}})

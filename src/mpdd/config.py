@@ -325,6 +325,9 @@ def _put(values: dict[str, Any], change: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except (ValueError, RecursionError):  # thousands of digits, or of brackets
+        shown = f"{name.strip()}= and {len(text):,} characters"
+        raise InputError("A setting cannot be read", found=shown, wanted="KEY=VALUE, as distil.steps=800") from None
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):

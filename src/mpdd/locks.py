@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,12 +16,15 @@ except ImportError:  # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # from file systems that have none
+
+
 @contextmanager
 def held(path: Path, busy: InputError, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock file `path` within; raise `busy` where another process has it.
 
     Any number of processes may hold it `shared`, but not beside one that has it alone. The file is made, and taken away again
-    by a process that held it alone; one that a killed process left behind is no lock. Raises `OSError` where it cannot be made.
+    by the last one; what a killed process left behind is no lock. Raises `OSError` where it cannot be made.
     """
     descriptor = _open(path)
     try:
@@ -33,7 +37,7 @@ def held(path: Path, busy: InputError, *, shared: bool = False) -> Iterator[None
         try:
             yield
         finally:
-            if not shared:
+            if not shared or _lock(descriptor, shared=False):  # nobody else has it
                 with suppress(OSError):
                     path.unlink()
     finally:
@@ -51,6 +55,9 @@ def _lock(descriptor: int, shared: bool) -> bool:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
     return True
 
 

@@ -13,9 +13,11 @@ import platform
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import torch
@@ -25,10 +27,15 @@ from mpdd.backbone import Backbone
 from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
+from mpdd.locks import held
 from mpdd.shard import Shard
 from mpdd.training.tune import Watch
 
-METRICS, PROVENANCE = "metrics.jsonl", "provenance.json"
+METRICS, PROVENANCE, LOCK = "metrics.jsonl", "provenance.json", ".lock"
+# What the files of a run must have, whatever else is in them.
+_CELL: Mapping[str, type] = {"row": dict}
+_STEP: Mapping[str, type | UnionType] = {"run": str, "step": int | float}
+_PROVENANCE: Mapping[str, type] = {"data_sha256": dict, "backbone": dict}
 
 
 class RunFolder:
@@ -78,15 +85,14 @@ class RunFolder:
     def finished(self, name: str) -> dict[str, Any] | None:
         """The unit `name`, if it is finished."""
         path = self._unit(name)
-        return _read_json(path, path.read_bytes()) if path.is_file() else None
+        return _read_json(path, path.read_bytes(), **_CELL) if path.is_file() else None
 
     def unit(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The finished unit `name`, made first if need be."""
         path = self._unit(name)
         if not path.is_file():
             write_atomically(path, json.dumps(make(), indent=1).encode())
-        found: dict[str, Any] = _read_json(path, path.read_bytes())
-        return found
+        return _read_json(path, path.read_bytes(), **_CELL)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""
@@ -99,7 +105,7 @@ class RunFolder:
         run has a file of its own, and leaves that of the run's earlier work as it is.
         """
         path = self.path / PROVENANCE
-        before = _read_json(path, path.read_bytes()) if path.is_file() and self._has_work() else {}
+        before = _read_json(path, path.read_bytes(), **_PROVENANCE) if path.is_file() and self._has_work() else {}
         if before:
             known = before["data_sha256"]
             changed = [name for name, digest in made["data_sha256"].items() if known.get(name) != digest]
@@ -163,9 +169,41 @@ class RunFolder:
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
-            raise InputError(
-                f"Cannot write to the run folder {self.path}", found=error.strerror, wanted="a writable folder"
-            ) from error
+            raise _cannot_write_to(self.path, error) from error
+
+
+@contextmanager
+def alone_in(path: Path, shard: Shard | None = None) -> Iterator[None]:
+    """Keep other runs out of the run folder at `path` within; with a `shard`, those that are no other part of this run.
+
+    Raises `InputError` where another process works there, or where the folder cannot be written. A folder that was made for this
+    and is still empty at the end is taken away again.
+    """
+    busy = InputError(
+        f"Another process works in the run folder {path}", wanted="one run at a time in a folder",
+        next_step="Wait for its end, or choose another folder with --out.",
+    )  # fmt: skip
+    is_new = not path.exists()
+    try:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as locks:
+                locks.enter_context(held(path / LOCK, busy, shared=shard is not None))
+                if shard:
+                    locks.enter_context(held(path / shard.of(LOCK), busy))
+                kept = locks.pop_all()
+        except OSError as error:
+            raise _cannot_write_to(path, error) from error
+        with kept:
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _cannot_write_to(path: Path, error: OSError) -> InputError:
+    return InputError(f"Cannot write to the run folder {path}", found=error.strerror, wanted="a writable folder")
 
 
 def prompt_in(path: Path, name: str) -> Path:
@@ -191,7 +229,7 @@ def _alike(experiment: Experiment) -> Experiment:
 def _read_metrics(path: Path) -> tuple[dict[tuple[str, int], dict[str, Any]], bool]:
     """What is logged, and whether a killed process left half a line at its end."""
     *lines, rest = path.read_bytes().split(b"\n") if path.is_file() else [b""]
-    rows = [_read_json(path, line) for line in lines]
+    rows = [_read_json(path, line, **_STEP) for line in lines]
     return {(row["run"], row["step"]): row for row in rows}, bool(rest)
 
 
@@ -214,11 +252,15 @@ def _line(values: Mapping[str, Any]) -> str:
     return json.dumps(values) + "\n"
 
 
-def _read_json(path: Path, text: bytes) -> Any:
+def _read_json(path: Path, text: bytes, **required: type | UnionType) -> dict[str, Any]:
+    """The object in a file of a run; `InputError` where it is none, or lacks what is required, of that type."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} is damaged", next_step="Delete it; the same command makes it anew.") from error
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict) or not all(isinstance(values.get(name), kind) for name, kind in required.items()):
+        raise InputError(f"{path} is damaged", next_step="Delete it; the same command makes it anew.")
+    return values
 
 
 def provenance(experiment: Experiment, backbone: Backbone, files: Mapping[str, str], command: str) -> dict[str, Any]:

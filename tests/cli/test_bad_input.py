@@ -14,7 +14,10 @@ import torch
 from safetensors.torch import save_file
 
 from mpdd.data.task import TaskCard
+from mpdd.errors import InputError
 from mpdd.prompts.store import Header, _digest, save_prompt
+from mpdd.run_folder import alone_in
+from mpdd.shard import Shard
 from tests.cli.conftest import LENGTH, SECRET
 from tests.conftest import make_model
 
@@ -184,7 +187,32 @@ def test_a_folder_that_is_no_model_is_named(refused, place):
     assert "'empty' is not a model folder; found no config.json" in refused("check", "a.toml")
 
 
+@pytest.mark.parametrize("value", ["1" * 5001, "[" * 5001])
+def test_a_setting_that_is_too_long_is_one_sentence(refused, place, value):
+    write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
+    said = refused("check", "a.toml", "--set", f"distil.steps={value}")
+    assert "A setting cannot be read; found distil.steps= and 5,001 characters" in said
+
+
 # Run folders
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["teach"], ["run", "--shard", "1/2"]])
+def test_two_runs_do_not_work_in_one_folder(refused, place, arguments):
+    write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
+    command, *options = arguments
+    with alone_in(place / "out"):
+        (place / "out" / "kept").touch()
+        said = refused(command, "a.toml", "--out", "out", *options)
+    assert "Another process works in the run folder out; wanted one run at a time in a folder. Wait for its end, or" in said
+
+
+def test_parts_of_one_run_work_side_by_side_and_none_twice(place):
+    with alone_in(place / "out", Shard(1, 2)), alone_in(place / "out", Shard(2, 2)):
+        for shard in (None, Shard(1, 2)):
+            with pytest.raises(InputError, match="Another process works in the run folder"), alone_in(place / "out", shard):
+                pytest.fail("two at a time")
+    assert not (place / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "teach", "compare"])

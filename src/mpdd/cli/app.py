@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -283,10 +283,12 @@ def _together(folder: Path) -> Iterator[tuple[Path, Reporter, bool]]:
     """Work with the processes that `torchrun` started, if any: the folder of this one, what it says, whether it is the first."""
     from mpdd import distributed
     from mpdd.progress import Reporter, Silent
+    from mpdd.run_folder import alone_in
 
-    with distributed.together(), distributed.working_copy(folder) as place:
+    with distributed.together():
         is_first = distributed.number() == 0
-        yield place, Reporter() if is_first else Silent(), is_first
+        with alone_in(folder) if is_first else nullcontext(), distributed.working_copy(folder) as place:
+            yield place, Reporter() if is_first else Silent(), is_first
 
 
 def _run(experiment: Experiment, folder: Path) -> None:
@@ -328,6 +330,7 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
     from mpdd import distributed, parts  # after what may be refused at once: it imports torch
     from mpdd.cli.show import print_table
     from mpdd.progress import Reporter
+    from mpdd.run_folder import alone_in
 
     if distributed.started() > 1:
         raise InputError(
@@ -336,7 +339,9 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
         )  # fmt: skip
     given = _given(experiment, out, settings)
     commands = {name: shlex.join(["mpdd", verb, *given]) for name, verb in (("command", "run"), ("preparing", "distil"))}
-    print_table(parts.make(read, out or Path("runs") / read.name, shard, Reporter(), **commands))
+    folder = out or Path("runs") / read.name
+    with alone_in(folder, shard):
+        print_table(parts.make(read, folder, shard, Reporter(), **commands))
 
 
 def _given(experiment: Path, out: Path | None, settings: Sequence[str] | None) -> list[str]:

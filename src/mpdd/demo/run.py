@@ -12,6 +12,7 @@ from mpdd.data import catalogue, store, synthetic
 from mpdd.errors import MpddError
 from mpdd.evaluation.row import Row
 from mpdd.progress import Reporter
+from mpdd.run_folder import alone_in
 
 BANNER = (
     "SYNTHETIC NOTES: every score below is on notes that mpdd made up, not on a public dataset. "
@@ -32,7 +33,8 @@ def run_demo(out: Path, *, synthetic: bool, quick: bool, command: str, processes
         experiment = on_synthetic_notes(experiment)
     if count > 1:
         side_by_side.make(experiment, out, [str(out / "config.toml"), "--out", str(out)], count, reporter)
-    return pipeline.run(experiment, out, reporter, command)
+    with alone_in(out):
+        return pipeline.run(experiment, out, reporter, command)
 
 
 def read_demo(quick: bool) -> Experiment:
