@@ -141,6 +141,7 @@ def _job(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note]) -
         "notes_sha256": digest.hexdigest(),
         "prompts": [prompt.header.digest for prompt in prompts],
         "backbone": engine.vocabulary.fingerprint,
+        "grounded": engine.grounded,
         "block": BLOCK,
     }
 

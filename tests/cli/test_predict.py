@@ -191,3 +191,20 @@ def test_two_jobs_do_not_write_one_output_and_a_killed_one_blocks_nobody(mpdd, r
     assert (place / ".a.jsonl.lock").exists()
     assert mpdd("predict", "short.safetensors", "note.txt", "--output", "a.jsonl").code == 0
     assert not [path for path in place.iterdir() if path.name.startswith(".a")]
+
+
+# Grounded answers
+
+
+def test_grounded_answers_name_only_the_note(mpdd, place):
+    (place / "n.txt").write_text("aspirin and ibuprofen were given")
+    ran = mpdd("predict", "drugs.safetensors", "n.txt", "--grounded", "--json")
+    assert ran.code == 0
+    answer = json.loads(ran.out)
+    assert answer["ungrounded"] == 0 and not answer["unparseable"]
+
+
+def test_grounded_answers_are_refused_where_they_cannot_be_had(mpdd, place):
+    (place / "n.txt").write_text("aspirin")
+    ran = mpdd("predict", "drugs.safetensors", "n.txt", "--grounded", "--engine", "http://127.0.0.1:9")
+    assert ran.code == 2 and "--grounded with --engine" in ran.err

@@ -32,6 +32,9 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
+    grounded: Annotated[
+        bool, typer.Option("--grounded", help="Entities, relations and extracts can only name labels and the note.")
+    ] = False,
     part: Annotated[str, typer.Option("--shard", metavar="I/N", help="Only this part of the notes, as one of N jobs.")] = "",
     workers: Annotated[int, typer.Option("--workers", min=0, help="So many workers share the notes, by Ray.")] = 0,
     ray: Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="With --workers: the Ray cluster; default one here.")] = "",
@@ -51,6 +54,8 @@ def predict(
     for prompt in prompts:
         card(prompt)
     if workers or ray:
+        if grounded:
+            raise InputError("Workers write freely", found="--grounded with --workers", wanted="one of the two")
         _annotate_with_ray(prompts, inputs, output, backbone, engine, workers, ray, has_columns=bool(columns))
         return
     read = read_inputs(inputs, columns)
@@ -59,7 +64,7 @@ def predict(
         from mpdd.annotate import require_output
 
         require_output(output, files, prompts, notes, force=force)
-    answers = _engine(prompts, backbone, engine)
+    answers = _engine(prompts, backbone, engine, grounded)
     if output:
         _annotate(answers, prompts, notes, read, output)
     else:
@@ -82,12 +87,13 @@ def _prompts_and_inputs(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return prompts, inputs
 
 
-def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str) -> Engine:
+def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded: bool) -> Engine:
     """The backbone that all prompts were made for."""
     from mpdd.engines.opening import open_engine
     from mpdd.prompts.store import require_backbone
 
-    answers = open_engine(backbone or prompts[0].header.backbone, engine, patience=float("inf"))
+    name = backbone or prompts[0].header.backbone
+    answers = open_engine(name, engine, patience=float("inf"), grounded=grounded)
     for prompt in prompts:
         require_backbone(prompt.path.name, prompt.header, answers.vocabulary)
     return answers

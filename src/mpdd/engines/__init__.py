@@ -27,6 +27,11 @@ class Engine(Protocol):
         """How many calls of `predict` at a time make it faster."""
         ...
 
+    @property
+    def grounded(self) -> bool:
+        """Whether its answers can name only the card's labels and the text."""
+        ...
+
     def ready(self) -> bool:
         """Whether it would answer now."""
         ...

@@ -6,7 +6,7 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mpdd.backbone import Backbone
@@ -18,10 +18,11 @@ from mpdd.vocabulary import Vocabulary
 @dataclass(frozen=True)
 class Local:
     """Answers in this process; one call at a time uses all cores. Each prompt's keys and values are computed once, and kept for
-    as long as somebody holds the prompt."""
+    as long as somebody holds the prompt. With `grounded` all answers name only labels and the text (`mpdd.decoding`)."""
 
     backbone: Backbone
     parallel: int = 1
+    grounded: bool = False
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -34,7 +35,8 @@ class Local:
 
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
         """See `mpdd.predict`."""
-        answers = predict(self.backbone, requests, memory=self._memory, tick=tick)
+        asked = [replace(request, grounded=True) for request in requests] if self.grounded else requests
+        answers = predict(self.backbone, asked, memory=self._memory, tick=tick)
         self._thrift()
         return answers
 

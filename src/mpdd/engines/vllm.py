@@ -48,6 +48,11 @@ class Vllm:
         """That of the backbone behind the server."""
         return self._vocabulary
 
+    @property
+    def grounded(self) -> bool:
+        """Never: the server writes freely."""
+        return False
+
     def ready(self) -> bool:
         """Whether the server says that it is well."""
         try:
