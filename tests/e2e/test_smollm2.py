@@ -24,6 +24,7 @@ from mpdd.checkpoints import places, store
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.errors import MpddError
 from mpdd.predict import Request, ask, predict
+from mpdd.template import Template
 from tests.e2e.conftest import MIRROR
 
 pytestmark = pytest.mark.e2e
@@ -60,6 +61,10 @@ def folder(tmp_path_factory) -> Path:
                 raise
             pytest.skip("no package index")
     return kept
+
+
+def example(text: str) -> Example:
+    return Example(text[:9], text[:9], text, Answer())
 
 
 def mpdd(*arguments: object, cwd: Path) -> str:
@@ -99,24 +104,30 @@ def test_real_text_comes_back_from_its_tokens(folder):
 
 
 def test_greedy_tokens_equal_those_of_transformers(folder):
-    """Three inputs of other lengths in one batch, packed; each alone by `generate`, in fp32. Greedy both, up to the end token."""
+    """Inputs of other lengths in one batch, packed; each alone by `generate`, in fp32. Greedy both, up to the end token."""
     backbone = backbones.load(NAME, dtype=torch.float32, device="cpu")
     assert backbone.packs
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert model.num_parameters() == backbone.parameters == 134_515_008
-    card = TaskCard("say", "summarization", "Say it in one line.", max_answer_tokens=24)
-    requests = [Request(card, Example(str(n), str(n), text, Answer())) for n, text in enumerate(QUESTIONS)]
+    drugs = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=40)
+    say = TaskCard("say", "summarization", "Say it in other words.", max_answer_tokens=24)
+    chat = Template.of(backbone.tokenizer, "chat")
+    requests = [Request(say, example(text), template=chat) for text in QUESTIONS]
+    requests.append(Request(drugs, example("She takes aspirin and metoprolol 25 mg.")))
+    written = []
     for request, found in zip(requests, predict(backbone, requests), strict=True):
-        ids = torch.tensor([ask(backbone.vocabulary, request).ids])
-        there = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24)[0, ids.shape[1] :]
-        assert [token for token, _ in found.tokens] == there.tolist()
+        ids, most = torch.tensor([ask(backbone.vocabulary, request).ids]), request.card.max_answer_tokens
+        there = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=most)
+        assert [token for token, _ in found.tokens] == there[0, ids.shape[1] :].tolist()
+        written.append([token for token, _ in found.tokens])
+    assert sum(map(len, written)) > 60
+    assert len(written[-1]) > 5 and written[-1][-1] == backbone.end  # in the plain template too, it ends its answer itself
 
 
 def test_an_answer_in_its_chat_template_ends_with_its_end_token(folder):
     backbone = backbones.load(NAME, dtype=torch.float32, device="cpu", template="chat")
     card = TaskCard("yes", "summarization", "Answer in one word.", max_answer_tokens=60)
-    request = Request(card, Example("1", "1", "What is the capital of France?", Answer()))
-    (found,) = predict(backbone, [request])
+    (found,) = predict(backbone, [Request(card, example("What is the capital of France?"))])
     assert found.tokens[-1][0] == backbone.end == 2 and "Paris" in found.output
 
 
