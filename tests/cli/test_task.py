@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -138,6 +139,40 @@ def test_a_card_is_not_overwritten_unless_forced(mpdd, folder):
     assert (folder / "own.toml").read_bytes() == before
     assert mpdd("task", "new", *NER, "--text-field", "Note", "--force").code == 0
     assert read(folder / "own.toml")["text_field"] == "Note"
+
+
+CASES = Path(__file__).parents[1] / "cases"
+
+
+def test_an_export_is_recognised_and_named_in_the_card(mpdd, folder):
+    drugs = ["--name", "own", "--type", "ner", "--instruction", "List.", "--labels", "Drug,Problem"]
+    ran = mpdd("task", "new", *drugs, "--train", CASES / "label_studio" / "ls.csv")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(
+        "Recognised the data as Label Studio.\nWrote own.toml.\nFound 9 train, 2 dev and 3 test examples.\n"
+    )
+    assert "      14 records recognised as Label Studio\n" in ran.out
+    data = read(folder / "own.toml")["data"]
+    assert (data["format"], "columns" in data) == ("label-studio", False)
+
+
+def test_exports_of_several_tools_make_one_task(mpdd, folder):
+    drugs = ["--name", "own", "--type", "ner", "--instruction", "List.", "--labels", "Drug,Problem"]
+    parts = {"train": "label_studio/ls.json", "dev": "prodigy/prodigy.jsonl", "test": "doccano/seq.jsonl"}
+    ran = mpdd("task", "new", *drugs, *(word for split, name in parts.items() for word in (f"--{split}", CASES / name)))
+    assert ran.out.startswith("Recognised the data as of several formats, each by itself.\nWrote own.toml.\n")
+    assert "Found 14 train, 6 dev and 14 test examples." in ran.out
+    assert "format" not in read(folder / "own.toml")["data"]
+
+
+def test_a_format_that_is_given_overrules_what_the_content_says(mpdd, folder):
+    drugs = ["--name", "own", "--type", "ner", "--instruction", "List.", "--labels", "Drug,Problem"]
+    ran = mpdd(
+        "task", "new", *drugs, "--train", CASES / "label_studio" / "ls.csv", "--format", "table", "--column", "entities=label"
+    )
+    assert (ran.code, "ecognised" in ran.out) == (0, False)
+    assert "Found 9 train, 2 dev and 3 test examples." in ran.out
+    assert read(folder / "own.toml")["data"]["format"] == "table"
 
 
 @pytest.mark.parametrize(

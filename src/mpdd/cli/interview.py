@@ -29,9 +29,17 @@ class Interview:
         self.given = given
         missing = [key for key in NEEDED if given[key] is None]
         unlabelled = given["labels"] is None and has_labels(given["type"] or "", _form(given)) is True
-        told = _recognised(given["train"] or (), given["type"], _form(given)) if given["format"] is None else (given["format"],)
-        formless = not all(told)
-        self.asks = bool(missing) or unlabelled or formless
+        self._formats: dict[str, str] = {}
+        told = (
+            self.formats(given["train"] or (), given["type"], _form(given)) if given["format"] is None and given["type"] else ()
+        )
+        self.asks = bool(missing) or unlabelled or not all(told)
+
+    def formats(self, paths: Sequence[str], task_type: str, form: str) -> tuple[str, ...]:
+        """Return the formats of files, each once and "" for one that cannot be told; a file is looked at once."""
+        unseen = [path for path in paths if path not in self._formats]
+        self._formats |= new.recognised(unseen, task_type, form)
+        return tuple(dict.fromkeys(self._formats[path] for path in paths if path in self._formats))
 
     def text(self, key: str, question: str, default: str | None = None, among: Sequence[str] = ()) -> str:
         """Return the value of `key`: as given, else as answered; where nothing is asked, the default."""
@@ -89,7 +97,7 @@ def values(interview: Interview) -> dict[str, Any]:
 
 def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {"train": interview.list("train", "Training data, a file or folder")}
-    told = _recognised(data["train"], card["type"], card["form"]) if interview.given["format"] is None else ()
+    told = interview.formats(data["train"], card["type"], card["form"]) if interview.given["format"] is None else ()
     data["format"] = interview.text("format", "Format", told[0] if told and all(told) else None, tuple(FORMATS))
     data |= {split: interview.list(split, f"{split} data (empty: cut from train)", "") for split in SPLITS[1:]}
     data |= {"labels": interview.given["values"], "columns": interview.given["columns"]}
@@ -97,13 +105,9 @@ def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     if file_format in FORMATS and FORMATS[file_format].is_table and all(map(os.path.exists, paths)):
         data["columns"] = new.named(_columns(interview, card, new.columns(file_format, paths, _task_card(card))))
     others = [path for split in SPLITS[1:] for path in data[split]]
-    if told and {*told, *_recognised(others, card["type"], card["form"])} != {file_format}:
+    if file_format in told and {*told, *interview.formats(others, card["type"], card["form"])} != {file_format}:
         data["format"] = ""  # several formats: each file is told by its content
     return data
-
-
-def _recognised(paths: Sequence[str], task_type: str | None, form: str) -> tuple[str, ...]:
-    return new.recognised([Path(path) for path in paths], task_type or "", form)
 
 
 def _task_card(values: Mapping[str, Any]) -> TaskCard:

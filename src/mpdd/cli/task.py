@@ -60,8 +60,9 @@ def new(
         _copy(like, given, out or Path(f"{name or like}.toml"), force)
     else:
         values = interview.values(interview.Interview(given))
-        if file_format is None and values["data"]["format"]:
-            typer.echo(f"Recognised the data as {FORMATS[values['data']['format']].title}.")
+        if file_format is None:
+            title = FORMATS[values["data"]["format"]].title if values["data"]["format"] else "of several formats, each by itself"
+            typer.echo(f"Recognised the data as {title}.")
         _write(values, out or Path(f"{values['name']}.toml"), force)
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from mpdd.cli.show import console
 from mpdd.data.leaks import RUN
+from mpdd.data.readers.base import RECOGNISED
 from mpdd.data.task import SPLITS
 
 
@@ -25,8 +26,11 @@ def print_report(found: Mapping[str, Any]) -> None:
     _say(f"A trivial answer has {found['chance']['metric']} {found['chance']['test']} on test.\n")
     if found["warning"]:
         _say(f"Warning: {found['warning']}\n", style="bold")
-    if found["notes"]:
-        _grid("skipped, cut or left out", ("",), found["notes"].items())
+    recognised = {note: number for note, number in found["notes"].items() if RECOGNISED in note}
+    for note, number in recognised.items():
+        _say(f"{number} {note}.\n")
+    if left_out := [pair for pair in found["notes"].items() if pair[0] not in recognised]:
+        _grid("skipped, cut or left out", ("",), left_out)
     for example in found["shown"]:
         _say(f"{example['id']}", style="bold")
         _say(f"{example['input']} {example['target']}\n")

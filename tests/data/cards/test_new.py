@@ -48,7 +48,8 @@ def test_a_file_without_content_is_told_by_its_ending(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
         if wanted in ("brat", "i2b2-2010", ""):
-            assert new.recognised([tmp_path / name.partition("/")[0]], "ner", "") == (wanted,)
+            path = str(tmp_path / name.partition("/")[0])
+            assert new.recognised([path], "ner", "") == {path: wanted}
         assert sniff.written_as(tmp_path / name.partition("/")[0]) == wanted
 
 

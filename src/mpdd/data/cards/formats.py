@@ -17,7 +17,7 @@ from mpdd.data.cards.layout import Layout
 from mpdd.data.cards.names import names_seen, proposed
 from mpdd.data.passages import gold_windows
 from mpdd.data.readers import conll, container, csv_table, json_records, jsonlines, parquet, pubtator, squad, standoff
-from mpdd.data.readers.base import Notes, Record
+from mpdd.data.readers.base import RECOGNISED, Notes, Record
 from mpdd.data.readers.standoff import Document
 from mpdd.data.task import Answer, Example
 from mpdd.data.windows import NER_CHARS
@@ -61,7 +61,7 @@ def table_records(name: str, layout: Layout, path: Path, notes: Notes) -> list[R
     export = EXPORTS.get(name if name in EXPORTS or name == "table" else recognised(records))
     if export is None or not fits(export.types, layout.card.type, layout.card.form):
         return records
-    notes.count(f"records recognised as {export.title}", len(records))
+    notes.count(f"records {RECOGNISED} {export.title}", len(records))
     return export.convert(layout, records, notes)
 
 
@@ -260,7 +260,7 @@ def read(name: str, layout: Layout, corpus: str, paths: Sequence[Path], notes: N
     examples: list[Example] = []
     for place, (written, those) in enumerate(groups.items()):
         new = FORMATS[written].read(layout, f"{corpus}+{place}" if place else corpus, those, notes)
-        notes.count(f"examples recognised as {FORMATS[written].title}", 0 if FORMATS[written].is_table else len(new))
+        notes.count(f"examples {RECOGNISED} {FORMATS[written].title}", 0 if FORMATS[written].is_table else len(new))
         examples += new
     return examples
 

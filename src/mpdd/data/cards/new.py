@@ -45,13 +45,13 @@ def kind(task_type: str, form: str) -> str:
     return f"{task_type} {form}".strip()
 
 
-def recognised(paths: Sequence[Path], task_type: str, form: str) -> tuple[str, ...]:
-    """Return the formats in which these files and folders are written, each once; "" for one that cannot be told.
+def recognised(paths: Sequence[str], task_type: str, form: str) -> dict[str, str]:
+    """Return the format in which each file or folder is written; "" for one that cannot be told.
 
-    A file that is not there is told by its ending, or passed over.
+    A file that is not there is told by its ending, or left out.
     """
-    told = zip(paths, formats.recognise(paths, task_type, form), strict=True)
-    return tuple(dict.fromkeys(name for path, name in told if name or os.path.exists(path)))
+    told = zip(paths, formats.recognise(list(map(Path, paths)), task_type, form), strict=True)
+    return {path: name for path, name in told if name or os.path.exists(path)}
 
 
 def columns(file_format: str, paths: Sequence[Path], card: TaskCard) -> tuple[str, ...]:

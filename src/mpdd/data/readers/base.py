@@ -32,6 +32,9 @@ UNMENTIONED = "with an argument that the text does not mention"
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
+RECOGNISED = "recognised as"  # in notes about what was read, not about what was left out
+
+
 class NoRecordError(InputError):
     """Nothing of a file can be used; `what` says of which."""
 
@@ -42,7 +45,8 @@ class NoRecordError(InputError):
 
 def nothing_left(what: str, counts: Counter[str]) -> InputError:
     """Return the error for data of which nothing can be used, with the commonest of the reasons noted."""
-    reasons = [f"{number} {reason}" for reason, number in counts.most_common(1)]
+    left_out = [(number, reason) for reason, number in counts.most_common() if RECOGNISED not in reason]
+    reasons = [f"{number} {reason}" for number, reason in left_out[:1]]
     next_step = "`mpdd task check --strict` says where the first one stands." if reasons else ""
     return InputError(what, found="".join(reasons) or 0, wanted="at least one", next_step=next_step)
 

@@ -75,5 +75,9 @@ def _has_answers(values: Values) -> bool:
     return asked and (given == [] or (bool(structs) and all("text" in one for one in structs)))
 
 
-TOKENS = Export("tokens with tags (Hugging Face)", most(lambda values: _tag_column(values) is not None), tokens, ("ner",))
+def _is_tokens(values: Values) -> bool:
+    return _tag_column(values) is not None and {"entities", "spans"}.isdisjoint(values)
+
+
+TOKENS = Export("tokens with tags (Hugging Face)", most(_is_tokens), tokens, ("ner",))
 SQUAD = Export("SQuAD rows (Hugging Face)", most(_has_answers), squad, ("qa extractive", "qa free"))
