@@ -69,16 +69,15 @@ def _answer(layout: Layout, values: Values) -> Any:
 
 def _together(records: Sequence[Record], notes: Notes) -> list[Record]:
     """Return one record for all of the same input, with what each of them holds."""
-    merged: dict[Any, Record] = {}
+    merged: dict[tuple[str, str], Record] = {}
     for record in records:
-        key = (record.values.get("_input_hash"), record.values.get("text"))
-        earlier = merged.get(key) if key[0] is not None else None
-        if earlier is None:
-            merged[key if key[0] is not None else record.where] = record
-            continue
-        notes.count(TOGETHER)
-        both = {name: _union(earlier[name], record[name]) for name in ("entities", "relations", "answer")}
-        merged[key] = Record(earlier.where, {**earlier.values, **both})
+        has_hash = record.values.get("_input_hash") is not None
+        key = (str(record.values["_input_hash"]), str(record.values.get("text"))) if has_hash else (record.where, "")
+        earlier = merged.setdefault(key, record)
+        if earlier is not record:
+            notes.count(TOGETHER)
+            both = {name: _union(earlier[name], record[name]) for name in ("entities", "relations", "answer")}
+            merged[key] = Record(earlier.where, {**earlier.values, **both})
     return list(merged.values())
 
 
