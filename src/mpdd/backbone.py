@@ -114,20 +114,23 @@ class Backbone:
         at: Bool[Tensor, "batch length"],
         *,
         all_layers: bool = False,
+        deep: DeepRows | None = None,
     ) -> States:
-        """Run the model and keep the hidden states where `at` is true (row by row, left to right).
+        """Run the model and keep the hidden states where `at` is true (row by row, left to right). `deep` has what stands
+        before each layer at the tokens of deep prompts.
 
         Only these positions reach the vocabulary head, which is most of the memory of a training step. Where all
         padding is on the right, causality alone keeps it from every real token, and attention runs without a mask.
         """
         padded_right = not bool((mask[:, 1:] & ~mask[:, :-1]).any())
-        out = self.decoder(
-            inputs_embeds=embeddings,
-            attention_mask=None if padded_right else mask.long(),
-            position_ids=positions,
-            use_cache=False,
-            output_hidden_states=all_layers,
-        )
+        with given(deep, mask.numel()):
+            out = self.decoder(
+                inputs_embeds=embeddings,
+                attention_mask=None if padded_right else mask.long(),
+                position_ids=positions,
+                use_cache=False,
+                output_hidden_states=all_layers,
+            )
         layers = torch.stack([h[at] for h in out.hidden_states[1:]]) if all_layers else None
         return States(out.last_hidden_state[at], layers)
 
@@ -146,7 +149,7 @@ class Backbone:
         `deep` has what stands before each layer at the tokens of deep prompts. Only for backbones that can be packed, see
         `packs`.
         """
-        with narrow.only(at, len(embeddings), deep.places if deep else None), given(deep):
+        with narrow.only(at, len(embeddings), deep.places if deep else None), given(deep, len(embeddings)):
             out = self.decoder(
                 inputs_embeds=embeddings[None],
                 attention_mask=_NO_MASK.to(embeddings.device),

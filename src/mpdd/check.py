@@ -101,7 +101,7 @@ def require_room(experiment: Experiment, backbone: Backbone) -> None:
             [f"prompt.length {shape.length} leaves no room in a context of {backbone.context}"]
             * (shape.length >= backbone.context)
         ),
-        *(["prompt.depth all needs rows laid end to end"] * (shape.depth == "all" and not (backbone.packs and backbone.layers))),
+        *(["prompt.depth all needs a model that keeps its layers in a list"] * (shape.depth == "all" and not backbone.layers)),
         *([f"prompt.rank {shape.rank} is above the width {backbone.width}"] * (shape.rank > backbone.width)),
     ]
     if problems:

@@ -17,6 +17,7 @@ from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
 from mpdd.decoding.grammar import Grammar, grammar_of
 from mpdd.decoding.tokens import Allowed, mask, tokens_of
+from mpdd.packed.deep import DeepRows, deep_rows, given
 from mpdd.packed.known import Known
 from mpdd.packed.memory import Memory
 from mpdd.prompts.memory import PromptMemory
@@ -46,8 +47,7 @@ class Request:
 class Prediction:
     """The raw output, the answer read from it, how many characters of the text did not fit the context, and how sure the
     backbone is: the probability of the chosen option among all, or the geometric mean of the written tokens' (raw:
-    `Confidence` scales it; None where the backbone cannot be packed and writes freely). `tokens`: what was
-    written freely, with the log-probability of each."""
+    `Confidence` scales it). `tokens`: what was written freely, with the log-probability of each."""
 
     output: str
     parsed: Parsed
@@ -225,16 +225,21 @@ def _generate_alone(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]
     """For backbones that cannot be packed: transformers' own greedy decoding, row by row, without padding."""
     texts: list[Written] = []
     for one in asked:
-        embeddings = _embedded(backbone, one, ())
-        ids = backbone.model.generate(
-            inputs_embeds=embeddings,
-            attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=backbone.device),
-            max_new_tokens=one.most,
-            do_sample=False,
-            pad_token_id=backbone.end,
-            eos_token_id=backbone.end,
-        )
-        texts.append(Written(str(backbone.tokenizer.decode(ids[0], skip_special_tokens=True)).strip()))
+        embeddings, deep = _embedded(backbone, one, ())
+        with given(deep, embeddings.shape[1]):  # for the pass that reads the prompt; the cache keeps its keys and values
+            written = backbone.model.generate(
+                inputs_embeds=embeddings,
+                attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=backbone.device),
+                max_new_tokens=one.most,
+                do_sample=False,
+                pad_token_id=backbone.end,
+                eos_token_id=backbone.end,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+        ids = written.sequences[0].tolist()
+        log_p = [float(logits[0].float().log_softmax(-1)[token]) for token, logits in zip(ids, written.logits, strict=True)]
+        texts.append(Written.of(backbone.tokenizer, list(zip(ids, log_p, strict=True))))
     return texts
 
 
@@ -243,15 +248,18 @@ def _likelihoods_alone(backbone: Backbone, asked: Sequence[Asked]) -> Float[Tens
     found = []
     for one in asked:
         for way in one.ways:
-            embeddings = _embedded(backbone, one, way[:-1])
+            embeddings, deep = _embedded(backbone, one, way[:-1])
             positions = torch.arange(embeddings.shape[1], device=backbone.device)[None]
-            states = backbone.states(
-                embeddings, torch.ones_like(positions, dtype=torch.bool), positions, positions >= embeddings.shape[1] - len(way)
-            )
+            last = positions >= embeddings.shape[1] - len(way)
+            states = backbone.states(embeddings, torch.ones_like(last), positions, last, deep=deep)
             found.append(backbone.log_likelihoods(states, torch.tensor(way, device=backbone.device)))
     return torch.cat(found)
 
 
-def _embedded(backbone: Backbone, one: Asked, way: Sequence[int]) -> Float[Tensor, "1 length width"]:
+def _embedded(backbone: Backbone, one: Asked, way: Sequence[int]) -> tuple[Float[Tensor, "1 length width"], DeepRows | None]:
+    """A row with `way` behind it, and what its prompt puts before the layers where that is deep."""
     tokens = backbone.embed(torch.tensor([*one.ids, *way]))
-    return (tokens if one.prompt is None else torch.cat([one.prompt.to(tokens), tokens]))[None]
+    if one.prompt is None:
+        return tokens[None], None
+    deep = deep_rows([one.prompt], [torch.arange(len(one.prompt))], backbone.width, backbone.device)
+    return torch.cat([one.prompt[:, : backbone.width].to(tokens), tokens])[None], deep

@@ -21,6 +21,7 @@ PACKED = {
     "GptOssConfig": SHAPE | {"sliding_window": 6, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
     "GPT2Config": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512},
     "PhiConfig": SHAPE | {"num_key_value_heads": 4},
+    "Gemma2Config": SHAPE | {"sliding_window": 6, "head_dim": 16, "attn_logit_softcapping": 0.5},
 }
 PLAIN = {
     "BloomConfig": {"hidden_size": 64, "n_layer": 2, "n_head": 4},

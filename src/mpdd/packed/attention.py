@@ -32,12 +32,13 @@ class Wanted:
     """What a model's layer asks of its attention besides queries, keys and values.
 
     `window` is how many positions back a token sees, itself included (None: all); `sinks` [heads] are logits of
-    attending to nothing (gpt-oss).
+    attending to nothing (gpt-oss); `softcap` bounds scores by c * tanh(score / c) (Gemma 2).
     """
 
     scale: float
     window: int | None = None
     sinks: Tensor | None = None
+    softcap: float | None = None
 
 
 @runtime_checkable
@@ -98,10 +99,13 @@ def _stock(name: str, module: Any) -> Callable[..., Any]:
 
 def _wanted(query: Tensor, options: Mapping[str, Any]) -> Wanted:
     scale = options.get("scaling")
-    known = {"scaling", "dropout", "sliding_window", "s_aux", *_KNOWN}
-    if strange := [name for name, value in options.items() if name not in known and value is not None]:
-        raise UnsupportedAttentionError(", ".join(strange))
-    return Wanted(query.shape[-1] ** -0.5 if scale is None else scale, options.get("sliding_window"), options.get("s_aux"))
+    known = {"scaling", "dropout", "sliding_window", "s_aux", "softcap", *_KNOWN}
+    if unknown := [name for name, value in options.items() if name not in known and value is not None]:
+        raise UnsupportedAttentionError(", ".join(unknown))
+    if options.get("softcap") is not None and options.get("s_aux") is not None:
+        raise UnsupportedAttentionError("softcap beside s_aux")
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    return Wanted(scale, options.get("sliding_window"), options.get("s_aux"), options.get("softcap"))
 
 
 _STOCK = {"sdpa": sdpa_mask, "eager": eager_mask}

@@ -50,6 +50,8 @@ class Memory:
         ours = (query * wanted.scale).view(groups, each, rows, size).permute(2, 0, 1, 3).reshape(rows * groups, each, size)
         products = torch.bmm(keys, ours.transpose(1, 2))  # on a CPU a third of the time of queries times keys
         scores = products.view(rows, groups, seen, each).transpose(2, 3).contiguous()
+        if wanted.softcap is not None:
+            scores = wanted.softcap * torch.tanh(scores / wanted.softcap)
         scores += self._sees(seen, wanted.window, scores.dtype)[:, None, None]
         if wanted.sinks is not None:
             sinks = wanted.sinks.to(scores).view(1, groups, each, 1).expand(rows, -1, -1, 1)

@@ -61,14 +61,19 @@ class Tree:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
         """On a CPU with matrix products, which backward are several times as fast as torch's fused attention."""
         key, value = self.whole(layer, key, value)
+        if wanted.softcap is not None:
+            return self._ordered([_capped(group, query, key, value, wanted, wanted.softcap) for group in self._groups])
         if query.device.type != "cpu" or len(query) * max(group.ago[0].numel() for group in self._groups) > _MOST:
-            outputs = torch.cat([_fused(group, query, key, value, wanted) for group in self._groups])
-            return outputs.index_select(0, order([group.queries[group.real] for group in self._groups]))
+            return self._ordered([_fused(group, query, key, value, wanted) for group in self._groups])
         heads = len(query), len(key)
         if heads not in self._plans:
             self._plans[heads] = Plan(self._groups, *heads)
         found: Tensor = Products.apply(query, key, value, wanted, self._plans[heads])  # type: ignore[no-untyped-call]
         return found
+
+    def _ordered(self, outputs: Sequence[Float[Tensor, "_ heads size_v"]]) -> Float[Tensor, "tokens heads size_v"]:
+        """The groups' outputs in the order of the tokens."""
+        return torch.cat(list(outputs)).index_select(0, order([group.queries[group.real] for group in self._groups]))
 
 
 def _alike(lengths: Sequence[int], heads: Sequence[int]) -> list[list[int]]:
@@ -89,15 +94,31 @@ def _alike(lengths: Sequence[int], heads: Sequence[int]) -> list[list[int]]:
     return groups
 
 
-def _fused(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Float[Tensor, "tokens heads size_v"]:
-    """A group's outputs, without its padding, by torch's fused attention, which keeps no scores."""
-    rows, length = group.queries.shape
+def _taken(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A group's queries, keys and values [rows, heads, tokens, size], and its bias: 0 where a token is seen, else -inf."""
     q, k, v = (
         take(found, places.flatten()).view(len(found), *places.shape, -1).transpose(0, 1)
         for found, places in ((query, group.queries), (key, group.keys), (value, group.keys))
     )
     sees = group.sees(wanted.window)[:, None]
-    bias = torch.zeros(sees.shape, dtype=q.dtype, device=q.device).masked_fill_(~sees, float("-inf"))
+    return q, k, v, torch.zeros(sees.shape, dtype=q.dtype, device=q.device).masked_fill_(~sees, float("-inf"))
+
+
+def _capped(
+    group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted, cap: float
+) -> Float[Tensor, "tokens heads size_v"]:
+    """A group's outputs, without its padding, with scores that are capped; fused attention has no such thing."""
+    q, k, v, bias = _taken(group, query, key, value, wanted)
+    each = len(query) // len(key)
+    scores = (q * wanted.scale) @ k.repeat_interleave(each, 1).transpose(2, 3)
+    shares = (cap * torch.tanh(scores / cap) + bias).softmax(-1, dtype=torch.float32).to(v.dtype)
+    return (shares @ v.repeat_interleave(each, 1)).transpose(1, 2)[group.real]
+
+
+def _fused(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Float[Tensor, "tokens heads size_v"]:
+    """A group's outputs, without its padding, by torch's fused attention, which keeps no scores."""
+    rows, length = group.queries.shape
+    q, k, v, bias = _taken(group, query, key, value, wanted)
     if wanted.sinks is not None:  # one more key, of no value, whose score is the sink's
         k, v = (torch.nn.functional.pad(found, (0, 0, 0, 1)) for found in (k, v))
         sinks = wanted.sinks.to(bias).view(1, -1, 1, 1).expand(rows, -1, length, 1)

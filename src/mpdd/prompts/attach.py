@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from mpdd.packed.deep import DeepRows, deep_rows
+
 Side = Literal["left", "right"]
 
 
@@ -17,13 +19,15 @@ Side = Literal["left", "right"]
 class Attached:
     """Embeddings with prompts in place, their attention mask (true = real) and explicit positions from 0.
 
-    `order[b, j]` is the column of the unordered row (prompt block, then text block) that came to stand at j.
+    `order[b, j]` is the column of the unordered row (prompt block, then text block) that came to stand at j. `deep` has what
+    deep prompts put before the layers.
     """
 
     embeddings: Float[Tensor, "batch total width"]
     mask: Bool[Tensor, "batch total"]
     positions: Int[Tensor, "batch total"]
     order: Int[Tensor, "batch total"]
+    deep: DeepRows | None = None
 
 
 def attach(
@@ -35,7 +39,8 @@ def attach(
 ) -> Attached:
     """Put row b's prompt directly before row b's text and gather all padding on `side`.
 
-    Prompts may differ in length and may be empty (zero rows). The text may be padded on either side.
+    Prompts may differ in length and may be empty (zero rows); one is deep where it is wider than the embeddings, [length,
+    layers * width]. The text may be padded on either side.
     """
     block, block_mask = _stack(prompts, embeddings)
     joined = torch.cat([block, embeddings], dim=1)
@@ -46,7 +51,10 @@ def attach(
     positions = (mask_in_order.long().cumsum(1) - 1).clamp(min=0)
     if side == "right":  # the same for real tokens, and plainly counting for the padding after them
         positions = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return Attached(moved, mask_in_order, positions, order)
+    stands = order.argsort(1) + order.shape[1] * torch.arange(len(order), device=order.device)[:, None]
+    places = [row[: len(prompt)] for row, prompt in zip(stands, prompts, strict=True)]
+    deep = deep_rows(prompts, places, embeddings.shape[2], embeddings.device)
+    return Attached(moved, mask_in_order, positions, order, deep)
 
 
 def move(values: Bool[Tensor, "batch length"], attached: Attached) -> Bool[Tensor, "batch total"]:
@@ -59,6 +67,6 @@ def move(values: Bool[Tensor, "batch length"], attached: Attached) -> Bool[Tenso
 def _stack(prompts: Sequence[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
     """Prompts as one zero-padded block [batch, longest, width] and its mask."""
     longest = max(p.shape[0] for p in prompts)
-    padded = [torch.nn.functional.pad(p.to(like), (0, 0, 0, longest - p.shape[0])) for p in prompts]
+    padded = [torch.nn.functional.pad(p[:, : like.shape[2]].to(like), (0, 0, 0, longest - p.shape[0])) for p in prompts]
     sizes = torch.tensor([p.shape[0] for p in prompts], device=like.device)
     return torch.stack(padded), torch.arange(longest, device=like.device)[None] < sizes[:, None]

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mpdd.backbone import Backbone
-from mpdd.packed.deep import DeepRows
+from mpdd.packed.deep import DeepRows, deep_rows
 from mpdd.packed.group import rounded
 from mpdd.packed.known import Known
 from mpdd.packed.tree import Tree
@@ -132,11 +132,8 @@ def _embeddings(backbone: Backbone, segments: Sequence[_Segment]) -> Float[Tenso
 
 def _deep(backbone: Backbone, segments: Sequence[_Segment], ends: Sequence[int]) -> DeepRows | None:
     """What deep prompts among the segments put before the layers; a prompt at the input alone goes its own way."""
-    places: list[Tensor] = []
-    rows: list[Tensor] = []
-    for segment, end in zip(segments, ends, strict=True):
-        if segment.prompt is not None and segment.prompt.shape[1] > backbone.width:
-            begin = end - segment.length
-            places.append(torch.arange(begin, begin + len(segment.prompt)))
-            rows.append(segment.prompt[:, backbone.width :].view(len(segment.prompt), -1, backbone.width))
-    return DeepRows(torch.cat(places).to(backbone.device), torch.cat(rows)) if rows else None
+    prompts = [
+        (segment.prompt, end - segment.length) for segment, end in zip(segments, ends, strict=True) if segment.prompt is not None
+    ]
+    places = [torch.arange(begin, begin + len(prompt)) for prompt, begin in prompts]
+    return deep_rows([prompt for prompt, _ in prompts], places, backbone.width, backbone.device)

@@ -51,5 +51,7 @@ def forward_attached(
     empty = embeddings.new_zeros(0, embeddings.shape[-1])
     attached = attach(prompts or [empty] * len(batch.tasks), embeddings, batch.mask, side="right")
     at = move(batch.predicts, attached)
-    states = backbone.states(attached.embeddings, attached.mask, attached.positions, at, all_layers=all_layers)
+    states = backbone.states(
+        attached.embeddings, attached.mask, attached.positions, at, all_layers=all_layers, deep=attached.deep
+    )
     return Outputs(backbone.logits(states), states.layers)
