@@ -15,9 +15,9 @@ ROOT = Path(mpdd.__file__).parent
 ORDER = (
     "errors", "printable", "embedded", "files", "locks", "progress", "shard", "config", "distributed", "packed",
     "template", "text_part", "checkpoints", "vocabulary", "head", "backbone", "compute", "data", "prompts", "training",
-    "decoding", "predict", "confidence", "engines", "notes", "note_files", "annotate", "annotate_with_ray", "serving", "export",
-    "methods", "run_folder", "evaluation", "shape", "check", "backbone_facts", "pipeline", "parts", "side_by_side",
-    "rehearsal", "own_task", "federated", "demo", "cli",
+    "decoding", "padded", "predict", "confidence", "engines", "notes", "note_files", "annotate", "annotate_with_ray",
+    "serving", "export", "methods", "run_folder", "evaluation", "shape", "check", "backbone_facts", "pipeline", "parts",
+    "side_by_side", "rehearsal", "own_task", "federated", "demo", "cli",
 )  # fmt: skip
 
 

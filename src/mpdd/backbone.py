@@ -21,11 +21,21 @@ from mpdd.errors import MpddError
 from mpdd.head import logits_of
 from mpdd.packed import attention, deep, narrow
 from mpdd.packed.attention import Layout
-from mpdd.packed.deep import DeepRows, given
+from mpdd.packed.deep import DeepRows, given, recorded
 from mpdd.packed.group import rounded
 from mpdd.packed.trial import why_padded
 from mpdd.template import PLAIN, Kind, Template
-from mpdd.vocabulary import EMBEDDED, Vocabulary, context_of, embedded, factor_of, fingerprint_of, folder_of, pretrained
+from mpdd.vocabulary import (
+    EMBEDDED,
+    Vocabulary,
+    context_of,
+    embedded,
+    factor_of,
+    fingerprint_of,
+    folder_of,
+    needs_ids,
+    pretrained,
+)
 
 _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
 _SCORES = 2**26  # numbers of vocabulary scores at a time, where only a few of them are wanted
@@ -67,8 +77,8 @@ class Backbone:
     def vocabulary(self) -> Vocabulary:
         """What reading and asking need of it."""
         layer = self.model.get_input_embeddings()
-        factor = factor_of(self.model.config)
-        return Vocabulary(self.name, self.tokenizer, layer, self.fingerprint, self.context, self.template, self.depth, factor)
+        extra = self.depth, factor_of(self.model.config), needs_ids(self.model.config)
+        return Vocabulary(self.name, self.tokenizer, layer, self.fingerprint, self.context, self.template, *extra)
 
     @property
     def width(self) -> int:
@@ -106,6 +116,20 @@ class Backbone:
         """Token embeddings with which the layers begin; rows of prompts stand beside them."""
         return embedded(self.model.get_input_embeddings(), factor_of(self.model.config), ids)
 
+    def rows_by_id(self, ids: Int[Tensor, "*rows"] | None) -> dict[str, Tensor]:
+        """What its layers are given of tokens beside their embeddings, by the name of the argument; nothing for most models.
+
+        `ids` has -1 for a row of a prompt, which gets what the padding token has, as images do in these models.
+        """
+        config = self.model.config.get_text_config()
+        if not needs_ids(config):
+            return {}
+        if ids is None:
+            raise MpddError(f"The backbone {self.name!r} needs the ids of tokens beside their embeddings.")
+        decoder: Any = self.decoder
+        known = torch.where(ids < 0, config.pad_token_id or 0, ids).to(self.device)
+        return {"per_layer_inputs": decoder.get_per_layer_inputs(known)}
+
     def states(
         self,
         embeddings: Float[Tensor, "batch length width"],
@@ -115,24 +139,25 @@ class Backbone:
         *,
         all_layers: bool = False,
         deep: DeepRows | None = None,
+        ids: Int[Tensor, "batch length"] | None = None,
     ) -> States:
         """Run the model and keep the hidden states where `at` is true (row by row, left to right). `deep` has what stands
-        before each layer at the tokens of deep prompts.
+        before each layer at the tokens of deep prompts; `ids` are for `rows_by_id`.
 
         Only these positions reach the vocabulary head, which is most of the memory of a training step. Where all
         padding is on the right, causality alone keeps it from every real token, and attention runs without a mask.
         """
         padded_right = not bool((mask[:, 1:] & ~mask[:, :-1]).any())
-        with given(deep, mask.numel()):
+        with given(deep, mask.numel()), recorded(all_layers) as below:
             out = self.decoder(
                 inputs_embeds=embeddings,
                 attention_mask=None if padded_right else mask.long(),
                 position_ids=positions,
                 use_cache=False,
-                output_hidden_states=all_layers,
+                **self.rows_by_id(ids),
             )
-        layers = torch.stack([h[at] for h in out.hidden_states[1:]]) if all_layers else None
-        return States(out.last_hidden_state[at], layers)
+        last = out.last_hidden_state
+        return States(last[at], torch.stack([h[at] for h in (*below, last)]) if all_layers else None)
 
     def packed(
         self,
@@ -143,23 +168,29 @@ class Backbone:
         *,
         all_layers: bool = False,
         deep: DeepRows | None = None,
+        ids: Int[Tensor, " tokens"] | None = None,
     ) -> States:
         """Run rows laid end to end, `layout` saying what sees what, and keep the hidden states of the tokens `at`.
 
-        `deep` has what stands before each layer at the tokens of deep prompts. Only for backbones that can be packed, see
-        `packs`.
+        `deep` has what stands before each layer at the tokens of deep prompts; `ids` are for `rows_by_id`. Only for backbones
+        that can be packed, see `packs`.
         """
-        with narrow.only(at, len(embeddings), deep.places if deep else None), given(deep, len(embeddings)):
+        with (
+            narrow.only(at, len(embeddings), deep.places if deep else None),
+            given(deep, len(embeddings)),
+            recorded(all_layers) as below,
+        ):
             out = self.decoder(
                 inputs_embeds=embeddings[None],
                 attention_mask=_NO_MASK.to(embeddings.device),
                 position_ids=positions[None],
                 use_cache=False,
-                output_hidden_states=all_layers,
                 layout=layout,
+                **self.rows_by_id(None if ids is None else ids[None]),
             )
-        layers = torch.stack([h[0].index_select(0, at) for h in out.hidden_states[1:]]) if all_layers else None
-        return States(out.last_hidden_state[0].index_select(0, at), layers)
+        last = out.last_hidden_state[0].index_select(0, at)
+        layers = torch.stack([*(h[0].index_select(0, at) for h in below), last]) if all_layers else None
+        return States(last, layers)
 
     def logits(self, states: States) -> Float[Tensor, "n vocabulary"]:
         """Vocabulary logits in fp32 for the kept positions."""
@@ -290,7 +321,7 @@ def _require_own_logits(backbone: Backbone) -> None:
     ids = torch.tensor([[backbone.end, 5, 7]], device=backbone.device) % size
     whole = backbone.model(input_ids=ids, use_cache=False).logits.float()[0]
     ones, positions = torch.ones_like(ids, dtype=torch.bool), torch.arange(3, device=backbone.device)[None]
-    ours = backbone.logits(backbone.states(backbone.embed(ids), ones, positions, ones))
+    ours = backbone.logits(backbone.states(backbone.embed(ids), ones, positions, ones, ids=ids))
     exact = backbone.table.dtype in (torch.float32, torch.float64)
     difference = float((whole - ours).norm() / whole.norm())
     if not difference <= (1e-3 if exact else 5e-2):

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from mpdd import padded
 from mpdd.backbone import Backbone
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
 from mpdd.decoding.grammar import Grammar, grammar_of
 from mpdd.decoding.tokens import Allowed, mask, tokens_of
-from mpdd.packed.deep import DeepRows, deep_rows, given
 from mpdd.packed.known import Known
 from mpdd.packed.memory import Memory
 from mpdd.prompts.memory import PromptMemory
@@ -108,10 +108,9 @@ def predict(
     for batch in _batches(backbone, asked, batch_size):
         chosen = [asked[i] for i in batch]
         if chosen[0].options:
-            likelihoods = _likelihoods(backbone, chosen, memory) if backbone.packs else _likelihoods_alone(backbone, chosen)
-            outputs = choose(chosen, likelihoods.tolist())
+            outputs = choose(chosen, _likelihoods(backbone, chosen, memory).tolist())
         else:
-            outputs = _generate(backbone, chosen, memory) if backbone.packs else _generate_alone(backbone, chosen)
+            outputs = _generate(backbone, chosen, memory)
         for i, written in zip(batch, outputs, strict=True):
             found[i] = read(requests[i], asked[i], written)
         tick(len(batch))
@@ -155,14 +154,17 @@ def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[
 
 def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory | None) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
+    allowed = [Allowed(one.grammar, tokens_of(backbone.tokenizer)) if one.grammar else None for one in asked]
+    if not backbone.packs:
+        rows = [padded.generate(backbone, one.ids, one.prompt, one.most, may) for one, may in zip(asked, allowed, strict=True)]
+        return [Written.of(backbone.tokenizer, tokens) for tokens in rows]
     written: list[list[tuple[int, float]]] = [[] for _ in asked]
     active = torch.arange(len(asked))
     packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked], _known(asked, memory))
     written_on = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
     last = torch.tensor(packed.ends, device=backbone.device) - 1
-    states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep)
+    states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep, ids=packed.ids)
     over = [False] * len(asked)
-    allowed = [Allowed(one.grammar, tokens_of(backbone.tokenizer)) if one.grammar else None for one in asked]
     while True:
         logits = backbone.logits(states)
         mask(logits, [None if over[row] else allowed[row] for row in active.tolist()])
@@ -182,7 +184,7 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory |
             order = written_on.keep(torch.tensor(going, device=following.device))
             active, following = active[order.to(active.device)], following[order]
         every = torch.arange(len(active), device=backbone.device)
-        states = backbone.packed(backbone.embed(following), written_on.lengths, written_on, every)
+        states = backbone.packed(backbone.embed(following), written_on.lengths, written_on, every, ids=following)
         written_on.advance()
 
 
@@ -202,6 +204,8 @@ def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written
 
 def _likelihoods(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory | None) -> Float[Tensor, " tokens"]:
     """The log-likelihood of every token of every row's options, in order; what precedes the options is read once."""
+    if not backbone.packs:
+        return torch.cat([padded.likelihoods(backbone, one.ids, one.prompt, one.ways) for one in asked])
     packed = pack(
         backbone, [Text(one.ids, one.prompt, ways=[way[:-1] for way in one.ways]) for one in asked], _known(asked, memory)
     )
@@ -212,54 +216,10 @@ def _likelihoods(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemor
         for position in (end - 1, *range(first, last))
     ]
     places = torch.tensor(at, device=backbone.device)
-    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, places, deep=packed.deep)
+    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, places, deep=packed.deep, ids=packed.ids)
     tokens = torch.tensor([token for one in asked for way in one.ways for token in way], device=backbone.device)
     return backbone.log_likelihoods(states, tokens)
 
 
 def _known(asked: Sequence[Asked], memory: PromptMemory | None) -> dict[int, Known]:
     return memory.of(one.prompt for one in asked) if memory is not None else {}
-
-
-def _generate_alone(backbone: Backbone, asked: Sequence[Asked]) -> list[Written]:
-    """For backbones that cannot be packed: transformers' own greedy decoding, row by row, without padding."""
-    texts: list[Written] = []
-    for one in asked:
-        embeddings, deep = _embedded(backbone, one, ())
-        with given(deep, embeddings.shape[1]):  # for the pass that reads the prompt; the cache keeps its keys and values
-            written = backbone.model.generate(
-                inputs_embeds=embeddings,
-                attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long, device=backbone.device),
-                max_new_tokens=one.most,
-                do_sample=False,
-                pad_token_id=backbone.end,
-                eos_token_id=backbone.end,
-                return_dict_in_generate=True,
-                output_logits=True,
-            )
-        ids = written.sequences[0].tolist()
-        log_p = [float(logits[0].float().log_softmax(-1)[token]) for token, logits in zip(ids, written.logits, strict=True)]
-        texts.append(Written.of(backbone.tokenizer, list(zip(ids, log_p, strict=True))))
-    return texts
-
-
-def _likelihoods_alone(backbone: Backbone, asked: Sequence[Asked]) -> Float[Tensor, " tokens"]:
-    """`_likelihoods` for backbones that cannot be packed: every option behind its row, one at a time."""
-    found = []
-    for one in asked:
-        for way in one.ways:
-            embeddings, deep = _embedded(backbone, one, way[:-1])
-            positions = torch.arange(embeddings.shape[1], device=backbone.device)[None]
-            last = positions >= embeddings.shape[1] - len(way)
-            states = backbone.states(embeddings, torch.ones_like(last), positions, last, deep=deep)
-            found.append(backbone.log_likelihoods(states, torch.tensor(way, device=backbone.device)))
-    return torch.cat(found)
-
-
-def _embedded(backbone: Backbone, one: Asked, way: Sequence[int]) -> tuple[Float[Tensor, "1 length width"], DeepRows | None]:
-    """A row with `way` behind it, and what its prompt puts before the layers where that is deep."""
-    tokens = backbone.embed(torch.tensor([*one.ids, *way]))
-    if one.prompt is None:
-        return tokens[None], None
-    deep = deep_rows([one.prompt], [torch.arange(len(one.prompt))], backbone.width, backbone.device)
-    return torch.cat([one.prompt[:, : backbone.width].to(tokens), tokens])[None], deep

@@ -42,7 +42,7 @@ _UNSTABLE_KEYS = {
 @dataclass(frozen=True)
 class Vocabulary:
     """A backbone's tokenizer and embedding layer, under the backbone's own fingerprint; `depth` is its number of layers (0:
-    not known), `factor` that of `factor_of`."""
+    not known), `factor` that of `factor_of`, and `needs_ids` what `needs_ids` says."""
 
     name: str
     tokenizer: PreTrainedTokenizerBase
@@ -52,6 +52,7 @@ class Vocabulary:
     template: Template = PLAIN
     depth: int = 0
     factor: float = 1.0
+    needs_ids: bool = False
 
     @property
     def table(self) -> Float[Tensor, "vocabulary width"]:
@@ -84,7 +85,9 @@ def load(name: str = EMBEDDED) -> Vocabulary:
     layer = _embedding(name, folder, config)
     fingerprint, template = fingerprint_of(config, layer.weight), Template.of(tokenizer)
     layers = int(getattr(config.get_text_config(), "num_hidden_layers", 0))
-    return Vocabulary(name, tokenizer, layer, fingerprint, context_of(config), template, layers, factor_of(config))
+    return Vocabulary(
+        name, tokenizer, layer, fingerprint, context_of(config), template, layers, factor_of(config), needs_ids(config)
+    )
 
 
 def load_tokenizer(name: str = EMBEDDED) -> tuple[PreTrainedTokenizerBase, int]:
@@ -104,6 +107,11 @@ def factor_of(config: Any) -> float:
     alone does. (Granite does so in every call, and Gemma within the layer; both are as they should be without us.)"""
     text = config.get_text_config()
     return float(text.embedding_multiplier) if text.model_type == "falcon_h1" else 1.0
+
+
+def needs_ids(config: Any) -> bool:
+    """Whether a model looks up more of a token than its embedding: Gemma 4 E2B and E4B and Gemma 3n have rows for each layer."""
+    return bool(getattr(config.get_text_config(), "hidden_size_per_layer_input", 0))
 
 
 def embedded(layer: nn.Embedding, factor: float, ids: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows width"]:

@@ -74,5 +74,7 @@ def test_a_deepened_prompt_does_what_the_prompt_at_the_input_does(odd):
     found = forward(odd, batch, [deepened(odd, rows)] * 2).logits
     torch.testing.assert_close(found, forward(odd, batch, [rows] * 2).logits, rtol=1e-4, atol=1e-4)
     card, text = CARDS[0], "aspirin given"
-    shallow, below = (predict(odd, [Request(card, Example(text, text, text, Answer()), p)])[0] for p in (rows, deepened(odd, rows)))
+    shallow, below = (
+        predict(odd, [Request(card, Example(text, text, text, Answer()), p)])[0] for p in (rows, deepened(odd, rows))
+    )
     assert (shallow.output, shallow.confidence) == (below.output, pytest.approx(below.confidence, rel=1e-3))

@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from mpdd.backbone import Backbone
 from mpdd.checkpoints.places import name_elsewhere
+from mpdd.errors import InputError
 from mpdd.export.record import described, require_exportable, write_record
 from mpdd.files import write_atomically
 from mpdd.prompts.store import PromptFile
@@ -18,9 +19,11 @@ from mpdd.vocabulary import Vocabulary
 def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> None:
     """Write `adapter_config.json`, `adapter_model.safetensors` (the rows [length, width] in fp32) and the record.
 
-    Raises `InputError` for a prompt of no task, of another backbone, or with rows before every layer.
+    Raises `InputError` for a prompt of no task, of another backbone, or with rows before every layer, and for a backbone that
+    takes more of its tokens than PEFT gives it.
     """
     task = require_exportable(prompt, backbone)
+    _require_embeddings(backbone.vocabulary if isinstance(backbone, Backbone) else backbone)
     config = {
         "peft_type": "PROMPT_TUNING",
         "task_type": "CAUSAL_LM",
@@ -34,3 +37,14 @@ def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> 
     weights = save({"prompt_embeddings": prompt.rows().contiguous()}, metadata={"format": "pt"})
     write_atomically(folder / "adapter_model.safetensors", weights)
     write_record(folder, backbone, {task.name: described(prompt, task, backbone)})
+
+
+def _require_embeddings(vocabulary: Vocabulary) -> None:
+    """Raise `InputError` where the embedding layer does not give all that the layers begin with: PEFT puts a prompt before the
+    embeddings of the tokens and calls the model with these alone."""
+    if vocabulary.needs_ids or vocabulary.factor != 1.0:
+        found = "rows by token for every layer" if vocabulary.needs_ids else "embeddings multiplied behind their layer"
+        raise InputError(
+            f"The backbone {vocabulary.name!r} takes more of its tokens than PEFT gives it", found=found,
+            wanted="a backbone whose layers begin with its token embeddings", next_step="Export with --to hf-vocab.",
+        )  # fmt: skip

@@ -29,7 +29,7 @@ from mpdd.errors import InputError
 from mpdd.export.record import described, layout, require_exportable, write_record
 from mpdd.prompts.store import PromptFile
 from mpdd.text_part import text_config
-from mpdd.vocabulary import folder_of, pretrained
+from mpdd.vocabulary import folder_of, needs_ids, pretrained
 
 MULTIPLE = 64  # the vocabulary's size is padded to a multiple of it, which programs that split or tile it want
 _ROUNDING = 1e-2  # relative; bf16 rounds what an embedding layer multiplies to 8 significant bits
@@ -136,6 +136,7 @@ def _model(backbone: Backbone, ids: Ids, rows: Mapping[str, Float[Tensor, "_ wid
         state[f"{table}.weight"][run.start : run.stop] = (rows[name] / scale).to(backbone.table)
     weight = backbone.model.get_output_embeddings().weight
     state[f"{head}.weight"] = _longer(weight, ids.size, weight.mean(0, dtype=torch.float32))
+    state |= _rows_by_id(backbone, ids.size)
     bias = state.get(f"{head}.bias")
     if bias is not None:
         state[f"{head}.bias"] = _longer(bias, ids.size, bias.mean(0, dtype=torch.float32) - _FAR)
@@ -173,6 +174,17 @@ def _scale(backbone: Backbone) -> float:
     return scale
 
 
+def _rows_by_id(backbone: Backbone, size: int) -> dict[str, Tensor]:
+    """The longer table of a model with rows by token for every layer (Gemma 4 E2B and E4B), by its name; none for others. New
+    tokens have the rows of the padding token, as rows of prompts have everywhere."""
+    config = backbone.model.config.get_text_config()
+    if not needs_ids(config):
+        return {}
+    table: Any = backbone.decoder.embed_tokens_per_layer
+    name = next(name for name, module in backbone.model.named_modules() if module is table)
+    return {f"{name}.weight": _longer(table.weight, size, table.weight[config.pad_token_id or 0])}
+
+
 def _longer(rows: Tensor, size: int, fill: Tensor | float) -> Tensor:
     """The rows, and below them `fill` until there are `size`."""
     found = rows.new_empty(size, *rows.shape[1:])
@@ -187,6 +199,8 @@ def _assembled(backbone: Backbone, ids: Ids, state: Mapping[str, Tensor]) -> Any
     for part in (config, config.get_text_config()):
         part.tie_word_embeddings = False
     config.get_text_config().vocab_size = ids.size
+    if needs_ids(config):
+        config.get_text_config().vocab_size_per_layer_input = ids.size
     try:
         with torch.device("meta"):
             model = type(backbone.model)(config)

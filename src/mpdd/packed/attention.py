@@ -58,17 +58,16 @@ class Layout(Protocol):
 
 
 def install(model: Any) -> None:
-    """Let `model` take its attention from here; without a `layout` nothing changes."""
+    """Let `model` take its attention from here, where it can; without a `layout` nothing changes."""
     config = model.config.get_text_config()
     stock = config._attn_implementation
-    if stock in _STOCK:
+    if stock in _STOCK and getattr(model, "_supports_attention_backend", False):
         config._attn_implementation = f"{_PREFIX}{stock}"
 
 
 def is_installed(model: Any) -> bool:
     """Whether `model` takes its attention from here: it uses transformers' attention interface, and `install` was called."""
-    name: str = model.config.get_text_config()._attn_implementation or ""
-    return bool(getattr(model, "_supports_attention_backend", False)) and name.startswith(_PREFIX)
+    return str(model.config.get_text_config()._attn_implementation).startswith(_PREFIX)
 
 
 def _forward(stock: str) -> Callable[..., tuple[Tensor, Tensor | None]]:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from mpdd.errors import InputError
 
-_given = threading.local()  # .places, .tokens, .layers: of the deep rows in this thread, layer by layer (None: it has none)
+_given = threading.local()  # .places, .tokens, .layers: of the deep rows in this thread, layer by layer (None: it has none);
+# .record: where a pass leaves what its layers made (None: nowhere)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def deep_rows(
 
 
 def install(layers: nn.ModuleList) -> None:
-    """Put the hooks on; they rest until `rows` are given."""
+    """Put the hooks on; they rest until rows are `given` or states `recorded`."""
     for number, layer in enumerate(layers):
         if number:
             layer.register_forward_pre_hook(partial(_before, number - 1), with_kwargs=True)
@@ -63,19 +64,36 @@ def given(rows: DeepRows | None, tokens: int) -> Iterator[None]:
         _given.places = _given.layers = None
 
 
+@contextmanager
+def recorded(is_wanted: bool) -> Iterator[list[Float[Tensor, "batch length width"]]]:
+    """Within, a pass leaves here, if wanted, what each layer but the last made: what the next is called with, without deep rows.
+
+    Raises `InputError` in a pass of a model whose layers keep several states of a token.
+    """
+    found: list[Tensor] = []
+    _given.record = found if is_wanted else None
+    try:
+        yield found
+    finally:
+        _given.record = None
+
+
 def _before(
     number: int, _layer: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     layers: tuple[Tensor, ...] | None = getattr(_given, "layers", None)
-    if layers is None:
+    record: list[Tensor] | None = getattr(_given, "record", None)
+    if layers is None and record is None:
         return None
     states: Tensor = arguments[0] if arguments else options["hidden_states"]
     if states.dim() != 3:
         raise InputError(
-            "The backbone's layers keep several states of a token, and a deep prompt has one for each layer",
-            wanted='prompt.depth = "input"',
+            "The layers of the backbone keep several states of a token",
+            wanted="one state of a token, for deep prompts (prompt.depth) and for distilling hidden states",
         )
-    if states.shape[0] * states.shape[1] != _given.tokens:
+    if record is not None:
+        record.append(states)
+    if layers is None or states.shape[0] * states.shape[1] != _given.tokens:
         return None
     rows = layers[number].to(states)
     changed = torch.index_copy(states.flatten(0, 1), 0, _given.places, rows).view(states.shape)

@@ -26,11 +26,11 @@ def why_padded(backbone: Any) -> str:
     config = backbone.model.config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ()
     if others := sorted({*kinds} - {*_CAUSAL}):
-        return f"it has layers that are no plain causal attention ({', '.join(others)})"
+        return f"some of its layers are other than plain causal attention ({', '.join(others)})"
     if getattr(config, "index_topk", None):
         return "its attention chooses the tokens that it looks at"
     if not is_installed(backbone.model):
-        return f"the attention of {type(backbone.model).__name__} cannot be exchanged"
+        return f"{type(backbone.model).__name__} does not take its attention from transformers' attention interface"
     watched = _Watched(Tree(_LENGTHS, _PARENTS, backbone.device))
     try:
         difference, dtype = _difference(backbone, watched)
@@ -78,21 +78,21 @@ def _difference(backbone: Any, layout: _Watched) -> tuple[float, torch.dtype]:
     Both are computed in fp32, because in bf16 the rounding of many layers hides a wrong result and looks like one.
     """
     size, device = backbone.model.config.get_text_config().vocab_size, backbone.device
-    shared, *own = (backbone.embed((torch.tensor(ids) + backbone.end) % size).float() for ids in ((3, 5, 8), (1, 9), (7, 2, 4)))
+    shared, *own = ((torch.tensor(ids, device=device) + backbone.end) % size for ids in ((3, 5, 8), (1, 9), (7, 2, 4)))
     positions, at = torch.tensor([0, 1, 2, 3, 4, 3, 4, 5], device=device), torch.tensor([4, 7], device=device)
     with _computed_in_fp32(backbone.decoder):
         expected = torch.cat([_alone(backbone, torch.cat([shared, row])) for row in own]).float()
-        found = backbone.packed(torch.cat([shared, *own]), positions, layout, at).last
+        together = torch.cat([shared, *own])
+        found = backbone.packed(backbone.embed(together).float(), positions, layout, at, ids=together).last
     return float((found.float() - expected).norm() / expected.norm()), found.dtype
 
 
-def _alone(backbone: Any, row: Tensor) -> Tensor:
+def _alone(backbone: Any, ids: Tensor) -> Tensor:
     """The last hidden state of a row by itself, [1, width]."""
-    positions = torch.arange(len(row), device=row.device)[None]
-    last: Tensor = backbone.states(
-        row[None], torch.ones_like(positions, dtype=torch.bool), positions, positions == len(row) - 1
-    ).last
-    return last
+    positions = torch.arange(len(ids), device=ids.device)[None]
+    ones, last = torch.ones_like(positions, dtype=torch.bool), positions == len(ids) - 1
+    states: Tensor = backbone.states(backbone.embed(ids[None]).float(), ones, positions, last, ids=ids[None]).last
+    return states
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Attached:
 
 
 def attach(
-    prompts: Sequence[Float[Tensor, "_ width"]],
+    prompts: Sequence[Float[Tensor, "_ _"]],
     embeddings: Float[Tensor, "batch length width"],
     mask: Bool[Tensor, "batch length"],
     *,
@@ -57,11 +57,13 @@ def attach(
     return Attached(moved, mask_in_order, positions, order, deep)
 
 
-def move(values: Bool[Tensor, "batch length"], attached: Attached) -> Bool[Tensor, "batch total"]:
-    """Carry a mask over text positions to the attached layout; prompt positions are false."""
+def move(
+    values: Bool[Tensor, "batch length"] | Int[Tensor, "batch length"], attached: Attached, *, front: int = 0
+) -> Bool[Tensor, "batch total"] | Int[Tensor, "batch total"]:
+    """Carry a mask or ids over text positions to the attached layout; prompt positions are false, or have the id `front`."""
     batch, length = values.shape
-    front = values.new_zeros(batch, attached.order.shape[1] - length)
-    return torch.cat([front, values], dim=1).to(attached.order.device).gather(1, attached.order)
+    before = values.new_full((batch, attached.order.shape[1] - length), front)
+    return torch.cat([before, values], dim=1).to(attached.order.device).gather(1, attached.order)
 
 
 def _stack(prompts: Sequence[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:

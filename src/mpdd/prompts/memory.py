@@ -42,6 +42,6 @@ class PromptMemory:
         packed = pack(self._backbone, [Text((), prompt, own=0) for prompt in prompts])
         recorder = Recorder(packed.layout, len(packed.positions))
         last = torch.tensor(packed.ends, device=self._backbone.device) - 1
-        self._backbone.packed(packed.embeddings, packed.positions, recorder, last, deep=packed.deep)
+        self._backbone.packed(packed.embeddings, packed.positions, recorder, last, deep=packed.deep, ids=packed.ids)
         for prompt, end in zip(prompts, packed.ends, strict=True):
             self._known[prompt] = recorder.known.part(end - len(prompt), end)

@@ -41,7 +41,8 @@ class Text:
 @dataclass(frozen=True)
 class Packed:
     """Texts laid end to end. `segments` has each text's segment in `layout`, `ends` where it ends in the packed sequence,
-    `ways` where each way on begins and ends there, and `deep` what deep prompts put before the layers."""
+    `ways` where each way on begins and ends there, `deep` what deep prompts put before the layers, and `ids` the tokens (-1: a
+    row of a prompt)."""
 
     embeddings: Float[Tensor, "tokens width"]
     positions: Int[Tensor, " tokens"]
@@ -50,6 +51,7 @@ class Packed:
     ends: Sequence[int]
     ways: Sequence[Sequence[tuple[int, int]]]
     deep: DeepRows | None
+    ids: Int[Tensor, " tokens"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def pack(backbone: Backbone, texts: Sequence[Text], known: Mapping[int, Known] =
         [ends[of_text[i]] for i in range(len(texts))],
         [[(ends[n] - segments[n].length, ends[n]) for n in of_way[i]] for i in range(len(texts))],
         _deep(backbone, segments, ends),
+        torch.tensor([i for s in segments for i in (*[-1] * (s.length - len(s.tokens)), *s.tokens)], device=backbone.device),
     )
 
 

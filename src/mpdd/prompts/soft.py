@@ -83,7 +83,8 @@ def deepened(backbone: Backbone, rows: Float[Tensor, "length width"]) -> Float[T
     embeddings = rows[None].to(backbone.table)
     every = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
     positions = torch.arange(len(rows), device=embeddings.device)[None]
-    layers = backbone.states(embeddings, every, positions, every, all_layers=True).layers
+    ids = torch.full_like(positions, -1)
+    layers = backbone.states(embeddings, every, positions, every, all_layers=True, ids=ids).layers
     assert layers is not None
     return torch.cat([rows, *layers[:-1].float().cpu()], dim=1)
 

@@ -24,7 +24,7 @@ class Outputs:
 
 
 def forward(
-    backbone: Backbone, batch: Batch, prompts: Sequence[Float[Tensor, "_ width"]] | None, *, all_layers: bool = False
+    backbone: Backbone, batch: Batch, prompts: Sequence[Float[Tensor, "_ _"]] | None, *, all_layers: bool = False
 ) -> Outputs:
     """Run `batch` with `prompts` (one a row, the same tensor for rows that share it; None for no prompt).
 
@@ -38,12 +38,14 @@ def forward(
     packed = pack(backbone, [Text(*given) for given in zip(ids, of_row, answers, strict=True)])
     at = torch.cat([torch.arange(end - count, end) for end, count in zip(packed.ends, answers, strict=True)])
     at = at.to(backbone.device)
-    states = backbone.packed(packed.embeddings, packed.positions, packed.layout, at, all_layers=all_layers, deep=packed.deep)
+    states = backbone.packed(
+        packed.embeddings, packed.positions, packed.layout, at, all_layers=all_layers, deep=packed.deep, ids=packed.ids
+    )
     return Outputs(backbone.logits(states), states.layers)
 
 
 def forward_attached(
-    backbone: Backbone, batch: Batch, prompts: Sequence[Float[Tensor, "_ width"]] | None, *, all_layers: bool = False
+    backbone: Backbone, batch: Batch, prompts: Sequence[Float[Tensor, "_ _"]] | None, *, all_layers: bool = False
 ) -> Outputs:
     """The reference for `forward`, and the way of backbones that cannot be packed: each row carries its own copy of its
     prompt before its text."""
@@ -52,6 +54,7 @@ def forward_attached(
     attached = attach(prompts or [empty] * len(batch.tasks), embeddings, batch.mask, side="right")
     at = move(batch.predicts, attached)
     states = backbone.states(
-        attached.embeddings, attached.mask, attached.positions, at, all_layers=all_layers, deep=attached.deep
-    )
+        attached.embeddings, attached.mask, attached.positions, at, all_layers=all_layers, deep=attached.deep,
+        ids=move(batch.ids, attached, front=-1),
+    )  # fmt: skip
     return Outputs(backbone.logits(states), states.layers)
