@@ -46,12 +46,15 @@ def test_logits_states_and_gradients_of_deep_prompts_are_those_of_the_packed_pat
         assert other.norm() > 0 and (gradient - other).norm() <= 1e-5 * other.norm()
 
 
-@pytest.mark.parametrize("of", ["tiny", "qwen"])
-def test_answers_and_their_probabilities_are_those_of_the_packed_path(tiny, qwen, of):
+@pytest.mark.parametrize(("of", "grounded"), [("tiny", False), ("tiny", True), ("qwen", False)])
+def test_answers_and_their_probabilities_are_those_of_the_packed_path(tiny, qwen, of, grounded):
     backbone = {"tiny": tiny, "qwen": qwen}[of]
     prompts = (deep(backbone, 4, 0), deep(backbone, 1, 1), from_vocabulary(backbone, 3, 0), None)
     texts = ("aspirin given", "fever and cough, one two none")
-    asked = [Request(card, Example(t, t, t, Answer()), prompt) for card in CARDS for t in texts for prompt in prompts]
+    asked = [
+        Request(card, Example(t, t, t, Answer()), prompt, grounded=grounded)
+        for card in CARDS for t in texts for prompt in prompts
+    ]  # fmt: skip
     for wanted, found in zip(predict(backbone, asked), predict(replace(backbone, packs=False), asked), strict=True):
         assert (found.output, [token for token, _ in found.tokens]) == (wanted.output, [token for token, _ in wanted.tokens])
         assert found.confidence == pytest.approx(wanted.confidence, rel=1e-3)
