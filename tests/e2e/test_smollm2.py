@@ -131,17 +131,25 @@ def test_an_answer_in_its_chat_template_ends_with_its_end_token(folder):
     assert found.tokens[-1][0] == backbone.end == 2 and "Paris" in found.output
 
 
-def test_check_says_packed_memory_and_time(folder, tmp_path):
-    experiment = {
-        "name": "real", "backbone": NAME, "targets": ["rqe"], "methods": ["zero-shot", "prompt-tuning"], "shots": [4],
-        "limits": {"train": 8, "dev": 2, "test": 4}, "adapt": {"steps": 2, "every": 1, "batch_size": 2},
+@pytest.fixture
+def experiment(folder, tmp_path) -> Path:
+    values = {
+        "name": "real", "backbone": NAME, "targets": ["rqe"], "methods": ["prompt-tuning"], "shots": [4],
+        "limits": {"train": 4, "dev": 2, "test": 2}, "adapt": {"steps": 2, "every": 1, "batch_size": 2},
     }  # fmt: skip
-    (tmp_path / "real.toml").write_text(tomli_w.dumps(experiment), encoding="utf-8")
-    said = json.loads(mpdd("check", "real.toml", "--rehearse", "--json", cwd=tmp_path))
-    assert said["backbone"]["name"] == NAME and said["backbone"]["fingerprint"] == FINGERPRINT
-    assert said["backbone"]["parameters"] == 134_515_008
-    assert said["backbone"].get("rows", "packed") == "packed"
-    assert said["predicted"]
+    (tmp_path / "real.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+    return tmp_path / "real.toml"
+
+
+def test_check_says_packed(experiment):
+    said = json.loads(mpdd("check", experiment, "--json", cwd=experiment.parent))["backbone"]
+    assert (said["name"], said["fingerprint"], said["parameters"]) == (NAME, FINGERPRINT, 134_515_008)
+    assert said["rows"] == "packed"
+
+
+def test_check_foretells_memory_and_time(experiment):
+    said = json.loads(mpdd("check", experiment, "--rehearse", "--json", cwd=experiment.parent))["predicted"]
+    assert said["peak_bytes"] > 2 * 134_515_008 and said["seconds"]["all"] > said["seconds"]["open"] > 0
 
 
 def test_the_documentation_from_get_to_predict(folder, tmp_path):
