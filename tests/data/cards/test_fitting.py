@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from mpdd.config import PromptOptions
 from mpdd.data.cards import card_file
 from mpdd.data.cards.check import facts
-from mpdd.data.cards.fitting import CHARS_PER_TOKEN, fitted, window_for
+from mpdd.data.cards.fitting import CHARS_PER_TOKEN, fitted, longest_window
 from mpdd.data.task import SPLITS, TaskCard
 from mpdd.data.windows import windows
 from mpdd.notes import Note, _examples
 from mpdd.vocabulary import load_tokenizer
 from tests.data import refusals
-from tests.data.cards.conftest import lines, refusal
+from tests.data.cards.conftest import lines, record, refusal
 
 RE = TaskCard("own", "re", "Do it.", ("treats", "causes"), max_answer_tokens=200)
 
@@ -25,20 +25,22 @@ def tokenizer():
     return load_tokenizer()[0]
 
 
-def test_windows_of_relations_follow_the_context(tokenizer):
-    short, long = (window_for(RE, tokenizer, context, 16) for context in (1024, 4096))
+def test_the_longest_window_is_what_the_context_has_room_for(tokenizer):
+    short, long = (longest_window(RE, tokenizer, context, 16) for context in (1024, 4096))
     assert long - short == CHARS_PER_TOKEN * (4096 - 1024)
     assert 1500 < short < 3 * 1024
-    assert window_for(RE, tokenizer, 1024, 116) == short - 100 * CHARS_PER_TOKEN
-    assert window_for(replace(RE, instruction="Do it. " * 50), tokenizer, 1024, 16) < short - 100
-    assert window_for(RE, tokenizer, 64, 16) == 100
+    assert longest_window(RE, tokenizer, 1024, 116) == short - 100 * CHARS_PER_TOKEN
+    assert longest_window(replace(RE, instruction="Do it. " * 50), tokenizer, 1024, 16) < short - 100
+    assert longest_window(RE, tokenizer, 64, 16) == 100
 
 
-def test_windows_of_entities_follow_the_answer_too(tokenizer):
-    ner = replace(RE, type="ner")
-    assert window_for(replace(ner, max_answer_tokens=160), tokenizer, 4096, 16) == 400
-    assert window_for(replace(ner, max_answer_tokens=640), tokenizer, 4096, 16) == 1600
-    assert window_for(replace(ner, max_answer_tokens=160), tokenizer, 256, 16) < 400
+def test_windows_of_entities_follow_the_answer_too(tokenizer, write):
+    def window(max_answer_tokens, context):
+        path = write("ner", {"train.jsonl": ""}, max_answer_tokens=max_answer_tokens)
+        return fitted(card_file.read(path), tokenizer, context, 16).card.window
+
+    assert (window(160, 4096), window(640, 4096)) == (400, 1600)
+    assert window(160, 256) < 400
 
 
 def related(number, between=700):
@@ -62,6 +64,32 @@ def test_pairs_further_apart_than_400_characters_are_read_where_the_context_has_
     assert found["gold"]["read"] == found["gold"]["in_files"] == 10
     assert found["tokens"]["inputs_cut"] == 0
     assert found["tokens"]["window"] == task.card.window > 1000
+
+
+def test_windows_of_relations_are_no_longer_than_their_answers_allow(write, tokenizer):
+    rows = []
+    for n in range(12):
+        pairs = [f"Tumour {n}x{i} shrank under drug {n}x{i}." for i in range(60)]
+        text, row = " ".join(pairs), {"entities": [], "relations": []}
+        for i in range(60):
+            for kind in ("Tumour", "drug"):
+                start = text.index(f"{kind} {n}x{i}" + (" " if kind == "Tumour" else "."))
+                row["entities"].append({"start": start, "end": start + len(f"{kind} {n}x{i}"), "id": f"{kind}{i}"})
+            row["relations"].append({"label": "treats", "head": f"drug{i}", "tail": f"Tumour{i}"})
+        rows.append({"text": text, **row})
+    path = write("re", {"train.jsonl": lines(rows)}, max_answer_tokens=160)
+    assert fitted(card_file.read(path), tokenizer, 4096, 16).card.window == 400
+    path = write("re", {"train.jsonl": lines(rows)}, max_answer_tokens=1600)
+    assert fitted(card_file.read(path), tokenizer, 4096, 16).card.window > 1600
+
+
+def test_gold_past_the_longest_answer_is_named(write, tiny_folder):
+    rows = [record("ner", n) for n in range(10)]
+    path = write(files={"train.jsonl": lines(rows)}, max_answer_tokens=2)
+    task = card_file.read(path)
+    found = facts(task, task.load(path.parent), *load_tokenizer(str(tiny_folder)))
+    assert found["gold"]["lost"] == {"past the longest answer": 20}
+    assert (found["gold"]["in_files"], found["gold"]["read"], found["tokens"]["answers_too_long"]) == (20, 0, 10)
 
 
 def test_the_card_sets_the_window(write):

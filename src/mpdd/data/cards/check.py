@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -15,13 +15,14 @@ from mpdd.data import leaks, passages
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.cards import losses
 from mpdd.data.readers.base import NOT_ON_CARD
-from mpdd.data.task import SPLITS, Example, Splits, Task, TaskCard
+from mpdd.data.task import SPLITS, Entity, Example, Relation, Splits, Task, TaskCard
 from mpdd.data.types import parse, render_input, render_target
 from mpdd.data.types.choice import letter
 from mpdd.data.types.extract import locate
 from mpdd.data.types.spans import is_none
 from mpdd.errors import InputError
 
+Item = Entity | Relation | str
 EXAMPLES_SHOWN = 3
 _LEFT_OUT = {
     "same_document": "examples of a document that a later split holds",
@@ -31,16 +32,16 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True)
 class Fit:
-    """One example against the context: its tokens, how much of its text is cut, and the labels of its gold items.
+    """One example against the context: its tokens, how much of its text is cut, and what becomes of its gold items.
 
-    `read` are the labels of the items in the text that is left, `past` those of the others.
+    `read` are the labels of the items that can be read and answered, `lost` the label and the reason of each other one.
     """
 
     input_tokens: int
     answer_tokens: int
     cut: int
     read: tuple[str, ...]
-    past: tuple[str, ...]
+    lost: tuple[tuple[str, str], ...]
     reads_back: bool
 
 
@@ -102,16 +103,33 @@ def duplicates(examples: Sequence[Example]) -> int:
 def _fit(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, room: int) -> Fit:
     target = render_target(card, example)
     tokens = len(tokenizer(render_input(card, example), add_special_tokens=False, verbose=False)["input_ids"])
+    answer = encode_answer(tokenizer, target)
     kept = len(example.text) if tokens <= room else _kept(card, example, tokenizer, room)
-    items = list(_reachable(card, example, kept))
+    written = _written(card, example, tokenizer, answer)
+    fates = [(label, _fate(item, is_read, written)) for item, label, is_read in _items(card, example, kept)]
     return Fit(
         input_tokens=tokens,
-        answer_tokens=len(encode_answer(tokenizer, target)),
+        answer_tokens=len(answer),
         cut=len(example.text) - kept,
-        read=tuple(label for label, is_read in items if is_read),
-        past=tuple(label for label, is_read in items if not is_read),
+        read=tuple(label for label, reason in fates if not reason),
+        lost=tuple((label, reason) for label, reason in fates if reason),
         reads_back=parse(card, example, target).answer == example.gold,
     )
+
+
+def _fate(item: Item, is_read: bool, written: Collection[Item] | None) -> str:
+    """Return why a gold item is lost, "" where it is not; `written` are those that the longest answer has, None for all."""
+    if not is_read:
+        return losses.PAST_CONTEXT
+    return losses.PAST_ANSWER if written is not None and item not in written else ""
+
+
+def _written(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, answer: Sequence[int]) -> set[Item] | None:
+    """Return the entities and relations that an answer cut to its longest still names; None where nothing is cut."""
+    if card.type not in losses.KINDS or len(answer) <= card.max_answer_tokens:
+        return None
+    parsed = parse(card, example, str(tokenizer.decode(list(answer[: card.max_answer_tokens])))).answer
+    return {*parsed.entities, *parsed.relations}
 
 
 def _kept(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, room: int) -> int:
@@ -122,15 +140,15 @@ def _kept(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, 
         return 0
 
 
-def _reachable(card: TaskCard, example: Example, kept: int) -> Iterator[tuple[str, bool]]:
-    """Yield the label of each gold item that points into the text, and whether it lies in the first `kept` characters."""
+def _items(card: TaskCard, example: Example, kept: int) -> Iterator[tuple[Item, str, bool]]:
+    """Yield each gold item that points into the text, its label, and whether it lies in the first `kept` characters."""
     read, is_whole = example.text[:kept], kept == len(example.text)
-    yield from ((entity.label, entity.end <= kept) for entity in example.gold.entities)
+    yield from ((entity, entity.label, entity.end <= kept) for entity in example.gold.entities)
     for relation in example.gold.relations:
         ends = (example.arguments[relation.head], example.arguments[relation.tail])
-        yield relation.label, is_whole or all(any(form in read for form in forms) for forms in ends)
+        yield relation, relation.label, is_whole or all(any(form in read for form in forms) for forms in ends)
     if card.form == "extractive":
-        yield "", is_whole or locate(read, example.gold.text) is not None
+        yield example.gold.text, "", is_whole or locate(read, example.gold.text) is not None
 
 
 def _gold(card: TaskCard, splits: Splits, fits: Sequence[Fit]) -> dict[str, Any]:
@@ -142,8 +160,8 @@ def _gold(card: TaskCard, splits: Splits, fits: Sequence[Fit]) -> dict[str, Any]
     if card.type not in losses.KINDS and card.form != "extractive":
         return found
     lost: dict[str, Counter[str]] = {label: Counter(reasons) for label, reasons in splits.losses.items()}
-    for label, number in Counter(label for fit in fits for label in fit.past).items():
-        lost.setdefault(label, Counter())[losses.PAST_CONTEXT] += number
+    for (label, reason), number in Counter(pair for fit in fits for pair in fit.lost).items():
+        lost.setdefault(label, Counter())[reason] += number
     if number := splits.notes.get(passages.EDGE, 0):
         lost.setdefault("", Counter())[passages.EDGE] += number
     read = Counter(label for fit in fits for label in fit.read)
