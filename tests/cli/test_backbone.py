@@ -170,8 +170,9 @@ def test_a_folder_that_cannot_be_written_is_named(mpdd, offered, monkeypatch, tm
     assert ran.code == 2 and f"Cannot write {tmp_path / 'file'}" in ran.err
 
 
-def test_ctrl_c_in_a_download_leaves_nothing(offered, index):
-    """In a process of its own, interrupted as by a terminal: mpdd and pip get the signal."""
+@pytest.mark.parametrize("how", ["Ctrl-C", "terminated"])
+def test_a_download_that_is_stopped_leaves_nothing(offered, index, how):
+    """In a process of its own. A terminal interrupts mpdd and pip; a batch system terminates mpdd alone."""
     index.mode = "stalled"
     code = f"""
         from mpdd.checkpoints import known
@@ -185,7 +186,10 @@ def test_ctrl_c_in_a_download_leaves_nothing(offered, index):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert index.stalled.wait(120)
     assert any(name.startswith(".tiny-known") for name in left())
-    os.killpg(process.pid, signal.SIGINT)
+    if how == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "mpdd: stopped" in err and "Traceback" not in err
     assert left() == []

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +60,8 @@ def get(
     wanted = known.get(name)
     if store.kept(name) is None:
         _agree(wanted, accept_terms)
-    folder = places.get(name, files or (), hub=source == "hub")
+    with _interrupted_when_terminated():
+        folder = places.get(name, files or (), hub=source == "hub")
     from mpdd import vocabulary
 
     typer.echo(f"{name}: verified in {folder}")
@@ -74,6 +78,16 @@ def show(
     from mpdd.cli.show import print_facts
 
     print_facts(facts(name), as_json)
+
+
+@contextmanager
+def _interrupted_when_terminated() -> Iterator[None]:
+    """Within, SIGTERM (from `timeout`, or a batch system) stops the work as Ctrl-C does, so that nothing is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _agree(wanted: Known, accepted: bool) -> None:
