@@ -133,18 +133,29 @@ def pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
     """Return what `load` gets from a model folder or the hub; errors as those of the function `load`."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if Path(folder).exists() and not (Path(folder) / "config.json").is_file():
-        raise InputError(
-            f"{name!r} is not a model folder", found="no config.json", wanted="a Hugging Face causal language model folder"
-        )
+        found = "a PEFT adapter, which is none by itself" if _is_adapter(folder) else "no config.json"
+        raise InputError(f"{name!r} is not a model folder", found=found, wanted="a Hugging Face causal language model folder")
     try:
         return load()
     except (OSError, ValueError) as error:
         if Path(folder).exists():
             raise InputError(f"The model folder {name!r} cannot be loaded", found=_first_line(error)) from error
+        if _is_adapter(folder):
+            raise InputError(
+                f"{name!r} on the model hub is no model", found="a PEFT adapter", wanted="the model that it was made for"
+            ) from error
         raise MpddError(
             f"The backbone {name!r} is neither a known name, a local folder nor reachable on the model hub "
             f"({type(error).__name__}). {_next_step(name)}"
         ) from error
+
+
+def _is_adapter(folder: str) -> bool:
+    """Whether a folder, or what is known of a name on the hub, holds a PEFT adapter."""
+    try:
+        return cached_file(folder, "adapter_config.json", _raise_exceptions_for_missing_entries=False) is not None
+    except (OSError, ValueError):
+        return False
 
 
 def _next_step(name: str) -> str:

@@ -352,6 +352,21 @@ def test_a_backbone_that_is_nowhere_is_a_failure_with_a_next_step(refused):
     assert "'/none/such' is neither a known name, a local folder nor reachable" in said
 
 
+def test_an_adapter_in_the_place_of_a_backbone_is_named(refused, place, monkeypatch):
+    """As PEFT writes them, with or without the name of a base model, in a folder or on the hub."""
+    (place / "adapter").mkdir()
+    write(place / "adapter" / "adapter_config.json", '{"peft_type": "PROMPT_TUNING", "base_model_name_or_path": null}')
+    said = refused("predict", "drugs.safetensors", "note.txt", "--backbone", "adapter")
+    assert "'adapter' is not a model folder; found a PEFT adapter, which is none by itself; wanted a Hugging Face causal" in said
+
+    def looked_up(name, file, **_):
+        return str(place / "adapter" / file) if file == "adapter_config.json" else None
+
+    monkeypatch.setattr("mpdd.vocabulary.cached_file", looked_up)
+    said = refused("predict", "drugs.safetensors", "note.txt", "--backbone", "/none/such")
+    assert "'/none/such' on the model hub is no model; found a PEFT adapter; wanted the model that it was made for" in said
+
+
 def test_a_metaprompt_answers_no_task(refused):
     assert "meta.safetensors is not for one task; found kind meta" in refused("predict", "meta.safetensors", "note.txt")
     assert "meta.safetensors is not for one task" in refused("predict", "drugs.safetensors", "meta.safetensors", "note.txt")
