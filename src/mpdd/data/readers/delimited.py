@@ -24,6 +24,7 @@ STRAY = "a quote within a cell that does not begin with one"
 CELLS = "wrong number of cells (truncated?)"
 SWALLOWED = "lines within a cell that look like rows (a quote that is not closed?)"
 _OUT_OF_STEP = (UNCLOSED, AFTER_QUOTE, ESCAPED)  # behind which it is not known where the next row begins
+_LONGEST_NAME = 64  # characters of a cell that may be an id or a label
 Shape = tuple[int, bool, bool, frozenset[str]]
 
 
@@ -145,9 +146,13 @@ def _checked(row: Row, likeness: _Likeness, delimiter: str) -> Row:
         return row
     for column, cell in enumerate(row.cells):
         for line in list(io.StringIO(cell, newline=""))[1:]:
-            if delimiter in line and likeness.holds(next(csv.reader([line], delimiter=delimiter), ()), text=column):
+            if likeness.could_begin(line, delimiter) and likeness.holds(_apart(line, delimiter), text=column):
                 return replace(row, problem=SWALLOWED, lost=row.last_line - row.first_line)
     return row
+
+
+def _apart(line: str, delimiter: str) -> list[str]:
+    return next(csv.reader([line], delimiter=delimiter), [])
 
 
 class _Likeness:
@@ -158,6 +163,7 @@ class _Likeness:
         columns = list(zip(*(row.cells for row in rows), strict=True))
         self.shapes = [set(map(_shape, column)) for column in columns]
         self.longer = [{_shape(f"0{cell}") for cell in column if cell.isdecimal()} for column in columns]  # numbers grow
+        self._telling: dict[int, bool] = {}
         self._names: dict[tuple[int, ...], Counter[tuple[str, ...]]] = {}
 
     def holds(self, cells: Sequence[str], *, text: int | None = None) -> bool:
@@ -167,10 +173,28 @@ class _Likeness:
         """
         if len(cells) != len(self.shapes):
             return False
-        few = max(1, len(self.rows) // 2)
-        telling = tuple(i for i, shapes in enumerate(self.shapes) if i != text and len(shapes) <= few and _are_names(shapes))
-        alike = (_shape(cells[i]) in self.shapes[i] | self.longer[i] for i in telling)
-        return bool(telling) and all(alike) and self._count(telling, cells) != 1
+        telling = tuple(column for column in range(len(cells)) if column != text and self._is_telling(column))
+        alike = all(self._is_alike(column, cells[column]) for column in telling)
+        return bool(telling) and alike and self._count(telling, cells) != 1
+
+    def _is_telling(self, column: int) -> bool:
+        """Whether a column holds names: single words of few shapes."""
+        if column not in self._telling:
+            shapes = self.shapes[column]
+            blank_or_several = any(length == 0 or " " in marks for length, _, _, marks in shapes)
+            self._telling[column] = len(shapes) <= max(1, len(self.rows) // 2) and not blank_or_several
+        return self._telling[column]
+
+    def _is_alike(self, column: int, cell: str) -> bool:
+        shape = _shape(cell)
+        return shape in self.shapes[column] or shape in self.longer[column]
+
+    def could_begin(self, line: str, delimiter: str) -> bool:
+        """Whether a line may be one that `holds`: a quick look at its delimiters and its first cell."""
+        if not self.shapes or line.count(delimiter) < len(self.shapes) - 1:
+            return False
+        first = line.partition(delimiter)[0]
+        return first.startswith('"') or not self._is_telling(0) or self._is_alike(0, first)
 
     def _count(self, columns: tuple[int, ...], cells: Sequence[str]) -> int:
         """In how many rows these columns have these cells: in one where they name the row."""
@@ -179,11 +203,9 @@ class _Likeness:
         return self._names[columns][tuple(cells[column] for column in columns)]
 
 
-def _are_names(shapes: set[Shape]) -> bool:
-    return not any(length == 0 or " " in marks for length, _, _, marks in shapes)
-
-
 def _shape(cell: str) -> Shape:
     """The length of a cell and the kinds of characters in it."""
+    if len(cell) > _LONGEST_NAME:
+        return 0, False, False, frozenset(" ")  # a text
     marks = frozenset(character for character in cell if not character.isalnum())
     return len(cell), any(map(str.isalpha, cell)), any(map(str.isdigit, cell)), marks
