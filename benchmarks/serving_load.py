@@ -66,11 +66,16 @@ def make_prompts(folder: Path, names: list[str]) -> None:
         save_prompt(folder / f"{name}.safetensors", {"rows": rows}, about)
 
 
-def start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """A server process that is ready, and what a client of it is made with."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+def start(folder: Path) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """A server process that is ready, and what a client of it is made with."""
+    port = free_port()
     command = [sys.executable, "-m", "mpdd", "serve", "--prompts", str(folder), "--port", str(port), "--per-minute", "1000000"]
     said = folder / "server.txt"
     with said.open("w") as file:

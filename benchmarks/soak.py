@@ -1,0 +1,297 @@
+"""Hostile clients beside honest ones: what honest ones notice of them.
+
+`python -m benchmarks.soak [--minutes M] [--honest N]`: starts `mpdd serve` (one thread) on the embedded backbone with a file of
+tokens, lets N honest clients, each with a token of its own, send a real note from time to time, and measures their latency
+in turns: alone, then beside hostile clients, six times over, so that what else the machine does touches both alike. The
+hostile ones hold a valid token of their own (the longest notes for all tasks, again and again, and 12,000 full stops) or none
+(half-sent headers and bodies, endless bodies, wrong tokens, no HTTP at all). At the end the server is stopped under load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import tomli_w
+
+from benchmarks import common
+from benchmarks.serving_load import free_port, make_prompts, plain
+from mpdd.data import catalogue
+from mpdd.data.mixture import few_shot
+from mpdd.serving.access import new_token
+
+ROUNDS = 6
+DESCRIPTORS = 64  # files and connections that the server may have open, far fewer than there are hostile connections
+PAUSE = 6.0  # seconds that an honest client thinks, on average
+Hostile = Callable[["Soak"], Awaitable[None]]
+
+
+@dataclass
+class Server:
+    """A running `mpdd serve`, its tokens by name, and where its log is."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    tokens: dict[str, str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, name: str) -> httpx.AsyncClient:
+        """A client with one of the tokens, or with a wrong one."""
+        headers = {"Authorization": f"Bearer {self.tokens.get(name, 'wrong')}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=180)
+
+
+@dataclass
+class Soak:
+    """What is sent, what was seen. `latency` of honest requests in seconds, `alone` and `beside` hostile clients."""
+
+    server: Server
+    tasks: list[str]
+    notes: list[str]
+    ends: float = 0.0
+    phase: str = "alone"
+    latency: dict[str, list[float]] = field(default_factory=lambda: {"alone": [], "beside": []})
+    honest: Counter[str] = field(default_factory=Counter)
+    hostile: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the present phase is not over."""
+        return time.monotonic() < self.ends
+
+    def see(self, who: Counter[str], response: httpx.Response) -> None:
+        """Count a status; keep what no client should ever get."""
+        who[str(response.status_code)] += 1
+        is_overload = response.status_code == 503 and "Retry-After" in response.headers
+        if response.status_code >= 500 and not is_overload:
+            self.wrong.append(f"{response.status_code} {response.headers.get('content-type')}")
+
+
+def main() -> None:
+    """Start the server, soak it, stop it under load, write what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="beside hostile clients; half as long alone")
+    parser.add_argument("--honest", type=int, default=3)
+    args = parser.parse_args()
+    names = [name for name in catalogue.names() if plain(name)][:12]
+    notes = [example.text for name in names for example in few_shot(catalogue.load(name).test, 25, 0)]
+    with tempfile.TemporaryDirectory() as place:
+        make_prompts(Path(place), names)
+        soak = Soak(start(Path(place), args.honest), names, notes)
+        try:
+            asyncio.run(run(soak, args.minutes * 60 / ROUNDS, args.honest))
+            stopped = asyncio.run(stop_under_load(soak))
+        finally:
+            soak.server.process.kill()
+        log_bytes = soak.server.log.stat().st_size
+    settings = {
+        "minutes": args.minutes,
+        "honest_clients": args.honest,
+        "hostile_clients": len(HOSTILE),
+        "descriptors": DESCRIPTORS,
+    }
+    common.write("soak", {**settings, **summary(soak), "log_bytes": log_bytes, "seconds_to_stop_under_load": stopped})
+
+
+def start(folder: Path, honest: int) -> Server:
+    """A server of one thread that is ready, with tokens for the honest clients and one for the hostile ones."""
+    names = [f"honest-{number}" for number in range(honest)] + ["hostile"]
+    made = {name: new_token() for name in names}
+    entries = [{"name": name, "sha256": digest, "tasks": ["*"]} for name, (_, digest) in made.items()]
+    file = folder / "tokens.toml"
+    file.write_text(tomli_w.dumps({"token": entries}))
+    file.chmod(0o600)
+    port, log = free_port(), folder / "server.txt"
+    options = ["--prompts", folder, "--tokens", file, "--port", port, "--audit", folder / "audit.jsonl"]
+    with log.open("w") as stream:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "mpdd", "serve", *map(str, options)]
+        process = subprocess.Popen(command, stderr=stream, env=environment, preexec_fn=_few_descriptors)
+    server = Server(process, port, {name: token for name, (token, _) in made.items()}, log)
+    while True:
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{server.url}/health/ready").status_code == 200:
+                return server
+        time.sleep(0.5)
+
+
+def _few_descriptors() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+
+async def run(soak: Soak, seconds: float, honest: int) -> None:
+    """The rounds: each half of `seconds` alone, then `seconds` beside hostile clients."""
+    soak.ends = time.monotonic() + 15  # the first requests compile kernels; they do not count
+    await asyncio.gather(*(honest_client(soak, number) for number in range(honest)))
+    soak.latency["alone"].clear()
+    for _ in range(ROUNDS):
+        for phase, length in (("alone", seconds / 2), ("beside", seconds)):
+            soak.phase, soak.ends = phase, time.monotonic() + length
+            hostile = HOSTILE if phase == "beside" else ()
+            await asyncio.gather(
+                *(honest_client(soak, number) for number in range(honest)), *(endless(client, soak) for client in hostile)
+            )
+
+
+async def honest_client(soak: Soak, number: int) -> None:
+    """A note for one to three tasks, then a pause; waits as it is told to."""
+    rng = random.Random(f"{number} {soak.phase} {len(soak.latency[soak.phase])}")
+    async with soak.server.client(f"honest-{number}") as client:
+        while soak.goes_on:
+            await asyncio.sleep(rng.expovariate(1 / PAUSE))
+            body = {"text": rng.choice(soak.notes), "tasks": rng.sample(soak.tasks, rng.randint(1, 3))}
+            began = time.perf_counter()
+            try:
+                response = await client.post("/v1/annotate", json=body)
+            except httpx.TransportError as error:
+                soak.honest[type(error).__name__] += 1
+                continue
+            soak.see(soak.honest, response)
+            if response.status_code == 200:
+                soak.latency[soak.phase].append(time.perf_counter() - began)
+            else:
+                await asyncio.sleep(float(response.headers.get("Retry-After", 1)))
+
+
+async def endless(client: Hostile, soak: Soak) -> None:
+    """A hostile client that starts over whatever happens to it."""
+    while soak.goes_on:
+        left = soak.ends - time.monotonic()
+        with contextlib.suppress(httpx.HTTPError, OSError, TimeoutError, EOFError):
+            await asyncio.wait_for(client(soak), max(0.1, left))
+        await asyncio.sleep(0.02)
+
+
+async def _ask(soak: Soak, name: str, body: dict[str, Any]) -> None:
+    async with soak.server.client(name) as client:
+        soak.see(soak.hostile, await client.post("/v1/annotate", json=body))
+
+
+async def long_note(soak: Soak) -> None:
+    """60,000 characters for all tasks, by a valid token."""
+    await _ask(soak, "hostile", {"text": " ".join(soak.notes * 40)[:60_000], "tasks": soak.tasks})
+
+
+async def full_stops(soak: Soak) -> None:
+    """A run of full stops, by a valid token."""
+    await _ask(soak, "hostile", {"text": "." * 12_000, "tasks": soak.tasks})
+
+
+async def repeated(soak: Soak) -> None:
+    """The same task thirty times, by a valid token."""
+    await _ask(soak, "hostile", {"text": " ".join(soak.notes * 40)[:60_000], "tasks": soak.tasks[:1] * 30})
+
+
+async def wrong_token(soak: Soak) -> None:
+    """A large body with a wrong token."""
+    await _ask(soak, "nobody", {"text": "x" * 500_000, "tasks": soak.tasks})
+
+
+async def _send(soak: Soak, content: bytes, then: bytes = b"", every: float = 0.5) -> None:
+    """Send something over a connection of its own, then `then` again and again until the server closes it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", soak.server.port)
+    try:
+        writer.write(content)
+        closed = asyncio.ensure_future(reader.read(-1))
+        while not closed.done() and soak.goes_on:
+            await asyncio.sleep(every)
+            writer.write(then)
+            await writer.drain()
+        closed.cancel()
+        soak.hostile["connections"] += 1
+    finally:
+        writer.close()
+
+
+async def half_sent(soak: Soak) -> None:
+    """A header that is never finished."""
+    await _send(soak, b"POST /v1/annotate HTTP/1.1\r\nHost: x\r\n", b"X-A: b\r\n")
+
+
+async def silent(soak: Soak) -> None:
+    """Nothing at all."""
+    await _send(soak, b"")
+
+
+async def no_http(soak: Soak) -> None:
+    """Something else than HTTP."""
+    await _send(soak, b"\x16\x03\x01 this is not HTTP\r\n\r\n", every=0.1)
+
+
+async def dripping_body(soak: Soak) -> None:
+    """A body that comes a byte at a time, by a valid token."""
+    token = soak.server.tokens["hostile"].encode()
+    head = b"POST /v1/annotate HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nAuthorization: Bearer " + token + b"\r\n\r\n"
+    await _send(soak, head, b" ")
+
+
+async def endless_body(soak: Soak) -> None:
+    """A body without an end and without a token."""
+    head = b"POST /v1/annotate HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await _send(soak, head, b"400\r\n" + b"x" * 1024 + b"\r\n", every=0.05)
+
+
+HOSTILE: tuple[Hostile, ...] = (
+    *[long_note] * 6, *[full_stops] * 2, repeated, *[wrong_token] * 2, *[half_sent] * 70, *[silent] * 20, *[no_http] * 2,
+    *[dripping_body] * 4, *[endless_body] * 4,
+)  # fmt: skip
+
+
+async def stop_under_load(soak: Soak) -> float:
+    """Send SIGTERM while hostile clients are at work; seconds until the process has ended."""
+    soak.ends = time.monotonic() + 60
+    clients = [asyncio.ensure_future(endless(client, soak)) for client in HOSTILE]
+    await asyncio.sleep(10)
+    began = time.monotonic()
+    soak.server.process.send_signal(signal.SIGTERM)
+    while soak.server.process.poll() is None and time.monotonic() - began < 90:
+        await asyncio.sleep(0.05)
+    seconds = time.monotonic() - began
+    soak.ends = 0.0
+    for client in clients:
+        client.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
+    return round(seconds, 1)
+
+
+def summary(soak: Soak) -> dict[str, Any]:
+    """Statuses, and honest latency alone and beside hostile clients."""
+    cuts = {phase: statistics.quantiles(values, n=100) for phase, values in soak.latency.items()}
+    seconds = {
+        phase: {"p50": round(cut[49], 3), "p95": round(cut[94], 3), "requests": len(soak.latency[phase])}
+        for phase, cut in cuts.items()
+    }
+    return {
+        "honest_seconds": seconds,
+        "p95_beside_over_alone": round(cuts["beside"][94] / cuts["alone"][94], 2),
+        "honest": dict(sorted(soak.honest.items())),
+        "hostile": dict(sorted(soak.hostile.items())),
+        "errors_other_than_503_with_retry_after": soak.wrong[:20],
+    }
+
+
+if __name__ == "__main__":
+    main()
