@@ -32,6 +32,7 @@ def serve(
     ] = 0.0,
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
     per_minute: Annotated[float, typer.Option("--per-minute", min=1, help="Requests a minute for each token.")] = 600.0,
+    connections: Annotated[int, typer.Option("--connections", min=4, help="Connections at a time, at most.")] = 512,
 ) -> None:
     """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
@@ -59,7 +60,7 @@ def serve(
     log = AuditLog(audit) if audit else None
     answers = open_engine(backbone, engine, patience=30.0)
     folder = PromptFolder(prompts, answers.vocabulary)
-    service = Service(answers, folder, allowed, log, Limits(per_minute=per_minute), abstain_below)
+    service = Service(answers, folder, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
     found = service.folder.look()
     for problem in found.problems.values():
         typer.echo(f"mpdd: {problem}", err=True)
