@@ -213,16 +213,17 @@ async def wrong_token(soak: Soak) -> None:
 async def _send(soak: Soak, content: bytes, then: bytes = b"", every: float = 0.5) -> None:
     """Send something over a connection of its own, then `then` again and again until the server closes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", soak.server.port)
+    closed = asyncio.ensure_future(reader.read(-1))
     try:
         writer.write(content)
-        closed = asyncio.ensure_future(reader.read(-1))
         while not closed.done() and soak.goes_on:
             await asyncio.sleep(every)
             writer.write(then)
             await writer.drain()
-        closed.cancel()
         soak.hostile["connections"] += 1
     finally:
+        closed.cancel()
+        await asyncio.gather(closed, return_exceptions=True)
         writer.close()
 
 

@@ -39,7 +39,7 @@ def test_the_token_is_looked_at_before_anything_is_received(client):
     for path in ("/v1/annotate", "/v1/completions", "/v1/chat/completions"):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer wrong", "Content-Length": "9" * 18}):
             sent = asyncio.run(call(client.app, path, headers, receive))
-            assert sent[0]["status"] in (401, 413)
+            assert sent[0]["status"] == 401
 
 
 def test_a_request_that_does_not_arrive_is_ended(make):

@@ -105,6 +105,11 @@ class Batcher:
             costs = [sum(job.costs[job.taken :]) for queue in self._queues.values() for job in queue]
         return self._pace.expected(sum(costs))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a thread has not ended, after `stop`: the engine is still at work."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def submit(self, requests: Sequence[Request], caller: str = "") -> Future[list[Prediction]]:
         """Queue a caller's requests; the future gives their predictions in order. Cancelling it takes back what no batch has.
 

@@ -23,6 +23,7 @@ _LINGER = 5.0  # seconds to send what is left when a connection is closed
 _STALLED = 30.0  # seconds for a client to take what was sent
 _SPARE = 16  # descriptors for prompt files and the audit log
 _FEWEST = 4
+_TURNS = 4  # of the event loop, from accepting a connection until one that makes room for it has given its descriptor back
 
 
 class Room:
@@ -193,8 +194,8 @@ def room_for(limits: Limits, engine_connections: int) -> tuple[Room, int]:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     free = soft - len(os.listdir("/dev/fd")) - _SPARE - engine_connections
-    at_once = max(2, min(32, free // 4))
-    most = min(limits.connections, free - at_once)
+    at_once = max(2, min(32, free // 8))
+    most = min(limits.connections, free - _TURNS * at_once)
     if most < _FEWEST:
         raise MpddError(f"This process may open {soft} files, too few to serve; raise the limit (ulimit -n 1024).")
     return Room(most, limits.header_seconds), at_once

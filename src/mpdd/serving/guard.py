@@ -85,8 +85,6 @@ class Guard:
         if self._unrecorded and scope["method"] == "POST":
             raise _no_audit()
         try:
-            if _announced(scope) > self._service.limits.body_bytes:
-                raise _TooLargeError
             await self._app(scope, exchange.receive, exchange.send)
         except _TooLargeError:
             limit = self._service.limits.body_bytes
@@ -149,7 +147,10 @@ class _Exchange:
         if self._whole:
             return await self._receive()
         now = asyncio.get_running_loop().time()
-        self._until = self._until or now + self.guard.body_seconds
+        if self._until is None:
+            self._until = now + self.guard.body_seconds
+            if _announced(self.scope) > self._left:
+                raise _TooLargeError
         try:
             message = await asyncio.wait_for(self._receive(), self._until - now)
         except TimeoutError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from functools import partial
 from typing import Any
 
@@ -45,7 +46,12 @@ def run(service: Service, host: str, port: int) -> None:
     logs.set_up()
     engine_connections = 0 if service.engine.parallel == 1 else service.rows
     room, at_once = room_for(service.limits, engine_connections)
-    make_server(service, host, port, room, at_once).run()
+    try:
+        make_server(service, host, port, room, at_once).run()
+    finally:  # after SIGTERM the process is gone by now
+        if service.batcher.is_busy:  # the engine does not come back: Python would wait for its threads
+            sys.stderr.flush()
+            os._exit(130)
 
 
 def make_server(service: Service, host: str, port: int, room: Room, at_once: int) -> uvicorn.Server:
