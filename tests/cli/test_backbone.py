@@ -228,8 +228,8 @@ def test_names_that_are_not_in_the_table(mpdd, offered):
     refused(
         mpdd("backbone", "get", "tiny-know"), 2, "no known backbone 'tiny-know'", "wanted one of tiny-known", "Perhaps tiny-known"
     )
-    refused(mpdd("task", "check", "none.toml", "--backbone", "tiny-know"), 2)
     assert "in this package" in mpdd("backbone", "get", "embedded").out
+    assert "Perhaps tiny-known" in vocabulary._next_step("tiny-know") and "Download it" in vocabulary._next_step("some/model")
 
 
 def test_a_name_that_was_not_fetched_says_the_command(mpdd, place, offered):
@@ -317,3 +317,11 @@ def test_the_table_in_the_package_is_whole():
         assert all(len(digest) == 64 for digest in (row.gguf_sha256, *(wheel.sha256 for wheel in row.wheels)))
         assert row.licence and row.download_bytes and "/" in row.original
     assert "Gemma Terms of Use" in rows["gemma3-270m"].terms and not rows["smollm2-135m-instruct"].terms
+
+
+@pytest.mark.parametrize("row", known.table().values(), ids=lambda row: row.name)
+def test_the_page_of_the_documentation_has_the_table(row):
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| `{row.name}` |"))
+    sizes = f"| {row.licence} | {row.download_bytes / 1e6:,.0f} MB | {row.disk_bytes / 1e6:,.0f} MB |"
+    assert sizes in line and row.wheels[0].package in line and row.wheels[0].version in line
