@@ -125,6 +125,32 @@ def test_an_error_that_nobody_foresaw_is_a_problem_of_one_file(tiny, tmp_path, m
 def test_numbers_too_large_for_the_type_of_the_backbone_are_a_problem(tiny, tmp_path):
     file = write(tmp_path, tiny, "drugs")
     save_prompt(file.path, {"rows": torch.full((4, tiny.width), 1e30)}, file.header)
-    half = replace(tiny.vocabulary, table=tiny.table.half())
+    layer = torch.nn.Embedding.from_pretrained(tiny.table.detach().half())
+    half = replace(tiny.vocabulary, embedding=layer)
     listing = PromptFolder(tmp_path, half).look()
     assert not listing.tasks and "too large for the backbone's type" in listing.problems["drugs.safetensors"]
+
+
+def test_a_folder_that_cannot_be_listed_for_a_while_is_served_as_it_was(folder, monkeypatch):
+    before = folder.look()
+
+    def fail(self):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PromptFolder, "_look_at_files", fail)
+        assert folder.look() is before
+    assert folder.look().tasks == before.tasks
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(tiny, tmp_path, monkeypatch):
+    write(tmp_path, tiny, "drugs")
+    folder = PromptFolder(tmp_path, tiny.vocabulary)
+
+    def fail(self):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.read_bytes", fail)
+        assert "cannot be read; found Too many open files" in folder.look().problems["drugs.safetensors"]
+    assert set(folder.look().tasks) == {"drugs"}

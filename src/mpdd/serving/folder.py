@@ -53,6 +53,7 @@ class _Read:
     task: Served | None = None
     problem: str = ""
     beside: _Stamp | None = None
+    again: bool = False  # the file itself may be right: reading failed
 
 
 class PromptFolder:
@@ -73,11 +74,15 @@ class PromptFolder:
     def look(self) -> Listing:
         """The tasks as they are now; what did not change is not read again."""
         with self._lock:
-            stamps = self._look_at_files()
+            try:
+                stamps = self._look_at_files()
+            except OSError:  # no descriptor left, say: what was there before is served
+                return self._listing
             if stamps != self._stamps:
                 known = {stamp: self._files.get(stamp) for stamp in stamps.values()}
                 self._files = {stamp: self._kept(read, stamps) or self._read(stamp, stamps) for stamp, read in known.items()}
-                self._listing, self._stamps = _listing(self._files), stamps
+                is_final = not any(read.again for read in self._files.values())
+                self._listing, self._stamps = _listing(self._files), stamps if is_final else None
             return self._listing
 
     def _look_at_files(self) -> dict[str, _Stamp]:
@@ -101,7 +106,7 @@ class PromptFolder:
         try:
             return self._task(stamp.name, stamps)
         except MpddError as error:
-            return _Read(problem=str(error))
+            return _Read(problem=str(error), again=isinstance(error.__cause__, OSError))
         except Exception as error:  # one file must never stop the others
             return _Read(problem=f"The prompt file {stamp.name} cannot be used ({type(error).__name__}).")
 
