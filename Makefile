@@ -15,7 +15,7 @@ demo: $(VENV)/ready
 test: setup lint unit e2e
 
 BENCHMARKS := prompt_tuning_step teachers_at_once distillation_step mixed_prediction step_cost check_accuracy \
-	many_tasks serving_load ray_workers side_by_side
+	many_tasks serving_load soak ray_workers side_by_side
 bench: setup
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 	$(BIN)/python scripts/update_performance.py

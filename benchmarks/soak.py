@@ -105,14 +105,17 @@ def main() -> None:
             stopped = asyncio.run(stop_under_load(soak))
         finally:
             soak.server.process.kill()
-        log_bytes = soak.server.log.stat().st_size
+        log_bytes, log_lines = soak.server.log.stat().st_size, kinds_of_lines(soak.server.log)
     settings = {
         "minutes": args.minutes,
         "honest_clients": args.honest,
         "hostile_clients": len(HOSTILE),
         "descriptors": DESCRIPTORS,
     }
-    common.write("soak", {**settings, **summary(soak), "log_bytes": log_bytes, "seconds_to_stop_under_load": stopped})
+    common.write(
+        "soak",
+        {**settings, **summary(soak), "log_bytes": log_bytes, "log_lines": log_lines, "seconds_to_stop_under_load": stopped},
+    )
 
 
 def start(folder: Path, honest: int) -> Server:
@@ -136,6 +139,12 @@ def start(folder: Path, honest: int) -> Server:
             if httpx.get(f"{server.url}/health/ready").status_code == 200:
                 return server
         time.sleep(0.5)
+
+
+def kinds_of_lines(log: Path) -> dict[str, int]:
+    """How often each message stands in the server's log, without times; the ten most frequent."""
+    lines = log.read_text(encoding="utf-8").splitlines()
+    return dict(Counter(line[24:] for line in lines if line[:2] == "20").most_common(10))
 
 
 def _few_descriptors() -> None:

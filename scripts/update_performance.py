@@ -40,6 +40,7 @@ def main() -> int:
         "steps": steps,
         "growth": growth,
         "serving": serving,
+        "soak": soak,
         "annotating": annotating,
         "side_by_side": side_by_side,
         "federating": federating,
@@ -274,6 +275,30 @@ def serving() -> Iterator[str]:
     yield f"| seconds to an answer under that load ({load['answers_a_second']:.1f} answers a second) | reported | {shown} | |"
     yield ""
     yield _conditions("many_tasks", "serving_load")
+
+
+def soak() -> Iterator[str]:
+    """What honest clients notice of hostile ones, and how the server ends."""
+    result = read("soak")
+    alone, beside = (result["honest_seconds"][phase] for phase in ("alone", "beside"))
+    factor, log, stop = result["p95_beside_over_alone"], result["log_bytes"], result["seconds_to_stop_under_load"]
+    errors = len(result["errors_other_than_503_with_retry_after"])
+    yield "| what | bar | measured | holds |"
+    yield "| --- | --- | --- | --- |"
+    shown = (
+        f"{factor:.2f} ({beside['p95']:.1f} s and {alone['p95']:.1f} s; {beside['requests']} and {alone['requests']} requests)"
+    )
+    yield f"| honest p95 beside hostile clients / alone | at most 2 | {shown} | {_holds(factor <= 2)} |"
+    shown = f"{beside['p50']:.1f} and {alone['p50']:.1f}"
+    yield f"| honest median beside hostile clients and alone, s | reported | {shown} | |"
+    for name in ("honest", "hostile"):
+        counts = ", ".join(f"{count:,} of {what}" for what, count in result[name].items())
+        yield f"| what {name} clients got | reported | {counts} | |"
+    yield f"| 5xx other than 503 with Retry-After | none | {errors} | {_holds(not errors)} |"
+    yield f"| log, KB | below 1,000 | {log / 1000:.1f} | {_holds(log < 1e6)} |"
+    yield f"| SIGTERM under load to the end, s | at most 30 | {stop:.1f} | {_holds(stop <= 30)} |"
+    yield ""
+    yield _conditions("soak")
 
 
 def _row(what: str, bar: str, found: Mapping[str, Any], limit: float, *, most: bool = False) -> str:
