@@ -15,8 +15,7 @@ import torch
 import transformers
 from transformers import PreTrainedTokenizerBase
 
-VLLM_LIST = "docs/models/supported_models.md of vllm-project/vllm at commit 4b387bc"
-LISTED, UNKNOWN = "listed", "not tried"
+LISTED, UNKNOWN = "listed", "not tried"  # in docs/models/supported_models.md of vllm-project/vllm at commit 4b387bc
 
 _SHAPE = {
     "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96,

@@ -34,7 +34,7 @@ from mpdd.prompts.soft import deepened, from_vocabulary  # noqa: E402
 from mpdd.prompts.store import Header, PromptFile, save_prompt  # noqa: E402
 from mpdd.training.forward import forward  # noqa: E402
 from mpdd.vocabulary import EMBEDDED_FOLDER  # noqa: E402
-from scripts.families import FAMILIES, VLLM_LIST, Family  # noqa: E402
+from scripts.families import FAMILIES, Family  # noqa: E402
 
 PAGE = ROOT / "docs" / "backbones.md"
 BEGIN, END = "<!-- families: made by scripts/update_families.py -->\n", "<!-- end of families -->\n"
@@ -173,7 +173,7 @@ def main() -> int:
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    found = f"{before}{BEGIN}vLLM: {VLLM_LIST}.\n\n{table()}{END}{after}"
+    found = f"{before}{BEGIN}{table()}{END}{after}"
     if "--check" in sys.argv:
         if found != text:
             print("docs/backbones.md is not up to date; run python scripts/update_families.py")
