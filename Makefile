@@ -18,7 +18,7 @@ BENCHMARKS := prompt_tuning_step teachers_at_once distillation_step mixed_predic
 	many_tasks serving_load soak ray_workers side_by_side
 bench: setup
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
-	$(BIN)/python scripts/update_performance.py
+	$(BIN)/python -m scripts.update_performance
 
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e" -n auto
@@ -30,10 +30,10 @@ lint: setup
 	$(BIN)/ruff check src backbones benchmarks scripts tests
 	$(BIN)/ruff format --check src backbones benchmarks scripts tests
 	$(BIN)/mypy
-	$(BIN)/python scripts/update_readme.py --check
-	$(BIN)/python scripts/update_open31.py --check
-	$(BIN)/python scripts/update_method.py --check
-	$(BIN)/python scripts/update_performance.py --check
+	$(BIN)/python -m scripts.update_readme --check
+	$(BIN)/python -m scripts.update_open31 --check
+	$(BIN)/python -m scripts.update_method --check
+	$(BIN)/python -m scripts.update_performance --check
 
 # Tests of federated metaprompts, in an environment of their own: Flower wants older typer, rich and fastapi than our pins.
 FLOWER := .venv-federated

@@ -11,7 +11,7 @@ variant() { # NAME SETTINGS...
     case " $wanted " in *" $name "*) ;; *) return 0 ;; esac
     folder=runs/ablations/$name
     mpdd run experiments/ablations.toml --out "$folder" --processes 2 "$@"
-    python scripts/publish_results.py "$folder"
+    python -m scripts.publish_results "$folder"
 }
 
 variant base

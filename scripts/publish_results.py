@@ -1,4 +1,4 @@
-"""Copies what can be shown of a finished run into `results/`: `python scripts/publish_results.py runs/open31`. What lies deeper
+"""Copies what can be shown of a finished run into `results/`: `python -m scripts.publish_results runs/open31`. What lies deeper
 under `runs` lies as deep there.
 
 The configuration, the results with all that the report is made of, and each cell with its counts by test example, without the

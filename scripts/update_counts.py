@@ -1,4 +1,4 @@
-"""Measures `counts.toml` anew, each `source` kept: `python scripts/update_counts.py`; `--check` only compares.
+"""Measures `counts.toml` anew, each `source` kept: `python -m scripts.update_counts`; `--check` only compares.
 
 Both read all data (MPDD_MIRROR or MPDD_DATA, else downloads).
 """

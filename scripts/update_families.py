@@ -1,4 +1,4 @@
-"""Writes the table of families in docs/backbones.md: `python scripts/update_families.py`; `--check` only compares.
+"""Writes the table of families in docs/backbones.md: `python -m scripts.update_families`; `--check` only compares.
 
 Each row is found out on a small random model (`families.py`), in fp32 on the CPU, within a few seconds. What "right" means is
 said beside the table.
@@ -18,24 +18,22 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from mpdd import backbone as backbones
+from mpdd.backbone import Backbone
+from mpdd.data.batch import Encoded, collate
+from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.data.types import render_input
+from mpdd.errors import InputError
+from mpdd.export import peft as adapters
+from mpdd.export import virtual_vocabulary
+from mpdd.predict import Request, predict
+from mpdd.prompts.soft import deepened, from_vocabulary
+from mpdd.prompts.store import Header, PromptFile, save_prompt
+from mpdd.training.forward import forward
+from mpdd.vocabulary import EMBEDDED_FOLDER
+from scripts.families import FAMILIES, Family
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-from mpdd import backbone as backbones  # noqa: E402
-from mpdd.backbone import Backbone  # noqa: E402
-from mpdd.data.batch import Encoded, collate  # noqa: E402
-from mpdd.data.task import Answer, Example, TaskCard  # noqa: E402
-from mpdd.data.types import render_input  # noqa: E402
-from mpdd.errors import InputError  # noqa: E402
-from mpdd.export import peft as adapters  # noqa: E402
-from mpdd.export import virtual_vocabulary  # noqa: E402
-from mpdd.predict import Request, predict  # noqa: E402
-from mpdd.prompts.soft import deepened, from_vocabulary  # noqa: E402
-from mpdd.prompts.store import Header, PromptFile, save_prompt  # noqa: E402
-from mpdd.training.forward import forward  # noqa: E402
-from mpdd.vocabulary import EMBEDDED_FOLDER  # noqa: E402
-from scripts.families import FAMILIES, Family  # noqa: E402
-
 PAGE = ROOT / "docs" / "backbones.md"
 BEGIN, END = "<!-- families: made by scripts/update_families.py -->\n", "<!-- end of families -->\n"
 HEAD = "| family | models | rows | deep prompts | `--to hf-vocab` | `--to peft` | vLLM |\n|---|---|---|---|---|---|---|\n"
@@ -176,7 +174,7 @@ def main() -> int:
     found = f"{before}{BEGIN}{table()}{END}{after}"
     if "--check" in sys.argv:
         if found != text:
-            print("docs/backbones.md is not up to date; run python scripts/update_families.py")
+            print("docs/backbones.md is not up to date; run python -m scripts.update_families")
         return int(found != text)
     PAGE.write_text(found, encoding="utf-8")
     return 0

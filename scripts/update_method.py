@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from generated_pages import grid, put
-
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+from scripts.generated_pages import grid, put
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "method.md"

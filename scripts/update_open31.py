@@ -1,4 +1,4 @@
-"""Writes the tables of docs/open31.md: `python scripts/update_open31.py`; `--check` only compares. Needs no data.
+"""Writes the tables of docs/open31.md: `python -m scripts.update_open31`; `--check` only compares. Needs no data.
 
 The audit is that of `results/audit.json`, which `mpdd tasks --audit --text DIR --write results/audit.json` makes.
 """
@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from generated_pages import grid, put
-
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
 from mpdd.evaluation import ablations, by_shots
 from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
+from scripts.generated_pages import grid, put
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "open31.md"

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md from benchmarks/results: `python scripts/update_performance.py`; `--check` only
+"""Writes the tables of docs/performance.md from benchmarks/results: `python -m scripts.update_performance`; `--check` only
 compares. `make bench` measures anew and then runs this.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from generated_pages import put
+from scripts.generated_pages import put
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"

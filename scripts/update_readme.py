@@ -1,5 +1,5 @@
 """Writes what is in `results` (demo, open31, the runs by number of examples) into README.md:
-`python scripts/update_readme.py`; `--check` only compares.
+`python -m scripts.update_readme`; `--check` only compares.
 """
 
 from __future__ import annotations
