@@ -130,10 +130,10 @@ def test_a_killed_job_goes_on_and_a_further_prompt_is_added(world, job, alone, t
 
 def test_a_note_that_cannot_be_answered_ends_the_job_without_its_text_shown(world, job, tmp_path):
     prompts, _ = job
-    table = pyarrow.table({"id": ["a", "b"], "text": ["Jane Roe 4711", None]})
+    table = pyarrow.table({"id": ["a", "b"], "text": ["Jane Roe 4711", "Jane Roe 4712"], "choices": [None, 5]})
     parquet.write_table(table, tmp_path / "notes.parquet")
     process = world.start("predict", prompts[0], tmp_path / "notes.parquet", "--output", tmp_path / "out", "--workers", 2)
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 1 and not said
-    assert errors.splitlines()[-1].startswith("mpdd: notes.parquet, row 2: no text; found 1 columns; wanted a column text")
+    assert errors.splitlines()[-1].startswith("mpdd: notes.parquet, row 2: choices cannot be read; found int")
     assert "Jane" not in errors and "Traceback" not in errors
