@@ -3,7 +3,7 @@ under `runs` lies as deep there.
 
 The configuration, the results with all that the report is made of, and each cell with its counts by test example, without the
 texts of its answers, so that a run can go on from there and others can hold their method against it on the same documents.
-The report is made anew from what was copied.
+The report is made anew from what was copied. A run that is not finished is published without one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def publish(run: Path, to: Path) -> None:
     for path in sorted((run / "cells").glob("*.json")):
         cell = json.loads(path.read_text(encoding="utf-8")) | {"outputs": {}}
         (to / "cells" / path.name).write_text(json.dumps(cell, separators=(",", ":")) + "\n", encoding="utf-8")
-    write_report(to)
+    if (to / "results.json").is_file():
+        write_report(to)
 
 
 if __name__ == "__main__":
