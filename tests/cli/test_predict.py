@@ -208,3 +208,10 @@ def test_grounded_answers_are_refused_where_they_cannot_be_had(mpdd, place):
     (place / "n.txt").write_text("aspirin")
     ran = mpdd("predict", "drugs.safetensors", "n.txt", "--grounded", "--engine", "http://127.0.0.1:9")
     assert ran.code == 2 and "--grounded with --engine" in ran.err
+
+
+@pytest.mark.parametrize("options", [("--output", "a.jsonl"), ("--json",)], ids=["file", "screen"])
+def test_what_is_not_read_of_a_note_is_said(mpdd, place, options):
+    (place / "n.txt").write_text("fever and cough " * 400)  # a summary reads one window
+    ran = mpdd("predict", "short.safetensors", "n.txt", *options)
+    assert ran.code == 0 and "Answers to a part of their note: 1; " in ran.err

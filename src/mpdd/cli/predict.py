@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -104,8 +105,11 @@ def _print(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note],
     from mpdd.notes import answer_notes
     from mpdd.progress import Reporter
 
-    print_results(list(answer_notes(engine, prompts, notes)), as_json)
-    _remark(Reporter(), notes, read)
+    results = list(answer_notes(engine, prompts, notes))
+    print_results(results, as_json)
+    reporter = Reporter()
+    _remark_cuts(reporter, results)
+    _remark(reporter, notes, read)
 
 
 def _annotate(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, output: Path) -> None:
@@ -116,6 +120,8 @@ def _annotate(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Not
     with reporter.job("notes", len(notes)) as tick:
         done = annotate(engine, prompts, notes, output, tick=tick)
     _report(reporter, (len(notes) - done) * len(prompts), done * len(prompts), time.perf_counter() - began, output)
+    with output.open(encoding="utf-8") as lines:
+        _remark_cuts(reporter, map(json.loads, lines))
     _remark(reporter, notes, read)
 
 
@@ -150,6 +156,13 @@ def _report(reporter: Reporter, answered: int, before: int, seconds: float, outp
     """Say how many answers were given, how fast, and where they are."""
     noun, earlier = "answer" if answered == 1 else "answers", f", {before:,} answered before" if before else ""
     reporter.say(f"{answered:,} {noun} in {seconds:.1f} s ({answered / seconds:.1f} a second){earlier}: {output}")
+
+
+def _remark_cuts(reporter: Reporter, results: Iterable[Mapping[str, Any]]) -> None:
+    """Say how many answers were given without the whole note being read."""
+    cuts = [result["cut_characters"] for result in results if result["cut_characters"]]
+    if cuts:
+        reporter.say(f"Answers to a part of their note: {len(cuts):,}; {sum(cuts):,} characters did not fit (cut_characters).")
 
 
 def _remark(reporter: Reporter, notes: Sequence[Note], read: Inputs) -> None:
