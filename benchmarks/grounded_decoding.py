@@ -21,6 +21,7 @@ from mpdd.backbone import Backbone
 from mpdd.data.task import TaskCard
 from mpdd.decoding.tokens import tokens_of
 from mpdd.evaluation.compare import bootstrap_interval
+from mpdd.evaluation.failures import failures
 from mpdd.evaluation.metrics import metrics_for, score
 from mpdd.pipeline.opened import Examples, draw
 from mpdd.predict import Request, predict
@@ -66,7 +67,7 @@ def _answers(backbone: Backbone, examples: Examples, prompt: Tensor | None, way:
     seconds = time.perf_counter() - began
     scored = score(card, examples.test, parsed)
     interval = bootstrap_interval(scored.counts, scored.documents, metrics_for(card)[0].value)
-    none = sum(not (p.answer.entities or p.answer.relations or p.ungrounded or p.unparseable) for p in parsed)
+    none = failures(card, examples.test, parsed)["none"]["predicted"]
     return {
         "metric": scored.headline, "value": interval.value, "ci_low": interval.low, "ci_high": interval.high,
         "ungrounded": scored.ungrounded, "unparseable": scored.unparseable, "none": none, "examples": scored.n_examples,

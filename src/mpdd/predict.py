@@ -167,7 +167,8 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory |
     over = [False] * len(asked)
     while True:
         logits = backbone.logits(states)
-        mask(logits, [None if over[row] else allowed[row] for row in active.tolist()])
+        if any(allowed):
+            mask(logits, [None if over[row] else allowed[row] for row in active.tolist()])
         likeliest, following = logits.max(-1)
         for row, token, log_p in zip(
             active.tolist(), following.tolist(), (likeliest - logits.logsumexp(-1)).tolist(), strict=True

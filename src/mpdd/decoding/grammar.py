@@ -85,7 +85,7 @@ def _joined(begun: set[tuple[bytes, int, Place]], after: list[State]) -> State:
 
 @dataclass(frozen=True)
 class Note:
-    """A text as its pieces may be written: shared by all tasks that are asked about it."""
+    """A text as its pieces may be written."""
 
     text: str
 

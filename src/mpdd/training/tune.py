@@ -42,10 +42,12 @@ class Data:
         """
         room, parts = backbone.context - length, (asked(card, train, vary, 0), asked(card, dev, 0, 0))
         rows = [[encode(backbone.tokenizer, c, e, room, backbone.template) for c, e in part] for part in parts]
-        tokens = _mean_answer_tokens(rows[0] or rows[1])
-        if loss_per == "example":
-            return cls(*([replace(row, mean_answer_tokens=float(len(row.answer_ids))) for row in part] for part in rows))
-        return cls(*([replace(row, mean_answer_tokens=tokens) for row in part] for part in rows))
+        mean = _mean_answer_tokens(rows[0] or rows[1])
+
+        def with_divisor(row: Encoded) -> Encoded:
+            return replace(row, mean_answer_tokens=mean if loss_per == "task" else float(len(row.answer_ids)))
+
+        return cls(*([with_divisor(row) for row in part] for part in rows))
 
 
 def _mean_answer_tokens(rows: Sequence[Encoded]) -> float:
