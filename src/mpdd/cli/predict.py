@@ -105,11 +105,8 @@ def _print(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note],
     from mpdd.notes import answer_notes
     from mpdd.progress import Reporter
 
-    results = list(answer_notes(engine, prompts, notes))
-    print_results(results, as_json)
-    reporter = Reporter()
-    _remark_cuts(reporter, results)
-    _remark(reporter, notes, read)
+    print_results(list(answer_notes(engine, prompts, notes)), as_json)  # each result says what was not read of its note
+    _remark(Reporter(), notes, read)
 
 
 def _annotate(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, output: Path) -> None:
