@@ -1,9 +1,9 @@
 """Copies what can be shown of a finished run into `results/`: `python -m scripts.publish_results runs/open31`. What lies deeper
 under `runs` lies as deep there.
 
-The configuration, the results with all that the report is made of, and each cell with its counts by test example, without the
-texts of its answers, so that a run can go on from there and others can hold their method against it on the same documents.
-The report is made anew from what was copied. A run that is not finished is published without one.
+The configuration, provenance and result rows as they are; in one archive all that the report is made of, and each cell with
+its counts by test example, without the texts of its answers. So a run can go on from there, and others can compare their
+method on the same documents. `mpdd report results/open31` makes the report of published results.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ import shutil
 import sys
 from pathlib import Path
 
-from mpdd.evaluation.report import write_report
+from mpdd.evaluation.records import ARCHIVE, BESIDE, RECORDS, packed, run_files
 
 RESULTS = Path(__file__).parent.parent / "results"
-FILES = (
-    "config.toml", "results.json", "comparisons.json", "metrics.json", "metrics.jsonl", "failures.json", "reliability.json",
-    "transfer.json", "provenance.json",
-)  # fmt: skip
 
 
 def publish(run: Path, to: Path) -> None:
-    """Copy the run in the folder `run` to `to`, in the place of what is there."""
+    """Publish the run in the folder `run`, finished or not, as the folder `to`, in the place of what is there."""
+    files = run_files(run)
+    beside = {name: (files / name).read_bytes() for name in BESIDE if (files / name).is_file()}
+    records = {name: (files / name).read_bytes() for name in RECORDS if (files / name).is_file()}
+    records |= {f"cells/{path.name}": _without_texts(path) for path in (files / "cells").glob("*.json")}
     shutil.rmtree(to, ignore_errors=True)
-    (to / "cells").mkdir(parents=True)
-    for name in FILES:
-        if (run / name).is_file():
-            shutil.copy(run / name, to / name)
-    for path in sorted((run / "cells").glob("*.json")):
-        cell = json.loads(path.read_text(encoding="utf-8")) | {"outputs": {}}
-        (to / "cells" / path.name).write_text(json.dumps(cell, separators=(",", ":")) + "\n", encoding="utf-8")
-    if (to / "results.json").is_file():
-        write_report(to)
+    to.mkdir(parents=True)
+    for name, content in beside.items():
+        (to / name).write_bytes(content)
+    (to / ARCHIVE).write_bytes(packed(records))
+
+
+def _without_texts(cell: Path) -> bytes:
+    values = json.loads(cell.read_text(encoding="utf-8")) | {"outputs": {}}
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
+
+
+def place_of(run: Path) -> Path:
+    """Where a run is published: as deep under `results` as it lies under `runs`."""
+    return RESULTS / (run.relative_to(run.parts[0]) if run.parts[0] in ("runs", "results") else run.name)
 
 
 if __name__ == "__main__":
     for folder in map(Path, sys.argv[1:]):
-        publish(folder, RESULTS / (folder.relative_to("runs") if folder.parts[:1] == ("runs",) else folder.name))
+        publish(folder, place_of(folder))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+from mpdd.evaluation.records import run_files
 from scripts.generated_pages import grid, put
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +60,7 @@ def _rows(backbone: str) -> Iterator[tuple[str, ...]]:
 
 def _cells(run: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Cells of trained methods on tasks that may answer none, by target and method."""
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(run.glob("cells/*.json"))]
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(run_files(run).glob("cells/*.json"))]
     return {
         (cell["row"]["target"], cell["row"]["method"]): cell
         for cell in cells

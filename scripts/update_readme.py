@@ -13,6 +13,7 @@ from mpdd import config
 from mpdd.evaluation import by_shots
 from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
 from mpdd.evaluation.differences import difference_tables, mean_gap
+from mpdd.evaluation.records import run_files
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 
@@ -107,7 +108,7 @@ def _turned(table: Table) -> list[str]:
 
 
 def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
-    differences = difference_tables(run / "comparisons.json")
+    differences = difference_tables(run_files(run) / "comparisons.json")
     gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in DIFFERENCES}
     told = [f"{gap.text} against {name}" for name, gap in gaps.items() if gap]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"

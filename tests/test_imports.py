@@ -16,7 +16,7 @@ ORDER = (
     "errors", "printable", "embedded", "files", "locks", "progress", "shard", "config", "distributed", "packed",
     "template", "text_part", "checkpoints", "vocabulary", "head", "backbone", "compute", "data", "prompts", "training",
     "decoding", "padded", "predict", "confidence", "engines", "notes", "note_files", "annotate", "annotate_with_ray",
-    "serving", "export", "methods", "run_folder", "evaluation", "shape", "check", "backbone_facts", "pipeline", "parts",
+    "serving", "export", "methods", "evaluation", "run_folder", "shape", "check", "backbone_facts", "pipeline", "parts",
     "side_by_side", "rehearsal", "own_task", "federated", "demo", "cli",
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ from mpdd import __version__, config
 from mpdd.backbone import Backbone
 from mpdd.config import Experiment
 from mpdd.errors import InputError
+from mpdd.evaluation.records import unpack_in_place
 from mpdd.files import write_atomically
 from mpdd.locks import held
 from mpdd.shard import Shard
@@ -48,6 +49,7 @@ class RunFolder:
     def __init__(self, path: Path, experiment: Experiment, shard: Shard | None = None) -> None:
         self.path = path
         self._shard = shard
+        unpack_in_place(path)
         resolved = config.to_toml(experiment).encode()
         written = path / "config.toml"
         if written.is_file() and written.read_bytes() != resolved and self._has_work() and not _continues(experiment, written):

@@ -1,36 +1,88 @@
-"""What lies under results/: each report is what its numbers give, byte for byte, and cells hold no text."""
+"""What lies under results/: every experiment loads whole, its report can be made, and its cells hold no text."""
 
 from __future__ import annotations
 
 import json
-import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from mpdd import config
+from mpdd.errors import InputError
+from mpdd.evaluation.records import ARCHIVE, BESIDE, packed, run_files, unpack_in_place
 from mpdd.evaluation.report import write_report
 from mpdd.evaluation.results import read_results
+from mpdd.run_folder import RunFolder
+from scripts.publish_results import publish
 
 RESULTS = Path(__file__).parents[2] / "results"
-REPORTS = sorted(path.parent for path in RESULTS.rglob("report.html"))
-CELLS = sorted(RESULTS.rglob("cells/*.json"))
+PUBLISHED = sorted(path.parent for path in RESULTS.rglob("config.toml"))
 
 
-@pytest.mark.parametrize("folder", REPORTS, ids=lambda path: str(path.relative_to(RESULTS)))
-def test_a_published_report_is_made_of_the_published_numbers(folder, tmp_path):
-    copy = tmp_path / folder.name
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.html", "cells", "prompts"))
-    write_report(copy)
-    assert (copy / "report.html").read_bytes() == (folder / "report.html").read_bytes()
+def name(folder):
+    return str(folder.relative_to(RESULTS))
 
 
-def test_published_cells_have_no_text_and_are_those_of_the_results():
-    known = {
-        folder: {(r.target, r.method, r.shots, r.seed): r for r in read_results(folder / "results.json")} for folder in REPORTS
-    }
-    for path in CELLS:
-        cell = json.loads(path.read_text(encoding="utf-8"))
-        assert cell["outputs"] == {}
-        row = cell["row"]
-        listed = known.get(path.parents[1], {}).get((row["target"], row["method"], row["shots"], row["seed"]))
-        assert listed is None or listed.value == row["value"]  # None: the run goes on
+@pytest.mark.parametrize("folder", PUBLISHED, ids=name)
+def test_published_results_are_four_files_and_load(folder):
+    listed = {path.name for path in folder.iterdir()} - {"README.md", "report.html"}
+    assert {"config.toml", "provenance.json", ARCHIVE} <= listed <= {*BESIDE, ARCHIVE}
+    config.read(folder / "config.toml")
+    assert json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["commit"]
+    assert (run_files(folder) / "metrics.jsonl").is_file()
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=name)
+def test_published_cells_have_no_text_and_are_those_of_the_results(folder):
+    rows = read_results(folder / "results.json") if (folder / "results.json").is_file() else ()  # none: the run goes on
+    listed = {(r.target, r.method, r.shots, r.seed): r for r in rows if r.seed != "all"}
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in run_files(folder).glob("cells/*.json")]
+    found = {tuple(cell["row"][key] for key in ("target", "method", "shots", "seed")): cell for cell in cells}
+    assert found and all(cell["outputs"] == {} for cell in cells)
+    assert not listed.keys() - found.keys()
+    assert all(row.value == found[key]["row"]["value"] for key, row in listed.items())
+
+
+@pytest.mark.parametrize("folder", [f for f in PUBLISHED if (f / "results.json").is_file()], ids=name)
+def test_the_report_of_published_results_is_the_same_each_time(folder, tmp_path):
+    for place in (tmp_path / "a" / folder.name, tmp_path / "b" / folder.name):
+        publish(folder, place)
+        page = write_report(place)
+        assert page == place / "report.html" and "<svg" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "a" / folder.name / "report.html").read_bytes() == page.read_bytes()
+
+
+def test_no_report_and_no_single_cell_is_committed():
+    listed = subprocess.run(["git", "ls-files", "."], cwd=RESULTS, capture_output=True, text=True, check=True).stdout.split()
+    assert listed and not [path for path in listed if path.endswith("report.html") or "/cells/" in path]
+
+
+def test_a_run_goes_on_from_published_results(tmp_path):
+    run, published = tmp_path / "runs" / "small", tmp_path / "small"
+    experiment = config.build({"name": "small", "sources": ["bc5cdr_ner", "scifact"], "targets": ["rqe"]}, "a.toml")
+    folder = RunFolder(run, experiment)
+    folder.write_json("provenance.json", {"commit": "c"})
+    cell = {"row": {"value": 1.0}, "outputs": {"1": "a text"}}
+    folder.unit("rqe/mpdd/32/s0", lambda: cell)
+    publish(run, published)
+    assert sorted(path.name for path in published.iterdir()) == ["config.toml", "provenance.json", ARCHIVE]
+    again = RunFolder(published, experiment)
+    assert again.finished("rqe/mpdd/32/s0") == {**cell, "outputs": {}}
+    assert not (published / ARCHIVE).exists()
+    publish(published, published)  # what was unpacked is packed as it was
+    assert not (published / "cells").exists() and (published / ARCHIVE).is_file()
+
+
+def test_the_same_files_give_the_same_archive():
+    files = {"cells/b.json": b"2", "cells/a.json": b"1"}
+    assert packed(files) == packed(dict(reversed(files.items())))
+
+
+def test_an_archive_that_cannot_be_read_is_one_sentence(tmp_path):
+    whole = packed({"a": bytes(range(256)) * 100})
+    for content in (b"", b"nothing", whole[:100], whole[:100] + b"x" * 100 + whole[200:]):
+        (tmp_path / ARCHIVE).write_bytes(content)
+        with pytest.raises(InputError, match="cannot be unpacked"):
+            unpack_in_place(tmp_path)
+    assert (tmp_path / ARCHIVE).is_file()

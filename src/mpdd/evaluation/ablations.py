@@ -17,6 +17,7 @@ from mpdd.errors import InputError
 from mpdd.evaluation.compare import Pair, mean_difference
 from mpdd.evaluation.joint import counts_of
 from mpdd.evaluation.metrics import metrics_for
+from mpdd.evaluation.records import run_files
 
 HEADS = ("variant", "mean of targets", "base minus variant", "95 % interval", "p", "trainable")
 Place = tuple[str, str]  # a variant's folder, and the method in it
@@ -41,7 +42,7 @@ def rows(folder: Path, variants: Mapping[str, Place]) -> list[tuple[str, ...]]:
 def cells(folder: Path, variant: str, method: str) -> Cells:
     """The finished cells of a method in a variant's folder, in its order of targets; empty where it was not run."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((folder / variant / "cells").glob(f"*--{method}--*.json")):
+    for path in sorted((run_files(folder / variant) / "cells").glob(f"*--{method}--*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
         found.setdefault(cell["row"]["target"], []).append(cell)
     targets = tomllib.loads((folder / variant / "config.toml").read_text(encoding="utf-8"))["targets"] if found else []

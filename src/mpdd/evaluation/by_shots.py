@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpdd.evaluation.differences import difference_tables, mean_gap
+from mpdd.evaluation.records import run_files
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.row import after_numbers
 from mpdd.evaluation.table import Table
@@ -35,7 +36,7 @@ def rows(runs: Sequence[Path], others: Sequence[str]) -> list[ShotsRow]:
 
 
 def _row(run: Path, table: Table, others: Sequence[str]) -> ShotsRow:
-    differences = difference_tables(run / "comparisons.json")
+    differences = difference_tables(run_files(run) / "comparisons.json")
     means = {line.method: f"{line.mean.value:.1f}" for line in table.lines if line.mean}
     gaps = [mean_gap(differences, table.shots, "mpdd", name) for name in others]
     scores = [means.get(name, "") for name in ("mpdd", *others)]

@@ -20,6 +20,7 @@ from mpdd.evaluation import plots, wording
 from mpdd.evaluation.curves import Panel, panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.differences import DifferenceTable, Gap, difference_tables, mean_gap
 from mpdd.evaluation.failure_tables import failure_tables
+from mpdd.evaluation.records import run_files
 from mpdd.evaluation.reliability import reliability_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
 from mpdd.evaluation.transfer import transfer_tables
@@ -30,8 +31,9 @@ _EXAMPLES = 20  # shown for each target
 def write_report(run: Path) -> Path:
     """Write RUN/report.html from RUN/results.json and, where they exist, the run's other records; return its path.
 
-    Raise `InputError` where a file cannot be read.
+    RUN may be a run folder or published results. Raise `InputError` where a file cannot be read.
     """
+    report, run = run / "report.html", run_files(run)
     provenance = _mapping(run / "provenance.json")
     tables = results_tables(read_results(run / "results.json"))
     differences = difference_tables(run / "comparisons.json")
@@ -51,8 +53,8 @@ def write_report(run: Path) -> Path:
             "shown_examples": _EXAMPLES,
         }
     )
-    write_atomically(run / "report.html", page)
-    return run / "report.html"
+    write_atomically(report, page)
+    return report
 
 
 def _warnings(provenance: Mapping[str, Any]) -> list[str]:
