@@ -21,9 +21,9 @@ from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 from backbones import corpus as text_corpus
 from backbones.pretrain import HELD_OUT
 from backbones.text_to_text import Makers
-from mpdd import backbone as mpdd_backbone
 from mpdd import config, pipeline
-from mpdd.backbone import Backbone
+from mpdd.backbone import model as mpdd_backbone
+from mpdd.backbone.model import Backbone
 from mpdd.config import Experiment
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.evaluation.results import read_results

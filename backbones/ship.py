@@ -20,7 +20,7 @@ from backbones import corpus as text_corpus
 from backbones.pretrain import HELD_OUT, SHARD
 from backbones.reading import BYTES, DOCUMENTS, bits_per_byte
 
-TARGET = Path(__file__).parent.parent / "src" / "mpdd" / "embedded"
+TARGET = Path(__file__).parent.parent / "src" / "mpdd" / "backbone" / "embedded"
 
 
 def main() -> None:

@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from mpdd import backbone as backbones
-from mpdd.backbone import Backbone
+from mpdd.backbone import model as backbones
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example
 from mpdd.run_folder import commit
-from mpdd.vocabulary import EMBEDDED_FOLDER
 
 RESULTS = Path(__file__).parent / "results"
 LENGTH = 20  # virtual tokens

@@ -23,7 +23,7 @@ from benchmarks import common, device
 from benchmarks.full_shapes_case import EXPERIMENTS, SMALL, Case, Found, Sizes, make
 from benchmarks.full_shapes_parts import MORE, PARTS
 from mpdd import config
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 
 NAMES = ("llama-3.1-8b", "gpt-oss-20b")
 

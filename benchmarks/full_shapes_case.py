@@ -16,16 +16,16 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks import device
-from mpdd import backbone as backbones
-from mpdd import compute
-from mpdd.backbone import Backbone
+from mpdd.backbone import compute
+from mpdd.backbone import model as backbones
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.config import Experiment
 from mpdd.data.batch import Encoded
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.predict import Request
 from mpdd.shape import Shape
 from mpdd.training.tune import Data
-from mpdd.vocabulary import EMBEDDED_FOLDER
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 TINY = {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.full_shapes_case import Case, Found
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.prompts.pack import Text, pack
 from mpdd.shape import calculated
 from mpdd.training.passes import Row

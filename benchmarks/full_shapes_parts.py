@@ -16,12 +16,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from benchmarks import device
 from benchmarks.full_shapes_case import SMALL, TOP_K, Case, Found, recomputing, requests
 from benchmarks.full_shapes_cost import operations, queries, tokens_seen, trained, weights_read
-from mpdd import backbone as backbones
-from mpdd.backbone import Backbone
+from mpdd.backbone import model as backbones
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.packed.attention import Wanted
+from mpdd.backbone.packed.support import why_padded
 from mpdd.data.mixture import mixed
 from mpdd.errors import MpddError
-from mpdd.packed.attention import Wanted
-from mpdd.packed.trial import why_padded
 from mpdd.predict import ask, predict
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.pack import Text, pack
@@ -35,7 +35,7 @@ from mpdd.training.tune import Data
 
 
 def loading_checks(case: Case) -> Found:
-    """The two trials of `mpdd.backbone.load`: whether its logits are the model's own, and whether rows can be laid end to end."""
+    """The two trials of loading a backbone: whether its logits are the model's own, and whether rows can be laid end to end."""
     found: Found = {"packs": not why_padded(case.backbone), "own_logits": True}
     try:
         backbones._require_own_logits(case.backbone)

@@ -16,8 +16,9 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks import common
-from mpdd import compute, config
-from mpdd.backbone import Backbone
+from mpdd import config
+from mpdd.backbone import compute
+from mpdd.backbone.model import Backbone
 from mpdd.data.task import TaskCard
 from mpdd.decoding.tokens import tokens_of
 from mpdd.evaluation.compare import bootstrap_interval

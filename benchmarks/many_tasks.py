@@ -22,7 +22,7 @@ from torch import Tensor
 
 from benchmarks import common
 from benchmarks.mixed_prediction import ours, peft
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.data import catalogue
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, TaskCard

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import common
-from mpdd import backbone as backbones
-from mpdd.backbone import Backbone
+from mpdd.backbone import model as backbones
+from mpdd.backbone.model import Backbone
 from mpdd.data import catalogue
 from mpdd.data.batch import encode_input, pad_left
 from mpdd.data.mixture import few_shot

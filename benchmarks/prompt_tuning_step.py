@@ -24,15 +24,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from benchmarks import common
-from mpdd import backbone as backbones
-from mpdd.backbone import Backbone
+from mpdd.backbone import model as backbones
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import EMBEDDED, EMBEDDED_FOLDER
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import single
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.training.loop import Plan
 from mpdd.training.teacher import teach
 from mpdd.training.tune import Data
-from mpdd.vocabulary import EMBEDDED, EMBEDDED_FOLDER
 
 TASKS = ("bc5cdr_ner", "ddi", "medmcqa", "evidence_inference", "indiana_radiology")
 LENGTHS = (20, 100)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks import common
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Encoded
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.training.passes import Row, add_gradients

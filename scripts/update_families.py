@@ -18,8 +18,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from mpdd import backbone as backbones
-from mpdd.backbone import Backbone
+from mpdd.backbone import model as backbones
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import render_input
@@ -30,7 +31,6 @@ from mpdd.predict import Request, predict
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.prompts.store import Header, PromptFile, save_prompt
 from mpdd.training.forward import forward
-from mpdd.vocabulary import EMBEDDED_FOLDER
 from scripts.families import FAMILIES, Family
 
 ROOT = Path(__file__).parent.parent

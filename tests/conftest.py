@@ -16,8 +16,8 @@ from jaxtyping import install_import_hook
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-with install_import_hook(["mpdd.prompts", "mpdd.training", "mpdd.backbone", "mpdd.data.batch"], "beartype.beartype"):
-    import mpdd.backbone
+with install_import_hook(["mpdd.prompts", "mpdd.training", "mpdd.backbone.model", "mpdd.data.batch"], "beartype.beartype"):
+    import mpdd.backbone.model
     import mpdd.data.batch
     import mpdd.prompts.attach
     import mpdd.prompts.meta
@@ -76,5 +76,5 @@ def make_model(folder: Path, seed: int, width: int = 32, context: int = 256, lay
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_folder: Path) -> mpdd.backbone.Backbone:
-    return mpdd.backbone.load(str(tiny_folder), dtype=torch.float32, device="cpu")
+def tiny(tiny_folder: Path) -> mpdd.backbone.model.Backbone:
+    return mpdd.backbone.model.load(str(tiny_folder), dtype=torch.float32, device="cpu")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from mpdd import compute
-from mpdd.backbone import load
+from mpdd.backbone import compute
+from mpdd.backbone.model import load
 from mpdd.data.batch import Encoded
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.errors import InputError, MpddError

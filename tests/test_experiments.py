@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from mpdd import config, own_task
+from mpdd.backbone.vocabulary import EMBEDDED_METAPROMPT
 from mpdd.check import require_tasks
 from mpdd.data import catalogue
 from mpdd.prompts.store import load
-from mpdd.vocabulary import EMBEDDED_METAPROMPT
 
 ROOT = Path(__file__).parents[1]
 OPEN31 = config.read(ROOT / "experiments" / "open31.toml")

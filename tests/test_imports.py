@@ -13,10 +13,9 @@ import mpdd
 
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
-    "errors", "printable", "embedded", "files", "locks", "progress", "shard", "config", "distributed", "packed",
-    "template", "text_part", "checkpoints", "vocabulary", "head", "backbone", "compute", "data", "prompts", "training",
+    "errors", "printable", "files", "locks", "progress", "shard", "config", "backbone", "data", "prompts", "training",
     "decoding", "padded", "predict", "confidence", "engines", "notes", "note_files", "annotate", "annotate_with_ray",
-    "serving", "export", "methods", "evaluation", "run_folder", "shape", "check", "backbone_facts", "pipeline", "parts",
+    "serving", "export", "methods", "evaluation", "run_folder", "shape", "check", "pipeline", "parts",
     "side_by_side", "rehearsal", "own_task", "federated", "demo", "cli",
 )  # fmt: skip
 

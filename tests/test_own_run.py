@@ -12,8 +12,8 @@ import torch
 
 import mpdd
 from mpdd import config, own_task, pipeline
+from mpdd.backbone.checkpoints import known
 from mpdd.check import require_tasks
-from mpdd.checkpoints import known
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.results import read_results

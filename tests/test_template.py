@@ -11,13 +11,13 @@ import pytest
 import torch
 from tokenizers import processors
 
+from mpdd.backbone.template import PLAIN, Template
 from mpdd.data.batch import encode, encode_answer, encode_input
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import render_input
 from mpdd.errors import InputError
 from mpdd.predict import Request, predict
 from mpdd.prompts.store import Header, load, save_prompt
-from mpdd.template import PLAIN, Template
 
 CARD = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=6)
 TURNS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mpdd import compute
-from mpdd.backbone import Backbone
+from mpdd.backbone import compute
+from mpdd.backbone.model import Backbone
 from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError

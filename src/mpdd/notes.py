@@ -14,6 +14,8 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from mpdd.backbone.template import Template
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.confidence import Item, Scale, of_items
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types.extract import locate
@@ -23,8 +25,6 @@ from mpdd.errors import InputError
 from mpdd.predict import Prediction, Request
 from mpdd.prompts.store import PromptFile
 from mpdd.shard import Shard
-from mpdd.template import Template
-from mpdd.vocabulary import Vocabulary
 
 Result = dict[str, Any]
 

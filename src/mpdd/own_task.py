@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mpdd import config, vocabulary
-from mpdd.checkpoints.known import EMBEDDED, metaprompts
+from mpdd import config
+from mpdd.backbone import vocabulary
+from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompts
 from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.packed.deep import deep_rows, given
+from mpdd.backbone.vocabulary import factor_of
 from mpdd.decoding.tokens import Allowed, mask
-from mpdd.packed.deep import deep_rows, given
-from mpdd.vocabulary import factor_of
 
 Prompt = Float[Tensor, "_ width"]
 

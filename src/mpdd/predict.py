@@ -12,18 +12,18 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mpdd import padded
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.packed.decoding_cache import Memory
+from mpdd.backbone.packed.kv_cache import Known
+from mpdd.backbone.template import Template
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
 from mpdd.decoding.grammar import Grammar, grammar_of
 from mpdd.decoding.tokens import Allowed, mask, tokens_of
-from mpdd.packed.known import Known
-from mpdd.packed.memory import Memory
 from mpdd.prompts.memory import PromptMemory
 from mpdd.prompts.pack import Text, pack
-from mpdd.template import Template
-from mpdd.vocabulary import Vocabulary
 
 BATCH = 256  # rows at a time, memory permitting
 _KEPT = 2**30  # bytes of keys and values at a time

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from mpdd import __version__, config
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.evaluation.records import unpack_in_place

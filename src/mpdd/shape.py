@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import context_of
 from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.training.passes import TOKENS
-from mpdd.vocabulary import context_of
 
 _NUMBER = {"bf16": 2, "fp16": 2, "fp32": 4, "auto": 2}
 _WEIGHT = {"no": 1.0, "int8": 0.5, "nf4": 0.25}  # of a 16-bit weight

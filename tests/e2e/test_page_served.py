@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mpdd import vocabulary
+from mpdd.backbone import vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from mpdd.annotate_with_ray import KEY, read
-from mpdd.backbone import load as load_backbone
+from mpdd.backbone.model import load as load_backbone
 from mpdd.data import catalogue
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, load, save_prompt

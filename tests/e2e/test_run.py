@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from mpdd import __version__
-from mpdd import backbone as backbones
+from mpdd.backbone import model as backbones
 from mpdd.data import catalogue
 from mpdd.evaluation.results import read_results
 from mpdd.prompts.store import load

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from mpdd import backbone as backbones
+from mpdd.backbone import model as backbones
 from mpdd.serving.audit import verify
 from tests.serving.test_folder import write
 

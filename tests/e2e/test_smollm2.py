@@ -18,13 +18,13 @@ import tomli_w
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mpdd import backbone as backbones
-from mpdd import vocabulary
-from mpdd.checkpoints import places, store
+from mpdd.backbone import model as backbones
+from mpdd.backbone import vocabulary
+from mpdd.backbone.checkpoints import places, store
+from mpdd.backbone.template import Template
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.errors import MpddError
 from mpdd.predict import Request, ask, predict
-from mpdd.template import Template
 from tests.e2e.conftest import MIRROR
 
 pytestmark = pytest.mark.e2e

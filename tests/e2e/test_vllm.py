@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpdd import backbone as backbones
-from mpdd import vocabulary
+from mpdd.backbone import model as backbones
+from mpdd.backbone import vocabulary
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
 from mpdd.data.batch import encode_input
 from mpdd.prompts.soft import from_vocabulary
-from mpdd.vocabulary import EMBEDDED_FOLDER
 
 PYTHON = os.environ.get("MPDD_VLLM_PYTHON")
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not PYTHON, reason="MPDD_VLLM_PYTHON is not set")]

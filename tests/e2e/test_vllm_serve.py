@@ -16,8 +16,9 @@ import httpx
 import pytest
 import torch
 
-from mpdd import backbone as backbones
-from mpdd import vocabulary
+from mpdd.backbone import model as backbones
+from mpdd.backbone import vocabulary
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
 from mpdd.engines.local import Local
 from mpdd.engines.vllm import Vllm
@@ -29,7 +30,6 @@ from mpdd.serving.access import Caller, Tokens, new_token
 from mpdd.serving.app import create_app
 from mpdd.serving.folder import PromptFolder
 from mpdd.serving.service import Limits, Service
-from mpdd.vocabulary import EMBEDDED_FOLDER
 
 PYTHON = os.environ.get("MPDD_VLLM_PYTHON")
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not PYTHON, reason="MPDD_VLLM_PYTHON is not set")]

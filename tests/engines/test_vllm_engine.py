@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mpdd import vocabulary
+from mpdd.backbone import vocabulary
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.engines import EngineDownError
 from mpdd.engines.local import Local

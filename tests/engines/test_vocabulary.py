@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, Qwen2Config
 
-from mpdd import backbone, vocabulary
+from mpdd.backbone import model as backbone
+from mpdd.backbone import vocabulary
 from mpdd.errors import InputError
 
 

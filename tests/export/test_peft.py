@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from mpdd import backbone as backbones
-from mpdd import vocabulary
+from mpdd.backbone import model as backbones
+from mpdd.backbone import vocabulary
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.export.peft import write
@@ -20,7 +21,6 @@ from mpdd.files import new_folder
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
-from mpdd.vocabulary import EMBEDDED_FOLDER
 from tests.conftest import TEXT
 from tests.export.conftest import prompt_file
 

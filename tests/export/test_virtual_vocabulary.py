@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from mpdd import backbone as backbones
+from mpdd.backbone import model as backbones
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import synthetic
 from mpdd.data.task import TaskCard
 from mpdd.data.types import candidates, render_input
@@ -17,7 +18,6 @@ from mpdd.errors import InputError
 from mpdd.export import virtual_vocabulary
 from mpdd.predict import Request, predict
 from mpdd.prompts.soft import deepened, from_vocabulary
-from mpdd.vocabulary import EMBEDDED_FOLDER
 from tests.conftest import TEXT
 from tests.export.conftest import Checkpoint, prompt_file
 

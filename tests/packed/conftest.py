@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpdd import backbone
+from mpdd.backbone import model as backbone
 from scripts.families import FAMILIES
 
 PADDED = ("BLOOM", "Falcon", "Qwen3.5", "LFM2", "Falcon-H1", "Mamba")

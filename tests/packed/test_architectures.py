@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from mpdd.backbone import load
+from mpdd.backbone.model import load
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import render_input

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mpdd import vocabulary
+from mpdd.backbone import vocabulary
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.predict import Request, predict

@@ -7,7 +7,7 @@ import gc
 import pytest
 import torch
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.engines.local import Local
 from mpdd.predict import Request, predict

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from mpdd.backbone import load
+from mpdd.backbone.model import load
+from mpdd.backbone.packed import prefix_tree as tree
+from mpdd.backbone.packed.group import rounded
 from mpdd.data.batch import Encoded, collate
-from mpdd.packed import tree
-from mpdd.packed.group import rounded
 from mpdd.prompts.pack import Text, pack
 from mpdd.training.forward import forward, forward_attached
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mpdd import distributed
+from mpdd.backbone import distributed
 from mpdd.data.batch import Encoded, collate
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training import passes

@@ -281,7 +281,7 @@ def _audited(text: Path | None, write: Path | None) -> dict[str, Any]:
 @contextmanager
 def _together(folder: Path) -> Iterator[tuple[Path, Reporter, bool]]:
     """Work with the processes that `torchrun` started, if any: the folder of this one, what it says, whether it is the first."""
-    from mpdd import distributed
+    from mpdd.backbone import distributed
     from mpdd.progress import Reporter, Silent
     from mpdd.run_folder import alone_in
 
@@ -327,7 +327,8 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
     from mpdd.shard import Shard
 
     shard, read = Shard.read(part, "cells"), _read(experiment, settings)
-    from mpdd import distributed, parts  # after what may be refused at once: it imports torch
+    from mpdd import parts
+    from mpdd.backbone import distributed  # after what may be refused at once: it imports torch
     from mpdd.cli.show import print_table
     from mpdd.progress import Reporter
     from mpdd.run_folder import alone_in

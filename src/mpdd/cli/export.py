@@ -57,7 +57,7 @@ def export(
 
 
 def _write_adapter(backbone: str, prompt: PromptFile, out: Path) -> None:
-    from mpdd import vocabulary
+    from mpdd.backbone import vocabulary
     from mpdd.export import peft
     from mpdd.export.record import require_exportable
     from mpdd.files import new_folder
@@ -71,7 +71,7 @@ def _write_adapter(backbone: str, prompt: PromptFile, out: Path) -> None:
 def _write_checkpoint(backbone: str, prompts: list[PromptFile], out: Path, dtype: Dtype | None) -> None:
     import torch
 
-    from mpdd import backbone as backbones
+    from mpdd.backbone import model as backbones
     from mpdd.export import virtual_vocabulary
     from mpdd.export.record import require_exportable
     from mpdd.files import new_folder

@@ -75,13 +75,13 @@ def check(
     backbone: Annotated[str, typer.Option("--backbone", help="Whose tokens and context to count in.")] = "embedded",
 ) -> None:
     """Read a task's data and say what is in it: counts, labels, lengths, duplicates, leaks, what was skipped, examples."""
+    from mpdd.backbone.vocabulary import load_tokenizer
     from mpdd.cli.task_report import print_report
     from mpdd.config import PromptOptions
     from mpdd.data.cards import card_file
     from mpdd.data.cards.check import facts, shown
     from mpdd.data.cards.fitting import fitted
     from mpdd.evaluation.metrics import chance
-    from mpdd.vocabulary import load_tokenizer
 
     tokenizer, context = load_tokenizer(backbone)
     found = fitted(card_file.read(card, strict=strict or None), tokenizer, context, PromptOptions().length)
@@ -144,9 +144,9 @@ def _print_sizes(path: Path) -> None:
 
 def _fitted(own: Task) -> Task:
     """The task with windows for the embedded backbone."""
+    from mpdd.backbone.vocabulary import load_tokenizer
     from mpdd.config import PromptOptions
     from mpdd.data.cards.fitting import fitted
-    from mpdd.vocabulary import load_tokenizer
 
     return fitted(own, *load_tokenizer(), PromptOptions().length)
 

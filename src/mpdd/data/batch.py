@@ -15,10 +15,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from mpdd.backbone.template import PLAIN, Template
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import render_input, render_target
 from mpdd.errors import InputError
-from mpdd.template import PLAIN, Template
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import MpddError
 from mpdd.predict import Prediction, Request
-from mpdd.vocabulary import Vocabulary
 
 
 class EngineDownError(MpddError):

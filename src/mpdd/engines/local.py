@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.predict import Prediction, Request, predict
 from mpdd.prompts.memory import PromptMemory
-from mpdd.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

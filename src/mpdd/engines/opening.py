@@ -12,7 +12,7 @@ def open_engine(backbone: str, url: str, *, patience: float, grounded: bool = Fa
     Raises `InputError` for a server that takes no soft prompts or runs another model, and for `grounded` answers of a server.
     """
     if not url:
-        from mpdd import backbone as backbones
+        from mpdd.backbone import model as backbones
         from mpdd.engines.local import Local
 
         return Local(backbones.load(backbone), grounded=grounded)
@@ -22,7 +22,7 @@ def open_engine(backbone: str, url: str, *, patience: float, grounded: bool = Fa
         from mpdd.engines.vllm import Vllm
     except ImportError as error:
         raise MpddError("A vLLM server needs one more library; `pip install mpdd[serve]` brings it.") from error
-    from mpdd import vocabulary
+    from mpdd.backbone import vocabulary
 
     engine = Vllm(url, vocabulary.load(backbone), patience=patience)
     engine.check()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from mpdd.backbone import Backbone
-from mpdd.checkpoints.places import name_elsewhere
+from mpdd.backbone.checkpoints.places import name_elsewhere
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError
 from mpdd.export.record import described, require_exportable, write_record
 from mpdd.files import write_atomically
 from mpdd.prompts.store import PromptFile
-from mpdd.vocabulary import Vocabulary
 
 
 def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import around
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
@@ -15,7 +16,6 @@ from mpdd.errors import InputError
 from mpdd.files import write_atomically
 from mpdd.notes import card, takes_choices
 from mpdd.prompts.store import PromptFile, require_backbone
-from mpdd.vocabulary import Vocabulary
 
 RECORD = "mpdd_tasks.json"
 FORMAT = 1

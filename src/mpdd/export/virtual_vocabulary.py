@@ -23,13 +23,13 @@ from tokenizers import AddedToken
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.text_part import text_config
+from mpdd.backbone.vocabulary import folder_of, needs_ids, pretrained
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.export.record import described, layout, require_exportable, write_record
 from mpdd.prompts.store import PromptFile
-from mpdd.text_part import text_config
-from mpdd.vocabulary import folder_of, needs_ids, pretrained
 
 MULTIPLE = 64  # the vocabulary's size is padded to a multiple of it, which programs that split or tile it want
 _ROUNDING = 1e-2  # relative; bf16 rounds what an embedding layer multiplies to 8 significant bits

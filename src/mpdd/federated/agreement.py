@@ -6,15 +6,15 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mpdd import compute
-from mpdd.backbone import Backbone
+from mpdd.backbone import compute
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.template import Template
 from mpdd.config import PromptOptions
 from mpdd.errors import InputError
 from mpdd.federated.errors import DisagreementError
 from mpdd.federated.federation import Federation
 from mpdd.prompts.soft import row_width
 from mpdd.prompts.store import PromptFile, load
-from mpdd.template import Template
 
 
 @dataclass(frozen=True)

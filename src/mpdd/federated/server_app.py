@@ -12,7 +12,7 @@ from flwr.app import DEFAULT_TTL, ArrayRecord, Context, Message, MessageType, Me
 from flwr.serverapp import Grid, ServerApp
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.federated import travelling
 from mpdd.federated.agreement import Agreement, opening
 from mpdd.federated.averaging import Averaging, SecureAveraging

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.confidence import fit, units
 from mpdd.config import Adapt, PromptOptions, Steps
 from mpdd.data.task import Example, Task

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mpdd import compute
-from mpdd.backbone import Backbone
+from mpdd.backbone import compute
+from mpdd.backbone.model import Backbone
 from mpdd.check import require_room, require_tasks
 from mpdd.config import Experiment, Shots
 from mpdd.data import catalogue, store

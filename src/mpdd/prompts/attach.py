@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mpdd.packed.deep import DeepRows, deep_rows
+from mpdd.backbone.packed.deep import DeepRows, deep_rows
 
 Side = Literal["left", "right"]
 

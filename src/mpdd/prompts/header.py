@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from mpdd.backbone.template import Template
 from mpdd.data.task import FORMS, TaskCard, TaskType
 from mpdd.data.types.choice import are_distinct
-from mpdd.template import Template
 
 FORMAT = 1
 Kind = Literal["soft", "meta", "task"]

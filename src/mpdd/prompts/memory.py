@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from mpdd.backbone import Backbone
-from mpdd.packed.known import Known, Recorder
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.packed.kv_cache import Known, Recorder
 from mpdd.prompts.pack import Text, pack
 
 Prompt = Float[Tensor, "_ width"]

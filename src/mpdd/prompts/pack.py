@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mpdd.backbone import Backbone
-from mpdd.packed.deep import DeepRows, deep_rows
-from mpdd.packed.group import rounded
-from mpdd.packed.known import Known
-from mpdd.packed.tree import Tree
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.packed.deep import DeepRows, deep_rows
+from mpdd.backbone.packed.group import rounded
+from mpdd.backbone.packed.kv_cache import Known
+from mpdd.backbone.packed.prefix_tree import Tree
 
 
 @dataclass(frozen=True)

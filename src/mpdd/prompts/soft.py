@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError
-from mpdd.vocabulary import Vocabulary
 
 
 class SoftPrompt(nn.Module):

@@ -19,14 +19,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
 from mpdd.prompts.header import FORMAT, problems_of
 from mpdd.prompts.header import Header as Header
 from mpdd.prompts.header import Kind as Kind
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.vocabulary import Vocabulary
 
 SUFFIX = ".safetensors"
 _LARGEST = 2**31  # bytes of a prompt file; real ones have kilobytes, or megabytes with rows before every layer

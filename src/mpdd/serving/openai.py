@@ -14,6 +14,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.notes import Note
 from mpdd.predict import Prediction
 from mpdd.serving.access import Caller
@@ -23,7 +24,6 @@ from mpdd.serving.errors import RefusedError
 from mpdd.serving.guard import account_of
 from mpdd.serving.openai_schema import Chat, Completion, OpenAi
 from mpdd.serving.service import Asked, Service
-from mpdd.vocabulary import Vocabulary
 
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")  # of a stream: a word with the space behind it, or a part of a long one
 

@@ -8,7 +8,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.loop import Group, Plan
 from mpdd.training.tune import Data, Job, Trial, Watch, job_name, tune

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
 from mpdd.errors import InputError

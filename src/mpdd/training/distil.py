@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Batch, Encoded
 from mpdd.data.mixture import mixed
 from mpdd.prompts.meta import MetaPrompt

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Batch
 from mpdd.prompts.attach import attach, move
 from mpdd.prompts.pack import Text, pack

@@ -2,7 +2,7 @@
 
 Rows of many jobs (teachers, learning rates tried) go through the frozen backbone together; what each adds to the
 gradient of its own prompt does not depend on the others, nor on how the rows are cut into chunks. Where several processes
-train together (`mpdd.distributed`), each runs its share of the rows, and the sums are those over all.
+train together (`mpdd.backbone.distributed`), each runs its share of the rows, and the sums are those over all.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpdd import distributed
-from mpdd.backbone import Backbone
+from mpdd.backbone import distributed
+from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Batch, Encoded, collate
 from mpdd.training.forward import Outputs, forward
 from mpdd.training.losses import cross_entropy

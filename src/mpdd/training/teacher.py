@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.prompts.soft import SoftPrompt
 from mpdd.training.loop import Group, Plan
 from mpdd.training.tune import Data, Job, Trial, Watch, job_name, tune

@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from mpdd.backbone import Backbone
+from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import single
 from mpdd.data.task import Example, TaskCard

@@ -9,11 +9,11 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpdd.backbone.vocabulary import load_tokenizer
 from mpdd.data.cards import card_file
 from mpdd.data.cards.check import facts
 from mpdd.data.cards.losses import labels_of, warning
 from mpdd.data.task import SPLITS
-from mpdd.vocabulary import load_tokenizer
 from tests.data import brat_cases
 from tests.data.cards.conftest import CARDS, lines, load, record, refusal
 

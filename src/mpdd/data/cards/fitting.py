@@ -6,12 +6,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from mpdd.backbone.template import PLAIN, Template
 from mpdd.data.batch import around, encode_answer
 from mpdd.data.task import Answer, Example, Task, TaskCard
 from mpdd.data.types import render_input, render_target
 from mpdd.data.windows import NER_CHARS
 from mpdd.errors import InputError
-from mpdd.template import PLAIN, Template
 
 CHARS_PER_TOKEN = 3  # of a text; English notes have four and more, so that few inputs are cut
 CHARS_PER_ANSWER_TOKEN = 2.5  # for entities, which the answer writes out: 400 characters for 160 tokens

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mpdd.packed.attention import Wanted
-from mpdd.packed.group import Group, Tokens, order, take
-from mpdd.packed.known import Known, joined
-from mpdd.packed.products import Plan, Products
+from mpdd.backbone.packed.attention import Wanted
+from mpdd.backbone.packed.cpu_attention import Plan, Products
+from mpdd.backbone.packed.group import Group, Tokens, order, take
+from mpdd.backbone.packed.kv_cache import Known, joined
 
 _WASTE = 2**14  # scores of one head that padding may cost a group of segments
 _TOGETHER = 2**19  # scores of one head that segments attending together may have

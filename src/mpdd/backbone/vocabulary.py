@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from mpdd.checkpoints import known
-from mpdd.checkpoints.known import EMBEDDED as EMBEDDED  # these three are named from here too
-from mpdd.checkpoints.known import EMBEDDED_FOLDER as EMBEDDED_FOLDER
-from mpdd.checkpoints.known import EMBEDDED_METAPROMPT as EMBEDDED_METAPROMPT
-from mpdd.checkpoints.places import folder_of as folder_of
+from mpdd.backbone.checkpoints import known
+from mpdd.backbone.checkpoints.known import EMBEDDED as EMBEDDED  # these three are named from here too
+from mpdd.backbone.checkpoints.known import EMBEDDED_FOLDER as EMBEDDED_FOLDER
+from mpdd.backbone.checkpoints.known import EMBEDDED_METAPROMPT as EMBEDDED_METAPROMPT
+from mpdd.backbone.checkpoints.places import folder_of as folder_of
+from mpdd.backbone.template import PLAIN, Template
+from mpdd.backbone.text_part import names_in_files, text_config
 from mpdd.errors import InputError, MpddError
-from mpdd.template import PLAIN, Template
-from mpdd.text_part import names_in_files, text_config
 
 Loaded = TypeVar("Loaded")
 _UNSTABLE_KEYS = {
@@ -76,7 +76,7 @@ class Vocabulary:
 
 
 def load(name: str = EMBEDDED) -> Vocabulary:
-    """Read the vocabulary of a backbone by any of its names (`mpdd.checkpoints.places`); of its weights, only the embeddings.
+    """Read the vocabulary of a backbone by any of its names (`checkpoints.places`); of its weights, only the embeddings.
 
     Raises `InputError` when the folder is no model with its embeddings in safetensors.
     """

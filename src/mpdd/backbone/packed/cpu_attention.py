@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mpdd.packed.attention import Wanted
-from mpdd.packed.group import Group, order
+from mpdd.backbone.packed.attention import Wanted
+from mpdd.backbone.packed.group import Group, order
 
 
 class _Part:

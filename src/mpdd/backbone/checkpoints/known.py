@@ -16,7 +16,7 @@ from mpdd.errors import InputError
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "embedded"
 EMBEDDED_METAPROMPT = EMBEDDED_FOLDER / "metaprompt.safetensors"
-METAPROMPTS = Path(__file__).parents[1] / "metaprompts"
+METAPROMPTS = Path(__file__).parents[2] / "metaprompts"
 FLOAT_BYTES = 4  # weights are kept in fp32
 
 
@@ -75,7 +75,7 @@ class Known:
 @cache
 def table() -> Mapping[str, Known]:
     """The backbones that can be fetched, by name."""
-    text = (package_files("mpdd.checkpoints") / "known.toml").read_text(encoding="utf-8")
+    text = (package_files("mpdd.backbone.checkpoints") / "known.toml").read_text(encoding="utf-8")
     return {name: _row(name, values) for name, values in tomllib.loads(text).items()}
 
 

@@ -16,16 +16,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
-from mpdd import text_part
-from mpdd.errors import MpddError
-from mpdd.head import logits_of
-from mpdd.packed import attention, deep, narrow
-from mpdd.packed.attention import Layout
-from mpdd.packed.deep import DeepRows, given, recorded
-from mpdd.packed.group import rounded
-from mpdd.packed.trial import why_padded
-from mpdd.template import PLAIN, Kind, Template
-from mpdd.vocabulary import (
+from mpdd.backbone import text_part
+from mpdd.backbone.head import logits_of
+from mpdd.backbone.packed import attention, deep
+from mpdd.backbone.packed import skip_mlp as narrow
+from mpdd.backbone.packed.attention import Layout
+from mpdd.backbone.packed.deep import DeepRows, given, recorded
+from mpdd.backbone.packed.group import rounded
+from mpdd.backbone.packed.support import why_padded
+from mpdd.backbone.template import PLAIN, Kind, Template
+from mpdd.backbone.vocabulary import (
     EMBEDDED,
     Vocabulary,
     context_of,
@@ -36,6 +36,7 @@ from mpdd.vocabulary import (
     needs_ids,
     pretrained,
 )
+from mpdd.errors import MpddError
 
 _NO_MASK = torch.zeros(1, 1, 1, 1)  # four dimensions: transformers makes no mask of its own
 _SCORES = 2**26  # numbers of vocabulary scores at a time, where only a few of them are wanted

@@ -1,5 +1,5 @@
-"""How a frozen backbone is held and computed: its element type, quantized weights (`mpdd.backbone`), layers split over processes
-(`mpdd.distributed`), and two bargains: compiled layers (time for a slow start) and layers that are computed again in the
+"""How a frozen backbone is held and computed: its element type, quantized weights (`model`), layers split over processes
+(`distributed`), and two bargains: compiled layers (time for a slow start) and layers that are computed again in the
 backward pass (memory for time). Neither of these two changes what comes out but by rounding.
 
 The last layer stays as it is: its feed-forward part sees answer tokens only (`packed/narrow.py`), and computing it again
@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from mpdd import backbone as backbones
-from mpdd import distributed
-from mpdd.backbone import Backbone, Quantize
+from mpdd.backbone import distributed
+from mpdd.backbone import model as backbones
+from mpdd.backbone.model import Backbone, Quantize
+from mpdd.backbone.template import Kind
 from mpdd.errors import InputError
-from mpdd.template import Kind
 
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -29,7 +29,7 @@ def load(
     name: str, *, dtype: str = "auto", quantize: Quantize = "no", compile: bool = False, gradient_checkpointing: bool = False,
     context: int = 0, shard: bool = False, template: Kind = "plain",
 ) -> Backbone:  # fmt: skip
-    """Load a backbone as an experiment's `compute` wants it. Raises what `mpdd.backbone.load` raises."""
+    """Load a backbone as an experiment's `compute` wants it. Raises what `mpdd.backbone.model.load` raises."""
     if shard and distributed.processes() > 1:
         backbone = _split(name, DTYPES[dtype], template)
     else:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpdd.checkpoints.known import Known, Wheel
+from mpdd.backbone.checkpoints.known import Known, Wheel
 from mpdd.errors import InputError, MpddError
 from mpdd.files import sha256_of
 

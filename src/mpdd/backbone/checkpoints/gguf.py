@@ -19,7 +19,7 @@ import transformers
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from mpdd.checkpoints import splitting
+from mpdd.backbone.checkpoints import splitting
 from mpdd.errors import InputError, MpddError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mpdd.checkpoints import known, store
-from mpdd.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, Known
+from mpdd.backbone.checkpoints import known, store
+from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, Known
 from mpdd.errors import InputError
 
 

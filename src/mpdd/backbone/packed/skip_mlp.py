@@ -18,7 +18,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mpdd.packed.group import rounded
+from mpdd.backbone.packed.group import rounded
 
 _wanted = threading.local()  # .last, .below: the tokens looked at of the last layer and of those below it (None: all), in a pass
 

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mpdd.packed.attention import Wanted
-from mpdd.packed.group import rounded, take
-from mpdd.packed.tree import Tree
+from mpdd.backbone.packed.attention import Wanted
+from mpdd.backbone.packed.group import rounded, take
+from mpdd.backbone.packed.prefix_tree import Tree
 
 
 class Memory:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mpdd.packed.attention import Layout, Wanted
+from mpdd.backbone.packed.attention import Layout, Wanted
 
 Shapes = tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]
 KeysValues = tuple[Float[Tensor, "groups tokens size"], Float[Tensor, "groups tokens size_v"]]

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from mpdd import vocabulary
-from mpdd.checkpoints import known, places, store
-from mpdd.checkpoints.known import EMBEDDED, Known
-from mpdd.text_part import text_config
+from mpdd.backbone import vocabulary
+from mpdd.backbone.checkpoints import known, places, store
+from mpdd.backbone.checkpoints.known import EMBEDDED, Known
+from mpdd.backbone.text_part import text_config
 
 
 def facts(name: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mpdd.packed.attention import UnsupportedAttentionError, Wanted, is_installed
-from mpdd.packed.tree import Tree
+from mpdd.backbone.packed.attention import UnsupportedAttentionError, Wanted, is_installed
+from mpdd.backbone.packed.prefix_tree import Tree
 
 _CAUSAL = ("full_attention", "sliding_attention")
 _HALF = (torch.bfloat16, torch.float16)

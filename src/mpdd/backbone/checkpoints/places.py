@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mpdd.checkpoints import fetch, known, store
-from mpdd.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, Known
+from mpdd.backbone.checkpoints import fetch, known, store
+from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, Known
 from mpdd.errors import InputError, MpddError
 from mpdd.files import sha256_of, temporary_folder
 from mpdd.progress import Reporter
@@ -55,7 +55,7 @@ def get(name: str, files: Sequence[Path] = (), *, hub: bool = False) -> Path:
     wanted = known.get(name)
     if (folder := store.kept(name)) is not None:
         return folder
-    from mpdd.checkpoints.gguf import convert, require_reader
+    from mpdd.backbone.checkpoints.gguf import convert, require_reader
 
     require_reader()
     store.require_space(wanted.room_bytes)
@@ -80,7 +80,7 @@ def converted(path: Path) -> Path:
     name = _name_of(path)
     if (folder := store.kept(name)) is not None:
         return folder
-    from mpdd.checkpoints.gguf import convert
+    from mpdd.backbone.checkpoints.gguf import convert
 
     Reporter().say(f"Converting {path.name} once; it is kept in {store.root() / name}")
     return store.keep(name, lambda folder: {"source": "GGUF file", "gguf_sha256": _digest(path), **convert(path, folder)})
@@ -132,7 +132,7 @@ def _origin(wanted: Known, origin: str) -> dict[str, Any]:
 
 
 def _verify_embedded() -> None:
-    from mpdd.embedded import FILES
+    from mpdd.backbone.embedded import FILES
 
     for file, expected in FILES.items():
         path = EMBEDDED_FOLDER / file
