@@ -13,7 +13,7 @@ import mpdd
 
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
-    "errors", "printable", "files", "locks", "progress", "shard", "config", "backbone", "data", "prompts", "training",
+    "errors", "files", "progress", "backbone", "data", "config", "prompts", "training",
     "decoding", "padded", "predict", "confidence", "engines", "notes", "note_files", "annotate", "annotate_with_ray",
     "serving", "export", "methods", "evaluation", "run_folder", "shape", "check", "pipeline", "parts",
     "side_by_side", "rehearsal", "own_task", "federated", "demo", "cli",

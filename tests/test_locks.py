@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpdd.errors import InputError
-from mpdd.locks import held
+from mpdd.files.locks import held
 
 BUSY = InputError("Busy")
 

@@ -16,10 +16,10 @@ from mpdd import config, parts, pipeline
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.results import read_results
+from mpdd.files.shard import Shard
 from mpdd.methods import METHODS
 from mpdd.pipeline import Key
 from mpdd.progress import Silent
-from mpdd.shard import Shard
 from tests.data.cards.conftest import CARDS, lines, record
 
 ALL = (

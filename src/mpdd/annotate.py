@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from mpdd.engines import Engine
 from mpdd.errors import InputError
 from mpdd.files import cannot_write, write_atomically
-from mpdd.locks import held
+from mpdd.files.locks import held
 from mpdd.notes import Note, answer_notes, card, require_inputs
 from mpdd.prompts.store import PromptFile
 

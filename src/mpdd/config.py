@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import reprlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
+from mpdd.data.task import PROMPT_LENGTH
 from mpdd.errors import InputError
-
-Value = TypeVar("Value")
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def _distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    if twice := [str(v) for v in dict.fromkeys(values) if values.count(v) > 1]:
-        raise ValueError(f"{', '.join(twice)} stands there more than once")
-    return values
+from mpdd.files.toml import Name, Positive, Rate, Rates, Section, Seed, Share, distinct, read_toml, validated
 
 
 def _count_or_all(value: object) -> object:
@@ -42,12 +29,6 @@ def _count_or_all(value: object) -> object:
 
 
 Shots = Annotated[int | Literal["all"], BeforeValidator(_count_or_all)]
-Positive = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Rate = Annotated[float, Field(gt=0, le=10)]
-Rates = Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_distinct)]
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^\w[\w. -]*$")]
 MethodName = Literal[
     "zero-shot", "prompt-tuning", "deep-prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers",
     "shared-prompt", "spot", "lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning",
@@ -70,11 +51,7 @@ def rates_of(method: str, depth: str) -> str | None:
     return "deep_prompt_tuning" if method in ("shared-prompt", "spot") and depth == "all" else _RATES.get(method)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(_Section):
+class Limits(Section):
     """The most examples a task gives to each use; drawn once, the same for every method and seed.
 
     `test_from` dev scores targets on dev examples that no choice was made on, so that settings can be compared before any
@@ -87,14 +64,14 @@ class Limits(_Section):
     test_from: Literal["test", "dev"] = "test"
 
 
-class PromptOptions(_Section):
+class PromptOptions(Section):
     """The metaprompt's shape: virtual tokens, rank of the task factors, and what its rows start from.
 
     `depth`: virtual tokens at the input alone (as in the paper), or with rows of their own before every layer (as in
     P-tuning v2, Liu et al. 2022, arXiv 2110.07602), which are as many times as many numbers.
     """
 
-    length: Positive = 16
+    length: Positive = PROMPT_LENGTH
     rank: Positive = 1
     depth: Literal["input", "all"] = "input"
     start: Literal["vocabulary", "text", "random"] = "vocabulary"
@@ -106,7 +83,7 @@ class PromptOptions(_Section):
         return self
 
 
-class Steps(_Section):
+class Steps(Section):
     """Length of a training run: steps of `batch_size` examples, validated every `every` steps.
 
     A run ends early after `patience` validations in a row without a better one (0: never).
@@ -196,7 +173,7 @@ class Adapt(Steps):
         return self.steps + (rates - 1) * (self.race or self.steps)
 
 
-class Compute(_Section):
+class Compute(Section):
     """How the frozen backbone is held and computed.
 
     `dtype`: auto takes bf16 where the hardware multiplies it fast. `quantize`: weights of linear layers in 8 or 4 bits (needs
@@ -221,7 +198,7 @@ class Compute(_Section):
         return shard
 
 
-class Experiment(_Section):
+class Experiment(Section):
     """Everything that a run depends on.
 
     For our own method it names `sources` to distil a metaprompt from, or the file of a finished `metaprompt` (then stages
@@ -238,14 +215,14 @@ class Experiment(_Section):
     backbone: str = "embedded"
     template: Literal["plain", "chat"] = "plain"
     compute: Compute = Compute()
-    methods: Annotated[tuple[MethodName, ...], Field(min_length=1), AfterValidator(_distinct)] = (
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1), AfterValidator(distinct)] = (
         "zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd",
     )  # fmt: skip
     metaprompt: str = ""
-    sources: Annotated[tuple[str, ...], AfterValidator(_distinct), Field(validate_default=True)] = ()
+    sources: Annotated[tuple[str, ...], AfterValidator(distinct), Field(validate_default=True)] = ()
     targets: tuple[str, ...] = Field(min_length=1)
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_distinct)] = (0,)
-    shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(_distinct)] = ("all",)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)] = (0,)
+    shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(distinct)] = ("all",)
     vary: Annotated[float, Field(ge=0, le=1)] = 0.0
     loss_per: Literal["task", "example"] = "task"
     limits: Limits = Limits()
@@ -279,7 +256,7 @@ class Experiment(_Section):
     def _are_held_out(cls, targets: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
         if both := [name for name in dict.fromkeys(targets) if name in others.data.get("sources", ())]:
             raise ValueError(f"{', '.join(both)} among the sources too, a target must be held out")
-        return _distinct(targets)
+        return distinct(targets)
 
     @field_validator("distil")
     @classmethod
@@ -335,20 +312,6 @@ def _put(values: dict[str, Any], change: str) -> None:
     values[key] = value
 
 
-def read_toml(path: Path, kind: str) -> dict[str, Any]:
-    """Read a TOML file; raise `InputError` where there is none, `kind` saying what it should be."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no such {kind}", found=str(path), wanted="a TOML file") from error
-    except OSError as error:
-        raise InputError(f"The {kind} {path} cannot be read", found=error.strerror, wanted="a TOML file") from error
-    except RecursionError:
-        raise InputError(f"{path.name} is not valid TOML", found="arrays or tables nested too deep") from None
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise InputError(f"{path.name} is not valid TOML", found=str(error).splitlines()[0]) from error
-
-
 def _from_here(experiment: Experiment, folder: Path) -> Experiment:
     """The experiment with the paths in it taken from `folder`; names of the catalogue stay."""
 
@@ -369,47 +332,6 @@ def build(values: dict[str, Any], where: str) -> Experiment:
     return validated(Experiment, values, where)
 
 
-def validated(model: type[Model], values: Mapping[str, Any], where: str, context: Mapping[str, Any] | None = None) -> Model:
-    """Build any model of a TOML file; raise one `InputError` that names the file and lists every problem."""
-    try:
-        return model.model_validate(values, context=dict(context or {}))
-    except ValidationError as error:
-        found = [_problem(e, model) for e in _causes(error.errors())]
-        raise InputError(f"{where} has {len(found)} problem{'s' * (len(found) > 1)}: " + "; ".join(found)) from error
-
-
 def to_toml(experiment: Experiment) -> str:
     """The experiment as resolved, defaults included."""
     return tomli_w.dumps(experiment.model_dump(mode="json"))
-
-
-_SAID = {"missing": "missing", "tuple_type": "should be an array", "model_type": "should be a table"}  # in TOML's words
-
-
-def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """The errors without those that only follow from others: an array is not too short when its items are unfit."""
-    inside = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
-    return [error for error in errors if error["type"] != "too_short" or error["loc"] not in inside]
-
-
-def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
-    """One problem in words: where, what was wanted and what was found."""
-    where = ".".join(map(str, error["loc"]))
-    said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, ").replace(" after validation", ""))
-    if error["type"] == "extra_forbidden":
-        return f"{where}: no such key{_near(error['loc'], model)}"
-    if error["type"] == "missing" or error["type"] == "value_error" and not isinstance(error["input"], str | int | float):
-        return f"{where}: {said}"
-    return f"{where}: {said[0].lower()}{said[1:]}, found {reprlib.repr(error['input'])}"
-
-
-def _near(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """The known keys like the last one of `place`."""
-    section: Any = model
-    for name in place[:-1]:
-        if isinstance(name, str):
-            section = section.model_fields[name].annotation
-        else:  # an item of an array
-            section = next(inner for inner in get_args(section) if hasattr(inner, "model_fields"))
-    near = difflib.get_close_matches(str(place[-1]), section.model_fields, n=2)
-    return f", perhaps {' or '.join(near)}" if near else ""

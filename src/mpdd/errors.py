@@ -1,9 +1,14 @@
-"""Errors meant for people: each names the thing, what was found, what was wanted and the next step.
+"""Errors meant for people: each names the thing, what was found, what was wanted and the next step. And text that cannot
+steer a terminal: ids, labels and names come from files that anybody may have written.
 
 Messages never carry note text, only names, ids, counts and offsets.
 """
 
 from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class MpddError(Exception):
@@ -25,3 +30,13 @@ class InputError(MpddError):
             parts.append(f"wanted {wanted}")
         sentence = "; ".join(parts) + "."
         super().__init__(f"{sentence} {next_step}".strip())
+
+
+def printable(text: str) -> str:
+    """Return `text` with its control characters, except tabs and line ends, written out as `\\x1b`."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def printable_json(text: str) -> str:
+    """Return JSON, which has escapes for most control characters already, with escapes for the others, too."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

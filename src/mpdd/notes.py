@@ -22,9 +22,9 @@ from mpdd.data.types.extract import locate
 from mpdd.data.windows import NER_CHARS, windows
 from mpdd.engines import Engine
 from mpdd.errors import InputError
+from mpdd.files.shard import Shard
 from mpdd.predict import Prediction, Request
 from mpdd.prompts.store import PromptFile
-from mpdd.shard import Shard
 
 Result = dict[str, Any]
 

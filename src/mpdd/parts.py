@@ -12,9 +12,9 @@ from pathlib import Path
 from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.evaluation.row import Row
+from mpdd.files.shard import Shard
 from mpdd.pipeline import Key, Run, cells_of, compare_methods, metaprompt_for, not_prepared
 from mpdd.progress import Reporter
-from mpdd.shard import Shard
 
 NAMED = 3  # so many things that are missing are named one by one
 

@@ -28,8 +28,9 @@ from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.evaluation.records import unpack_in_place
 from mpdd.files import write_atomically
-from mpdd.locks import held
-from mpdd.shard import Shard
+from mpdd.files.locks import held
+from mpdd.files.shard import Shard
+from mpdd.files.toml import read_toml
 from mpdd.training.tune import Watch
 
 METRICS, PROVENANCE, LOCK = "metrics.jsonl", "provenance.json", ".lock"
@@ -216,7 +217,7 @@ def prompt_in(path: Path, name: str) -> Path:
 def _continues(experiment: Experiment, written: Path) -> bool:
     """Whether the run of a configuration file differs in nothing but which cells are made."""
     try:
-        values = config.read_toml(written, "configuration")
+        values = read_toml(written, "configuration")
         before = config.build({"loss_per": "example"} | values, str(written))  # what runs from before that key did
     except InputError:
         return False

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
+from mpdd.files.shard import Shard
 from mpdd.prompts.store import Header, _digest, save_prompt
 from mpdd.run_folder import alone_in
-from mpdd.shard import Shard
 from tests.cli.conftest import LENGTH, SECRET
 from tests.conftest import make_model
 

@@ -44,7 +44,7 @@ def main() -> None:
 
 def _leave(message: str, code: int) -> None:
     if message:
-        from mpdd.printable import printable
+        from mpdd.errors import printable
 
         print("mpdd:", printable(" ".join(message.split())), file=sys.stderr)
     sys.exit(code)

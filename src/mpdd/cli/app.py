@@ -324,7 +324,7 @@ def _part(experiment: Experiment, folder: Path, only: str) -> None:
 
 
 def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str] | None) -> None:
-    from mpdd.shard import Shard
+    from mpdd.files.shard import Shard
 
     shard, read = Shard.read(part, "cells"), _read(experiment, settings)
     from mpdd import parts

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from mpdd.errors import printable, printable_json
 from mpdd.evaluation.row import Row
 from mpdd.evaluation.table import Cell, results_tables
-from mpdd.printable import printable, printable_json
 
 if TYPE_CHECKING:
     from mpdd.prompts.store import PromptFile

@@ -77,14 +77,14 @@ def check(
     """Read a task's data and say what is in it: counts, labels, lengths, duplicates, leaks, what was skipped, examples."""
     from mpdd.backbone.vocabulary import load_tokenizer
     from mpdd.cli.task_report import print_report
-    from mpdd.config import PromptOptions
     from mpdd.data.cards import card_file
     from mpdd.data.cards.check import facts, shown
     from mpdd.data.cards.fitting import fitted
+    from mpdd.data.task import PROMPT_LENGTH
     from mpdd.evaluation.metrics import chance
 
     tokenizer, context = load_tokenizer(backbone)
-    found = fitted(card_file.read(card, strict=strict or None), tokenizer, context, PromptOptions().length)
+    found = fitted(card_file.read(card, strict=strict or None), tokenizer, context, PROMPT_LENGTH)
     splits = found.load(card.parent)
     report = facts(found, splits, tokenizer, context)
     report["chance"] = {"metric": found.headline, "test": round(chance(found.card, splits.test), 1)}
@@ -145,16 +145,16 @@ def _print_sizes(path: Path) -> None:
 def _fitted(own: Task) -> Task:
     """The task with windows for the embedded backbone."""
     from mpdd.backbone.vocabulary import load_tokenizer
-    from mpdd.config import PromptOptions
     from mpdd.data.cards.fitting import fitted
+    from mpdd.data.task import PROMPT_LENGTH
 
-    return fitted(own, *load_tokenizer(), PromptOptions().length)
+    return fitted(own, *load_tokenizer(), PROMPT_LENGTH)
 
 
 def _print_presets() -> None:
     from mpdd.cli.show import console
-    from mpdd.config import read_toml
     from mpdd.data.cards import new as cards
+    from mpdd.files.toml import read_toml
 
     for name, path in cards.presets().items():
         values = read_toml(path, "ready card")

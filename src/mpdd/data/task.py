@@ -28,6 +28,7 @@ HEADLINES = {  # the metric that stands for a task, by type and form
 }
 Role = Literal["source", "target", "spare", "user"]
 SPLITS = ("train", "dev", "test")
+PROMPT_LENGTH = 16  # virtual tokens of a prompt, unless an experiment says otherwise; inputs leave room for them
 
 
 @dataclass(frozen=True, order=True)

@@ -10,7 +10,8 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from mpdd import config
-from mpdd.config import Compute, Name, Positive, PromptOptions, Seed
+from mpdd.config import Compute, PromptOptions
+from mpdd.files.toml import Name, Positive, Seed
 
 
 class Federation(BaseModel):

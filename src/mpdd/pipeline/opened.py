@@ -19,11 +19,11 @@ from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, Splits, Task
 from mpdd.errors import InputError
+from mpdd.files.shard import Shard
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import row_width
 from mpdd.prompts.store import Header, load
 from mpdd.run_folder import RunFolder, provenance
-from mpdd.shard import Shard
 from mpdd.training.tune import Data
 
 

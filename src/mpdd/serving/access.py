@@ -14,8 +14,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
-from mpdd.config import read_toml, validated
 from mpdd.errors import InputError
+from mpdd.files.toml import read_toml, validated
 
 EVERY = "*"
 

@@ -21,7 +21,6 @@ from pydantic import (
     field_validator,
 )
 
-from mpdd.config import Name, read_toml, validated
 from mpdd.data import splits, synthetic, tasks
 from mpdd.data.cards import formats, losses
 from mpdd.data.cards.formats import FORMATS
@@ -31,6 +30,7 @@ from mpdd.data.task import FORMS, SPLITS, Example, Splits, Task, TaskCard, TaskT
 from mpdd.data.types.choice import are_distinct
 from mpdd.data.types.spans import is_none
 from mpdd.errors import InputError
+from mpdd.files.toml import Name, read_toml, validated
 
 SHARES = {"train": 70, "dev": 10, "test": 20}  # per cent of the documents, for the splits that are cut from train
 _FEWEST = 2  # documents for each split, on average, so that splits are cut from train at all

@@ -10,12 +10,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from mpdd.config import PromptOptions
 from mpdd.data import leaks, passages
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.cards import losses
 from mpdd.data.readers.base import NOT_ON_CARD
-from mpdd.data.task import SPLITS, Entity, Example, Relation, Splits, Task, TaskCard
+from mpdd.data.task import PROMPT_LENGTH, SPLITS, Entity, Example, Relation, Splits, Task, TaskCard
 from mpdd.data.types import parse, render_input, render_target
 from mpdd.data.types.choice import letter
 from mpdd.data.types.extract import locate
@@ -48,10 +47,10 @@ class Fit:
 def facts(task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, context: int) -> dict[str, Any]:
     """Return counts by split, the balance of labels, lengths in tokens, gold kept, duplicates, leaks and what was skipped.
 
-    `context` is the backbone's, in tokens; the default prompt length and the longest answer are taken from it.
+    `context` is the backbone's, in tokens; `PROMPT_LENGTH` and the longest answer are taken from it.
     """
     card = task.card
-    room = context - PromptOptions().length - min(card.max_answer_tokens, context // 2)
+    room = context - PROMPT_LENGTH - min(card.max_answer_tokens, context // 2)
     fits = {split: [_fit(card, example, tokenizer, room) for example in splits[split]] for split in SPLITS}
     everything = list(chain.from_iterable(fits.values()))
     balance = {split: _balance(card, splits[split], fits[split]) for split in SPLITS}
