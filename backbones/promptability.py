@@ -28,7 +28,7 @@ from mpdd.config import Experiment
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.evaluation.results import read_results
 from mpdd.evaluation.row import Row
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.progress import Reporter
 
 EXPERIMENT = Path(__file__).parent.parent / "experiments" / "promptability.toml"

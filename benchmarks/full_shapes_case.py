@@ -23,7 +23,7 @@ from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.config import Experiment
 from mpdd.data.batch import Encoded
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.predict import Request
+from mpdd.inference.predict import Request
 from mpdd.shape import Shape
 from mpdd.training.tune import Data
 

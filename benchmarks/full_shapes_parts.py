@@ -22,7 +22,7 @@ from mpdd.backbone.packed.attention import Wanted
 from mpdd.backbone.packed.support import why_padded
 from mpdd.data.mixture import mixed
 from mpdd.errors import MpddError
-from mpdd.predict import ask, predict
+from mpdd.inference.predict import ask, predict
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.pack import Text, pack
 from mpdd.training.adapt import adapt

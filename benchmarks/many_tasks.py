@@ -27,8 +27,8 @@ from mpdd.data import catalogue
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import candidates
-from mpdd.predict import Request, predict
-from mpdd.prompts.memory import PromptMemory
+from mpdd.inference.predict import Request, predict
+from mpdd.inference.prompt_cache import PromptMemory
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 from mpdd.serving.folder import PromptFolder

@@ -23,7 +23,7 @@ from mpdd.data import catalogue
 from mpdd.data.batch import encode_input, pad_left
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, TaskCard
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.soft import from_vocabulary
 
 TASKS = (

@@ -24,7 +24,7 @@ import pyarrow
 from pyarrow import parquet
 
 from benchmarks import common
-from mpdd.annotate_with_ray import KEY, read
+from mpdd.annotate.ray import KEY, read
 from mpdd.data import catalogue
 from mpdd.data.task import TaskCard
 from mpdd.prompts.soft import from_vocabulary

@@ -27,7 +27,7 @@ from mpdd.data.types import render_input
 from mpdd.errors import InputError
 from mpdd.export import peft as adapters
 from mpdd.export import virtual_vocabulary
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.prompts.store import Header, PromptFile, save_prompt
 from mpdd.training.forward import forward

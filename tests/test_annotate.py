@@ -9,12 +9,12 @@ import os
 import pytest
 import torch
 
-from mpdd import annotate as annotating
-from mpdd.annotate import annotate
+from mpdd.annotate import file as annotating
+from mpdd.annotate.file import annotate
+from mpdd.annotate.notes import Note, answer_notes
 from mpdd.data.task import TaskCard
-from mpdd.engines.local import Local
 from mpdd.errors import InputError
-from mpdd.notes import Note, answer_notes
+from mpdd.inference.engines.local import Local
 from mpdd.prompts.store import Header, load, save_prompt
 
 CARDS = (

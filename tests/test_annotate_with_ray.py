@@ -8,8 +8,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from mpdd import annotate_with_ray
-from mpdd.annotate_with_ray import Work, Worker, _alone_in, _groups, _lock, _missing, annotate, count
+from mpdd.annotate import ray as annotate_with_ray
+from mpdd.annotate.ray import Work, Worker, _alone_in, _groups, _lock, _missing, annotate, count
 from mpdd.cli import main
 from mpdd.data import catalogue
 from mpdd.errors import InputError, MpddError

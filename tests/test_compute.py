@@ -12,7 +12,7 @@ from mpdd.backbone.model import load
 from mpdd.data.batch import Encoded
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.errors import InputError, MpddError
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.training import baselines
 from mpdd.training.passes import Row, add_gradients
 from tests.conftest import make_model

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from mpdd.confidence import Scale, fit, of_items, units
+from mpdd.annotate.notes import Confidence
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import parse
-from mpdd.notes import Confidence
-from mpdd.predict import Prediction
+from mpdd.inference.confidence import Scale, fit, of_items, units
+from mpdd.inference.predict import Prediction
 
 NER = TaskCard("drugs", "ner", "List drugs.", labels=("Drug", "Sign"))
 RE = TaskCard("causes", "re", "List pairs.", labels=("induces",))

@@ -13,10 +13,9 @@ import mpdd
 
 ROOT = Path(mpdd.__file__).parent
 ORDER = (
-    "errors", "files", "progress", "backbone", "data", "config", "prompts", "training",
-    "decoding", "padded", "predict", "confidence", "engines", "notes", "note_files", "annotate", "annotate_with_ray",
-    "serving", "export", "methods", "evaluation", "run_folder", "shape", "check", "pipeline", "parts",
-    "side_by_side", "rehearsal", "own_task", "federated", "demo", "cli",
+    "errors", "files", "progress", "backbone", "data", "config", "prompts", "training", "inference", "annotate", "serving",
+    "export", "methods", "evaluation", "run_folder", "shape", "check", "pipeline", "parts", "side_by_side", "rehearsal",
+    "own_task", "federated", "demo", "cli",
 )  # fmt: skip
 
 

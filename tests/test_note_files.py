@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpdd.annotate.note_files import columns_of, read_inputs, read_notes
+from mpdd.annotate.notes import Note
 from mpdd.errors import InputError
-from mpdd.note_files import columns_of, read_inputs, read_notes
-from mpdd.notes import Note
 
 CASES = Path(__file__).parent / "cases"
 

@@ -13,16 +13,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpdd.annotate.note_files import read_notes
+from mpdd.annotate.notes import Note, answer_notes, shard
 from mpdd.data.task import Answer, Entity, TaskCard
 from mpdd.data.types import parse, target_of
 from mpdd.data.types.spans import escape
 from mpdd.data.windows import windows
-from mpdd.engines import local
-from mpdd.engines.local import Local
 from mpdd.errors import InputError
-from mpdd.note_files import read_notes
-from mpdd.notes import Note, answer_notes, shard
-from mpdd.predict import Prediction
+from mpdd.inference.engines import local
+from mpdd.inference.engines.local import Local
+from mpdd.inference.predict import Prediction
 from mpdd.prompts.store import Header, load, save_prompt
 
 NER = TaskCard("drugs", "ner", "List drugs.", labels=("Drug", "Dose: mg"), max_answer_tokens=8)

@@ -10,7 +10,7 @@ import torch
 from mpdd.data.batch import encode_input
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 
 NER = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=12)
 SUMMARY = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=9)

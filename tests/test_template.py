@@ -16,7 +16,7 @@ from mpdd.data.batch import encode, encode_answer, encode_input
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import render_input
 from mpdd.errors import InputError
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.store import Header, load, save_prompt
 
 CARD = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=6)

@@ -25,9 +25,9 @@ import torch
 from mpdd.config import Adapt, Experiment, Steps, rates_of
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
+from mpdd.inference.predict import Request, predict
 from mpdd.methods import IN_THE_WEIGHTS, UNTRAINED
 from mpdd.pipeline import Run, data_of, fresh_metaprompt, kinds_of, source_data, weights_of
-from mpdd.predict import Request, predict
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import initial_rows
 from mpdd.training import baselines

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mpdd.data.task import Answer, Entity, Example, Relation, TaskCard
 from mpdd.data.types import parse, render_target
-from mpdd.decoding.grammar import Note, grammar_of
+from mpdd.inference.decoding.grammar import Note, grammar_of
 
 NER = TaskCard("t", "ner", "Find.", labels=("Drug", "Side effect"))
 RE = TaskCard("t", "re", "Find.", labels=("causes", "treats"))

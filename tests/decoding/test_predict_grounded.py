@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 
 NER = TaskCard("t", "ner", "List the drugs named in the text.", labels=("Drug", "Side effect"), max_answer_tokens=40)
 RE = TaskCard("t", "re", "List the relations.", labels=("causes",), max_answer_tokens=40)

@@ -8,8 +8,8 @@ from mpdd.backbone.vocabulary import load as load_vocabulary
 from mpdd.data.batch import encode_answer
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import parse, render_target
-from mpdd.decoding.grammar import grammar_of
-from mpdd.decoding.tokens import Allowed, Tokens, tokens_of
+from mpdd.inference.decoding.grammar import grammar_of
+from mpdd.inference.decoding.tokens import Allowed, Tokens, tokens_of
 
 CARD = TaskCard("t", "ner", "Find.", labels=("Drug", "Side effect"))
 TEXT = "Aspirin 5 mg was given; né the patient had breast\ncancer."

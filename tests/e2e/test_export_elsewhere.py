@@ -21,7 +21,7 @@ from mpdd.data import synthetic
 from mpdd.data.types import render_input
 from mpdd.export import virtual_vocabulary
 from mpdd.export.record import RECORD
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 

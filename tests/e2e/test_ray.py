@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from mpdd.annotate_with_ray import KEY, read
+from mpdd.annotate.ray import KEY, read
 from mpdd.backbone.model import load as load_backbone
 from mpdd.data import catalogue
 from mpdd.prompts.soft import from_vocabulary

@@ -24,7 +24,7 @@ from mpdd.backbone.checkpoints import places, store
 from mpdd.backbone.template import Template
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.errors import MpddError
-from mpdd.predict import Request, ask, predict
+from mpdd.inference.predict import Request, ask, predict
 from tests.e2e.conftest import MIRROR
 
 pytestmark = pytest.mark.e2e

@@ -16,14 +16,14 @@ import httpx
 import pytest
 import torch
 
+from mpdd.annotate.notes import Note, answer_notes
 from mpdd.backbone import model as backbones
 from mpdd.backbone import vocabulary
 from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
-from mpdd.engines.local import Local
-from mpdd.engines.vllm import Vllm
-from mpdd.notes import Note, answer_notes
-from mpdd.predict import Request
+from mpdd.inference.engines.local import Local
+from mpdd.inference.engines.vllm import Vllm
+from mpdd.inference.predict import Request
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, load, save_prompt
 from mpdd.serving.access import Caller, Tokens, new_token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpdd.engines.local import Local, Thrift
+from mpdd.inference.engines.local import Local, Thrift
 from tests.test_predict import requests
 
 

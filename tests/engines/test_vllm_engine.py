@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM
 
 from mpdd.backbone import vocabulary
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.engines import EngineDownError
-from mpdd.engines.local import Local
-from mpdd.engines.vllm import Vllm
 from mpdd.errors import InputError, MpddError
-from mpdd.predict import Request
+from mpdd.inference.engines import EngineDownError
+from mpdd.inference.engines.local import Local
+from mpdd.inference.engines.vllm import Vllm
+from mpdd.inference.predict import Request
 
 _spec = importlib.util.spec_from_file_location("fake_vllm", Path(__file__).with_name("fake_vllm.py"))
 fake_vllm = importlib.util.module_from_spec(_spec)

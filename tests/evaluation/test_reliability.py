@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpdd.confidence import fit
 from mpdd.errors import InputError
 from mpdd.evaluation.reliability import reliability, reliability_of, reliability_tables
+from mpdd.inference.confidence import fit
 
 UNITS = [(0.9, True), (0.9, False), (0.1, False), (0.3, True)]
 

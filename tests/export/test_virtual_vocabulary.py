@@ -16,7 +16,7 @@ from mpdd.data.task import TaskCard
 from mpdd.data.types import candidates, render_input
 from mpdd.errors import InputError
 from mpdd.export import virtual_vocabulary
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.soft import deepened, from_vocabulary
 from tests.conftest import TEXT
 from tests.export.conftest import Checkpoint, prompt_file

@@ -8,7 +8,7 @@ from mpdd.backbone.model import load
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import render_input
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.training.forward import forward, forward_attached
 
 SHAPE = {

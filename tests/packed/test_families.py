@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 from mpdd.backbone import vocabulary
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.soft import from_random, from_vocabulary
 from mpdd.training.forward import forward
 from mpdd.training.loop import Plan

@@ -9,7 +9,7 @@ import torch
 
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.attach import attach
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.training.forward import forward

@@ -6,7 +6,7 @@ import torch
 from mpdd.backbone.packed.group import rounded
 from mpdd.data.batch import Encoded, collate
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.predict import Request, predict
+from mpdd.inference.predict import Request, predict
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.training.forward import forward
 

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from mpdd.annotate.notes import Note, answer_notes
 from mpdd.cli.show import print_header
-from mpdd.confidence import Scale
 from mpdd.data import catalogue
 from mpdd.data.task import TaskCard
-from mpdd.engines.local import Local
 from mpdd.errors import InputError, MpddError
-from mpdd.notes import Note, answer_notes
+from mpdd.inference.confidence import Scale
+from mpdd.inference.engines.local import Local
 from mpdd.prompts.header import Header, problems_of
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import _digest, load, save_prompt

@@ -9,9 +9,9 @@ import torch
 
 from mpdd.backbone.model import Backbone
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.engines.local import Local
-from mpdd.predict import Request, predict
-from mpdd.prompts.memory import PromptMemory
+from mpdd.inference.engines.local import Local
+from mpdd.inference.predict import Request, predict
+from mpdd.inference.prompt_cache import PromptMemory
 from mpdd.prompts.pack import Text, pack
 from mpdd.prompts.soft import deepened
 from tests.packed.test_architectures import PACKED, make  # noqa: F401  a fixture

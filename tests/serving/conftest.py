@@ -8,7 +8,7 @@ import torch
 from starlette.testclient import TestClient
 
 from mpdd.data.task import TaskCard
-from mpdd.engines.local import Local
+from mpdd.inference.engines.local import Local
 from mpdd.prompts.store import Header, save_prompt
 from mpdd.serving.access import Tokens, new_token
 from mpdd.serving.app import create_app

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mpdd.engines import EngineDownError
-from mpdd.engines.local import Local
+from mpdd.annotate.notes import Note, answer_notes
 from mpdd.errors import InputError
-from mpdd.notes import Note, answer_notes
+from mpdd.inference.engines import EngineDownError
+from mpdd.inference.engines.local import Local
 from mpdd.prompts.store import load
 from mpdd.serving import page
 from mpdd.serving.audit import verify

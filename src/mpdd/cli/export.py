@@ -39,8 +39,8 @@ def export(
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
 ) -> None:
     """Write prompts for other programs: a Hugging Face checkpoint with each prompt as token ids, or one PEFT adapter."""
+    from mpdd.annotate.notes import card
     from mpdd.files import require_new
-    from mpdd.notes import card
     from mpdd.prompts.store import load
 
     if to is Format.PEFT and len(files) > 1:

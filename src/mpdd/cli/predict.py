@@ -13,9 +13,9 @@ import typer
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
-    from mpdd.engines import Engine
-    from mpdd.note_files import Inputs
-    from mpdd.notes import Note
+    from mpdd.annotate.note_files import Inputs
+    from mpdd.annotate.notes import Note
+    from mpdd.inference.engines import Engine
     from mpdd.progress import Reporter
     from mpdd.prompts.store import PromptFile
 
@@ -45,8 +45,8 @@ def predict(
     With --output the same command goes on where a stopped one was. With --workers the notes are a Parquet file or a
     folder of them, and the output is a folder.
     """
-    from mpdd.note_files import columns_of, read_inputs
-    from mpdd.notes import card, shard
+    from mpdd.annotate.note_files import columns_of, read_inputs
+    from mpdd.annotate.notes import card, shard
     from mpdd.prompts.store import load
 
     named, inputs = _prompts_and_inputs(files)
@@ -62,7 +62,7 @@ def predict(
     read = read_inputs(inputs, columns)
     notes = shard(read.notes, part) if part else read.notes
     if output:
-        from mpdd.annotate import require_output
+        from mpdd.annotate.file import require_output
 
         require_output(output, files, prompts, notes, force=force)
     answers = _engine(prompts, backbone, engine, grounded)
@@ -74,7 +74,7 @@ def predict(
 
 def _prompts_and_inputs(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Tell prompt files from notes, by their endings. Raises `InputError` where there is none of either kind."""
-    from mpdd.note_files import is_readable
+    from mpdd.annotate.note_files import is_readable
     from mpdd.prompts.store import SUFFIX
 
     prompts = [path for path in files if path.suffix == SUFFIX and not path.is_dir()]
@@ -90,7 +90,7 @@ def _prompts_and_inputs(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded: bool) -> Engine:
     """The backbone that all prompts were made for."""
-    from mpdd.engines.opening import open_engine
+    from mpdd.inference.engines import open_engine
     from mpdd.prompts.store import require_backbone
 
     name = backbone or prompts[0].header.backbone
@@ -101,8 +101,8 @@ def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded:
 
 
 def _print(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, as_json: bool) -> None:
+    from mpdd.annotate.notes import answer_notes
     from mpdd.cli.show import print_results
-    from mpdd.notes import answer_notes
     from mpdd.progress import Reporter
 
     print_results(list(answer_notes(engine, prompts, notes)), as_json)  # each result says what was not read of its note
@@ -110,7 +110,7 @@ def _print(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note],
 
 
 def _annotate(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, output: Path) -> None:
-    from mpdd.annotate import annotate
+    from mpdd.annotate.file import annotate
     from mpdd.progress import Reporter
 
     reporter, began = Reporter(), time.perf_counter()
@@ -133,7 +133,7 @@ def _annotate_with_ray(
     *,
     has_columns: bool,
 ) -> None:
-    from mpdd.annotate_with_ray import Work, annotate, count
+    from mpdd.annotate.ray import Work, annotate, count
     from mpdd.progress import Reporter
 
     if output is None or not workers:

@@ -40,7 +40,7 @@ def serve(
         from mpdd.serving.server import run
     except ImportError as error:
         raise MpddError("Serving needs more libraries; `pip install mpdd[serve]` brings them.") from error
-    from mpdd.engines.opening import open_engine
+    from mpdd.inference.engines import open_engine
     from mpdd.serving.access import Tokens
     from mpdd.serving.audit import AuditLog
     from mpdd.serving.folder import PromptFolder

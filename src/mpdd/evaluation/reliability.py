@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpdd.confidence import Scale
 from mpdd.errors import InputError
 from mpdd.evaluation import wording
 from mpdd.evaluation.results import read_json
+from mpdd.inference.confidence import Scale
 
 BINS = 5
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mpdd.annotate.notes import card, takes_choices
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import around
@@ -14,7 +15,6 @@ from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
-from mpdd.notes import card, takes_choices
 from mpdd.prompts.store import PromptFile, require_backbone
 
 RECORD = "mpdd_tasks.json"

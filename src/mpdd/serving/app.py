@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from mpdd import __version__
-from mpdd.notes import Note, result_of, takes_choices
+from mpdd.annotate.notes import Note, result_of, takes_choices
 from mpdd.serving import page
 from mpdd.serving.access import Caller
 from mpdd.serving.asking import ERRORS, as_json, new_id, until_gone

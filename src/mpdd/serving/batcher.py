@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 
-from mpdd.engines import EngineDownError
 from mpdd.errors import MpddError
-from mpdd.predict import Prediction, Request
+from mpdd.inference.engines import EngineDownError
+from mpdd.inference.predict import Prediction, Request
 from mpdd.serving.pace import Pace
 
 Answer = Callable[[Sequence[Request]], Sequence[Prediction]]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mpdd.annotate.notes import Confidence
 from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
-from mpdd.notes import Confidence
 from mpdd.prompts.store import SUFFIX, load
 
 

@@ -14,9 +14,9 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from mpdd.annotate.notes import Note
 from mpdd.backbone.vocabulary import Vocabulary
-from mpdd.notes import Note
-from mpdd.predict import Prediction
+from mpdd.inference.predict import Prediction
 from mpdd.serving.access import Caller
 from mpdd.serving.asking import ERRORS, as_json, new_id, until_gone
 from mpdd.serving.bodies import described, read

@@ -10,10 +10,10 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from mpdd.engines import Engine, EngineDownError
+from mpdd.annotate.notes import Note, requests_for, takes_choices
 from mpdd.errors import InputError, MpddError
-from mpdd.notes import Note, requests_for, takes_choices
-from mpdd.predict import Prediction, Request
+from mpdd.inference.engines import Engine, EngineDownError
+from mpdd.inference.predict import Prediction, Request
 from mpdd.serving.access import Caller, Tokens
 from mpdd.serving.audit import AuditLog
 from mpdd.serving.batcher import Batcher, EngineError, StoppedError

@@ -16,11 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mpdd.engines import Engine
+from mpdd.annotate.notes import Note, answer_notes, card, require_inputs
 from mpdd.errors import InputError
 from mpdd.files import cannot_write, write_atomically
 from mpdd.files.locks import held
-from mpdd.notes import Note, answer_notes, card, require_inputs
+from mpdd.inference.engines import Engine
 from mpdd.prompts.store import PromptFile
 
 BLOCK = 64  # notes between two moments at which a stopped job can go on

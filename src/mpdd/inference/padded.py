@@ -14,7 +14,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.packed.deep import deep_rows, given
 from mpdd.backbone.vocabulary import factor_of
-from mpdd.decoding.tokens import Allowed, mask
+from mpdd.inference.decoding.tokens import Allowed, mask
 
 Prompt = Float[Tensor, "_ width"]
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mpdd.data.task import Answer, Entity, Example, Relation, TaskCard
 from mpdd.data.types.grounding import plain
-from mpdd.predict import Prediction
+from mpdd.inference.predict import Prediction
 
 Item = Entity | Relation
 _EDGE = 1e-6  # probabilities are kept so far from 0 and 1

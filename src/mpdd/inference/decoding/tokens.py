@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mpdd.decoding.grammar import Grammar, State
+from mpdd.inference.decoding.grammar import Grammar, State
 
 _SPACE = "\u2581"  # how SentencePiece writes a space
 Node = dict[int, Any]  # by byte; under _HERE the tokens that end here

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from mpdd import padded
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.packed.decoding_cache import Memory
 from mpdd.backbone.packed.kv_cache import Known
@@ -20,9 +19,10 @@ from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse
-from mpdd.decoding.grammar import Grammar, grammar_of
-from mpdd.decoding.tokens import Allowed, mask, tokens_of
-from mpdd.prompts.memory import PromptMemory
+from mpdd.inference import padded
+from mpdd.inference.decoding.grammar import Grammar, grammar_of
+from mpdd.inference.decoding.tokens import Allowed, mask, tokens_of
+from mpdd.inference.prompt_cache import PromptMemory
 from mpdd.prompts.pack import Text, pack
 
 BATCH = 256  # rows at a time, memory permitting
@@ -33,7 +33,7 @@ _READ = 2**14  # tokens read at a time
 @dataclass(frozen=True)
 class Request:
     """One example to answer for one task, under `prompt` [length, width] (None: the bare backbone), in a `template` (None: the
-    backbone's own). A `grounded` answer names only the card's labels and what stands in the text (`mpdd.decoding`); confidences
+    backbone's own). A `grounded` answer names only the card's labels and what stands in the text (`decoding`); confidences
     are then those among the answers that may be written."""
 
     card: TaskCard

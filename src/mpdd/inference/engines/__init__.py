@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mpdd.backbone.vocabulary import Vocabulary
-from mpdd.errors import MpddError
-from mpdd.predict import Prediction, Request
+from mpdd.errors import InputError, MpddError
+from mpdd.inference.predict import Prediction, Request
 
 
 class EngineDownError(MpddError):
@@ -39,3 +39,26 @@ class Engine(Protocol):
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
         """Answer every request, in order; calls `tick(n)` after each n. Raises `EngineDownError` where it cannot be reached."""
         ...
+
+
+def open_engine(backbone: str, url: str, *, patience: float, grounded: bool = False) -> Engine:
+    """The backbone in this process; or, with a `url`, the vLLM server there, which is waited for `patience` seconds at most.
+
+    Raises `InputError` for a server that takes no soft prompts or runs another model, and for `grounded` answers of a server.
+    """
+    if not url:
+        from mpdd.backbone import model as backbones
+        from mpdd.inference.engines.local import Local
+
+        return Local(backbones.load(backbone), grounded=grounded)
+    if grounded:
+        raise InputError("A vLLM server writes freely", found="--grounded with --engine", wanted="one of the two")
+    try:
+        from mpdd.inference.engines.vllm import Vllm
+    except ImportError as error:
+        raise MpddError("A vLLM server needs one more library; `pip install mpdd[serve]` brings it.") from error
+    from mpdd.backbone import vocabulary
+
+    engine = Vllm(url, vocabulary.load(backbone), patience=patience)
+    engine.check()
+    return engine

@@ -30,12 +30,11 @@ from typing import IO, Any
 import pyarrow
 from pyarrow import parquet
 
-from mpdd.engines import Engine
-from mpdd.engines.opening import open_engine
+from mpdd.annotate.note_files import is_missing, note_of, shown
+from mpdd.annotate.notes import answer_notes, card, require_inputs
 from mpdd.errors import InputError, MpddError
 from mpdd.files import cannot_write, write_atomically
-from mpdd.note_files import is_missing, note_of, shown
-from mpdd.notes import answer_notes, card, require_inputs
+from mpdd.inference.engines import Engine, open_engine
 from mpdd.prompts.store import PromptFile, require_backbone
 
 PART = 64  # notes of a part at most: what a killed worker has to do again

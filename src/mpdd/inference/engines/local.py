@@ -11,14 +11,14 @@ from functools import cached_property
 
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
-from mpdd.predict import Prediction, Request, predict
-from mpdd.prompts.memory import PromptMemory
+from mpdd.inference.predict import Prediction, Request, predict
+from mpdd.inference.prompt_cache import PromptMemory
 
 
 @dataclass(frozen=True)
 class Local:
     """Answers in this process; one call at a time uses all cores. Each prompt's keys and values are computed once, and kept for
-    as long as somebody holds the prompt. With `grounded` all answers name only labels and the text (`mpdd.decoding`)."""
+    as long as somebody holds the prompt. With `grounded` all answers name only labels and the text (`decoding`)."""
 
     backbone: Backbone
     parallel: int = 1
@@ -34,7 +34,7 @@ class Local:
         return True
 
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
-        """See `mpdd.predict`."""
+        """See `mpdd.inference.predict`."""
         asked = [replace(request, grounded=True) for request in requests] if self.grounded else requests
         answers = predict(self.backbone, asked, memory=self._memory, tick=tick)
         self._thrift()

@@ -16,14 +16,14 @@ from transformers import PreTrainedTokenizerBase
 
 from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
-from mpdd.confidence import Item, Scale, of_items
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types.extract import locate
 from mpdd.data.windows import NER_CHARS, windows
-from mpdd.engines import Engine
 from mpdd.errors import InputError
 from mpdd.files.shard import Shard
-from mpdd.predict import Prediction, Request
+from mpdd.inference.confidence import Item, Scale, of_items
+from mpdd.inference.engines import Engine
+from mpdd.inference.predict import Prediction, Request
 from mpdd.prompts.store import PromptFile
 
 Result = dict[str, Any]

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mpdd.annotate.notes import Note
 from mpdd.data.readers import compressed, container, csv_table, delimited, json_document, json_records, jsonlines, parquet
 from mpdd.data.readers.base import Notes as Problems
 from mpdd.data.readers.base import Record, check_columns, decode, read_bytes, read_text
 from mpdd.errors import InputError
-from mpdd.notes import Note
 
 PLAIN = (".txt",)
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from mpdd.backbone.vocabulary import Vocabulary
-from mpdd.engines import EngineDownError
 from mpdd.errors import InputError, MpddError
-from mpdd.predict import Asked, Prediction, Request, Written, ask, choose, read
+from mpdd.inference.engines import EngineDownError
+from mpdd.inference.predict import Asked, Prediction, Request, Written, ask, choose, read
 
 _AGAIN = 1.0  # seconds between tries while the engine is down
 
