@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpdd.annotate.note_files import read_notes
-from mpdd.annotate.notes import Note, answer_notes, shard
-from mpdd.data.task import Answer, Entity, TaskCard
+from mpdd.annotate.notes import Note, answer_notes, requests_for, shard
+from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import parse, target_of
 from mpdd.data.types.spans import escape
 from mpdd.data.windows import windows
 from mpdd.errors import InputError
 from mpdd.inference.engines import local
 from mpdd.inference.engines.local import Local
-from mpdd.inference.predict import Prediction
+from mpdd.inference.predict import Prediction, Request, ask
 from mpdd.prompts.store import Header, load, save_prompt
 
 NER = TaskCard("drugs", "ner", "List drugs.", labels=("Drug", "Dose: mg"), max_answer_tokens=8)
@@ -75,7 +76,9 @@ def saying(output):
         yield
 
 
-NO_MODEL = SimpleNamespace(vocabulary=SimpleNamespace(tokenizer=None))
+SCRIPTS = ["乳腺癌", "阿司匹林", "患者入院", "fever", " ", "。", ". ", "💊"]
+ENDLESS = 10**9  # tokens of context
+NO_MODEL = SimpleNamespace(vocabulary=SimpleNamespace(tokenizer=None, context=ENDLESS))
 
 
 def of_card(card):
@@ -146,11 +149,10 @@ def test_what_does_not_fit_the_context_is_cut_and_counted(tiny, prompts):
 
 
 def test_cuts_in_several_windows_add_up(tiny, prompts):
-    """The tiny model's context is shorter than a window of 400 characters."""
-    text = "Zyxwv qponm lkjih. " * 60
-    (found,) = answer_notes(Local(tiny), [prompts["drugs"]], [Note("n", text, {})])
-    (first,) = answer_notes(Local(tiny), [prompts["drugs"]], [Note("n", text[: windows(text)[0][1]], {})])
-    assert len(windows(text)) > 2
+    """A word of 900 letters does not fit the tiny model's context, and no window is smaller than a word."""
+    word = "Zyxwvqponmlkjih" * 60
+    (found,) = answer_notes(Local(tiny), [prompts["drugs"]], [Note("n", f"{word} {word} {word}", {})])
+    (first,) = answer_notes(Local(tiny), [prompts["drugs"]], [Note("n", word, {})])
     assert found["cut_characters"] > 2 * first["cut_characters"] > 0
 
 
@@ -240,6 +242,27 @@ def test_all_of_a_text_without_spaces_is_read(prompts):
     seen = []
     answered(prompts["drugs"], note, lambda request: seen.append(request.example.text) or "none")
     assert "".join(seen) == note.text
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(SCRIPTS), min_size=1, max_size=250).map("".join))
+def test_no_window_is_cut_by_the_context_whatever_the_script(tiny, prompts, text):
+    """A letter of another script may take three tokens: its windows are smaller, and hold all of the note but white space."""
+    asked = requests_for(Note("n", text, {}), NER, prompts["drugs"].rows(), tiny.vocabulary)
+    assert all(ask(tiny.vocabulary, request).cut == 0 for request in asked)
+    assert "".join("".join(request.example.text.split()) for request in asked) == "".join(text.split())
+    for request in asked:
+        assert text[request.example.offset :].startswith(request.example.text)
+
+
+def test_a_window_is_smaller_only_where_the_context_asks_for_it(tiny, prompts):
+    text = "乳腺癌。" * 100
+    asked = requests_for(Note("n", text, {}), NER, prompts["drugs"].rows(), tiny.vocabulary)
+    assert len(asked) > len(windows(text))
+    whole = Request(NER, Example("n", "n", text, Answer()), prompts["drugs"].rows())
+    assert ask(tiny.vocabulary, whole).cut > 0
+    english = "Fever. " * 57
+    assert len(requests_for(Note("n", english, {}), NER, None, replace(tiny.vocabulary, context=600))) == 1
 
 
 def test_a_note_without_text_is_answered_empty_and_never_asked(prompts):

@@ -199,15 +199,26 @@ def test_a_card_that_would_be_wrong_is_not_written(mpdd, folder, more, message):
     assert not list(folder.rglob("*.toml"))
 
 
-def test_data_that_cannot_be_used_is_named_once_the_card_is_written(mpdd, folder):
+def test_no_card_is_written_for_data_that_cannot_be_used(mpdd, folder):
     ran = mpdd("task", "new", *NER, "--column", "text=note")
-    assert ran.out == "Recognised the data as JSON lines.\nWrote own.toml.\n"
+    assert ran.out == ""
     assert "a.jsonl lacks columns; found entities, text; wanted note." in refused(ran)
+    assert not list(folder.rglob("*.toml"))
+
+
+def test_content_that_cannot_be_told_is_said_where_nobody_can_answer(mpdd, folder, typed):
+    (folder / "a.bin").write_text("zebra\n\n\nzebra zebra\n")
+    typed(is_terminal=False)
+    ran = mpdd("task", "new", *NER, "--train", "a.bin")
+    assert (
+        "What is in a.bin cannot be told by its content; found a file of no known kind; wanted --format, one of jsonl"
+        in refused(ran)
+    )
 
 
 def test_what_was_skipped_is_said_at_once(mpdd, folder):
     (folder / "a.jsonl").write_text((folder / "a.jsonl").read_text() + '{"text": "zebra\n')
-    assert "       1 skipped: not valid JSON (truncated?)\n" in mpdd("task", "new", *NER).out
+    assert "       1 skipped: not valid JSON (truncated?) (a.jsonl, line 11)\n" in mpdd("task", "new", *NER).out
 
 
 def test_data_is_not_overwritten_by_its_card(mpdd, folder):

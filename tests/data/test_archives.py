@@ -6,12 +6,15 @@ import tarfile
 import zipfile
 
 import openpyxl
+import pyarrow as arrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from mpdd.data.readers import compressed, container, xlsx
 from mpdd.data.readers.base import Notes, read_text
+from mpdd.data.readers.parquet import read as read_parquet
 from mpdd.errors import InputError
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
@@ -93,7 +96,18 @@ def test_a_workbook_with_a_bad_sheet_is_one_sentence(change, tmp_path):
 
 
 ZEROS = b"0" * 50_000
+
+
+def table_of(texts):
+    """A compressed Parquet file of these texts, each of which is stored once."""
+    out = io.BytesIO()
+    parquet.write_table(arrow.table({"text": texts}), out, compression="zstd", use_dictionary=True)
+    return out.getvalue()
+
+
 BOMBS = [
+    (read_parquet, "one_text.parquet", table_of([ZEROS.decode() * 40])),
+    (read_parquet, "many_rows.parquet", table_of(["0" * 5000] * 200)),
     (read_container, "a.zip", zipped("a.txt", ZEROS)),
     (read_container, "a.tar.gz", tarred("a.txt", ZEROS, "gz")),
     (read_container, "a.tar.xz", tarred("other.bin", ZEROS, "xz")),

@@ -18,15 +18,16 @@ from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types.extract import locate
-from mpdd.data.windows import NER_CHARS, windows
+from mpdd.data.windows import NER_CHARS, Span, windows
 from mpdd.errors import InputError
 from mpdd.files.shard import Shard
 from mpdd.inference.confidence import Item, Scale, of_items
 from mpdd.inference.engines import Engine
-from mpdd.inference.predict import Prediction, Request
+from mpdd.inference.predict import Prediction, Request, is_cut
 from mpdd.prompts.store import PromptFile
 
 Result = dict[str, Any]
+_SMALLEST_WINDOW = 50  # characters, as the smallest that a card may ask for
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def answer_notes(
     """Answer every note for every prompt's task in mixed batches; one result for each note and task, in order."""
     rows = {id(prompt): prompt.rows() for prompt in prompts}
     jobs = [
-        (note, p, [] if note.is_blank else requests_for(note, card(p), rows[id(p)], p.header.template))
+        (note, p, [] if note.is_blank else requests_for(note, card(p), rows[id(p)], engine.vocabulary, p.header.template))
         for note in notes
         for p in prompts
     ]
@@ -80,12 +81,35 @@ def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None
             _fields(note, card(prompt))
 
 
-def requests_for(note: Note, task: TaskCard, rows: Tensor, template: Template | None = None) -> list[Request]:
+def requests_for(
+    note: Note, task: TaskCard, rows: Tensor, vocabulary: Vocabulary, template: Template | None = None
+) -> list[Request]:
     """What to ask about a note for one task under the prompt `rows` [length, width]: one request for each window.
 
-    Raises `InputError` where the note lacks an input that the task asks about.
+    A window that does not fit the context (a script or a table that takes a token for each character, say) is read in smaller
+    ones. Raises `InputError` where the note lacks an input that the task asks about.
     """
-    return [Request(task, example, rows, template) for example in _examples(note, task)]
+    fields, choices = _fields(note, task), note.choices if takes_choices(task) else ()
+
+    def request(span: Span) -> Request:
+        start, end = span
+        example = Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
+        return Request(task, example, rows, template)
+
+    if task.type != "ner" and (task.type != "re" or task.window is None):
+        return [request((0, len(note.text)))]
+    size = task.window or NER_CHARS
+    return [one for span in windows(note.text, size) for one in _whole(request(span), vocabulary, request, size // 2)]
+
+
+def _whole(asked: Request, vocabulary: Vocabulary, request: Callable[[Span], Request], size: int) -> Iterator[Request]:
+    """The request, or requests for windows of at most `size` characters in its place, so that the context cuts none."""
+    if size < _SMALLEST_WINDOW or not is_cut(vocabulary, asked):
+        yield asked
+        return
+    offset = asked.example.offset
+    for start, end in windows(asked.example.text, size):
+        yield from _whole(request((offset + start, offset + end)), vocabulary, request, size // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +158,6 @@ def card(prompt: PromptFile) -> TaskCard:
         kind = f"kind {prompt.header.kind}"
         raise InputError(f"{prompt.path.name} is not for one task", found=kind, wanted="a task's prompt file")
     return prompt.header.card
-
-
-def _examples(note: Note, task: TaskCard) -> list[Example]:
-    spans = [(0, len(note.text))]
-    if task.type == "ner" or task.type == "re" and task.window is not None:
-        spans = windows(note.text, task.window or NER_CHARS)
-    fields, choices = _fields(note, task), note.choices if takes_choices(task) else ()
-    return [
-        Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
-        for start, end in spans
-    ]
 
 
 def takes_choices(task: TaskCard) -> bool:

@@ -34,6 +34,14 @@ class Interview:
             self.formats(given["train"] or (), given["type"], _form(given)) if given["format"] is None and given["type"] else ()
         )
         self.asks = bool(missing) or unlabelled or not all(told)
+        if not missing and not unlabelled and self.asks and not sys.stdin.isatty():
+            paths = [path for path in given["train"] if self._formats.get(path) == ""]
+            raise InputError(
+                f"What is in {paths[0]} cannot be told by its content",
+                found="a folder" if os.path.isdir(paths[0]) else "a file of no known kind",
+                wanted=f"--format, one of {', '.join(FORMATS)}",
+                next_step="docs/formats.md shows each.",
+            )
 
     def formats(self, paths: Sequence[str], task_type: str, form: str) -> tuple[str, ...]:
         """Return the formats of files, each once and "" for one that cannot be told; a file is looked at once."""

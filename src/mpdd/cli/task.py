@@ -14,7 +14,7 @@ import typer
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
-    from mpdd.data.task import Task
+    from mpdd.data.task import Splits, Task
 
 task = typer.Typer(help="A task of your own: its card and its data.", no_args_is_help=True)
 Paths = list[str] | None
@@ -60,10 +60,8 @@ def new(
         _copy(like, given, out or Path(f"{name or like}.toml"), force)
     else:
         values = interview.values(interview.Interview(given))
-        if file_format is None:
-            title = FORMATS[values["data"]["format"]].title if values["data"]["format"] else "of several formats, each by itself"
-            typer.echo(f"Recognised the data as {title}.")
-        _write(values, out or Path(f"{values['name']}.toml"), force)
+        recognised = FORMATS[values["data"]["format"]].title if values["data"]["format"] else "of several formats, each by itself"
+        _write(values, out or Path(f"{values['name']}.toml"), force, recognised if file_format is None else "")
 
 
 @task.command("check")
@@ -95,17 +93,21 @@ def check(
         print_report(report)
 
 
-def _write(values: Mapping[str, Any], path: Path, force: bool) -> None:
-    """Check a new card, write it and read its data."""
+def _write(values: Mapping[str, Any], path: Path, force: bool, recognised: str) -> None:
+    """Check a new card, read its data, write it and say what was found; nothing is written where the data cannot be used."""
     from mpdd.data.cards import card_file
     from mpdd.data.cards import new as cards
 
     data = {**values["data"], **{split: _from(path.parent, values["data"][split]) for split in ("train", "dev", "test")}}
     filled = cards.filled({**values, "data": data})
-    card_file.build(filled, path.name, path.parent)
+    found = card_file.build(filled, path.name, path.parent)
+    cards.require_writable(path, force)
+    own, splits = _loaded(card_file.task(found, path), path)
     cards.write(path, cards.toml(filled, [f"`mpdd task check {path.name}` says what is in the data of this task."]), force)
+    if recognised:
+        typer.echo(f"Recognised the data as {recognised}.")
     typer.echo(f"Wrote {path}.")
-    _print_sizes(path)
+    _print_sizes(own, splits)
 
 
 def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
@@ -120,24 +122,31 @@ def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
     cards.write(path, text, force)
     typer.echo(f"Wrote {path}.")
     try:
-        _print_sizes(path)
+        own, splits = _loaded(card_file.read(path), path)
     except InputError as error:
         typer.echo(f"Its data was not read: {error}")
+    else:
+        _print_sizes(own, splits)
 
 
-def _print_sizes(path: Path) -> None:
-    from mpdd.data.cards import card_file, losses
+def _loaded(own: Task, path: Path) -> tuple[Task, Splits]:
+    """The task of a card at `path` and its examples, in the windows that `mpdd task check` will say."""
     from mpdd.data.task import SPLITS
     from mpdd.data.windows import NER_CHARS
 
-    own = card_file.read(path)
     splits = own.load(path.parent)
     if own.in_windows and any(len(example.text) > NER_CHARS / 2 for split in SPLITS for example in splits[split]):
-        own = _fitted(own)  # some text may take several windows: as many as `mpdd task check` will say
+        own = _fitted(own)  # some text may take several windows
         splits = own.load(path.parent)
+    return own, splits
+
+
+def _print_sizes(own: Task, splits: Splits) -> None:
+    from mpdd.data.cards import losses
+
     typer.echo(f"Found {len(splits.train)} train, {len(splits.dev)} dev and {len(splits.test)} test examples.")
     for note, number in splits.notes.items():
-        typer.echo(f"{number:>8} {note}")
+        typer.echo(f"{number:>8} {splits.with_place(note)}")
     if message := losses.warning(own.card, splits):
         typer.echo(f"Warning: {message}", err=True)
 

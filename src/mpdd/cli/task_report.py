@@ -31,6 +31,8 @@ def print_report(found: Mapping[str, Any]) -> None:
         _say(f"{number} {note}.\n")
     if left_out := [pair for pair in found["notes"].items() if pair[0] not in recognised]:
         _grid("skipped, cut or left out", ("",), left_out)
+    for problem, place in found["first_skipped"].items():
+        _say(f"The first {problem.removeprefix('skipped: ')}: {place}.\n")
     for example in found["shown"]:
         _say(f"{example['id']}", style="bold")
         _say(f"{example['input']} {example['target']}\n")

@@ -53,7 +53,7 @@ def make(train: Iterable[Example], dev: Iterable[Example], test: Iterable[Exampl
     held = tuple(test)
     kept_dev = _apart("dev", dev, held, notes)
     kept_train = _apart("train", train, (*kept_dev, *held), notes)
-    return Splits(kept_train, kept_dev, held, dict(sorted(notes.counts.items())))
+    return Splits(kept_train, kept_dev, held, dict(sorted(notes.counts.items())), places=dict(notes.places))
 
 
 def _apart(split: str, examples: Iterable[Example], held: Sequence[Example], notes: Notes) -> tuple[Example, ...]:

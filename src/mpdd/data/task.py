@@ -165,6 +165,7 @@ class Splits:
     """The examples of a task, and counts of what its reader dropped or cut, by reason.
 
     `losses` counts, for each label, the annotations of a user's files that are no gold item of an example, by reason.
+    `places` says, by reason, where the first record that was skipped stands.
     """
 
     train: tuple[Example, ...]
@@ -172,6 +173,11 @@ class Splits:
     test: tuple[Example, ...]
     notes: Mapping[str, int] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def with_place(self, note: str) -> str:
+        """A reason of `notes`, with the place of the first record that was skipped for it."""
+        return f"{note} ({self.places[note]}{', and others' * (self.notes[note] > 1)})" if note in self.places else note
 
     def __getitem__(self, split: str) -> tuple[Example, ...]:
         if split not in SPLITS:

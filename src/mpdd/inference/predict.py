@@ -18,7 +18,7 @@ from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
-from mpdd.data.types import candidates, parse
+from mpdd.data.types import candidates, parse, render_input
 from mpdd.inference import padded
 from mpdd.inference.decoding.grammar import Grammar, grammar_of
 from mpdd.inference.decoding.tokens import Allowed, mask, tokens_of
@@ -28,6 +28,7 @@ from mpdd.prompts.pack import Text, pack
 BATCH = 256  # rows at a time, memory permitting
 _KEPT = 2**30  # bytes of keys and values at a time
 _READ = 2**14  # tokens read at a time
+_TEMPLATE_TOKENS = 64  # tokens that a chat template puts around an input, at most as a rule
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,27 @@ def ask(vocabulary: Vocabulary, request: Request) -> Asked:
     options = candidates(card, request.example) or ()
     template = request.template or vocabulary.template
     ways = tuple(encode_answer(vocabulary.tokenizer, option, template) for option in options)
-    most = min(card.max_answer_tokens, vocabulary.context // 2)  # never more than half of the context
+    most = _most_written(vocabulary, card)
     answer = max(most, min(max(map(len, ways), default=0), vocabulary.context // 2))
     room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
     encoded = encode_input(vocabulary.tokenizer, card, request.example, room, template)
     grammar = grammar_of(card, request.example, template.space) if request.grounded else None
     return Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut, grammar)
+
+
+def is_cut(vocabulary: Vocabulary, request: Request) -> bool:
+    """Whether the text of a request whose answer is written freely does not fit the context whole."""
+    text = render_input(request.card, request.example)
+    room = vocabulary.context - (0 if request.prompt is None else len(request.prompt)) - _most_written(vocabulary, request.card)
+    if len(text.encode("utf-8", "surrogatepass")) + _TEMPLATE_TOKENS <= room:
+        return False  # no token is shorter than a byte
+    template = request.template or vocabulary.template
+    return encode_input(vocabulary.tokenizer, request.card, request.example, room, template).cut > 0
+
+
+def _most_written(vocabulary: Vocabulary, card: TaskCard) -> int:
+    """Tokens that an answer may have: never more than half of the context."""
+    return min(card.max_answer_tokens, vocabulary.context // 2)
 
 
 def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[list[int]]:

@@ -206,8 +206,7 @@ class Service:
         if not note.is_unicode:
             raise RefusedError(422, "not_unicode", f"{key}: half a surrogate pair; send valid Unicode.")
 
-    @staticmethod
-    def _requests(note: Note, served: Served, most_tokens: int | None) -> list[Request]:
+    def _requests(self, note: Note, served: Served, most_tokens: int | None) -> list[Request]:
         card = served.card
         missing = [f"fields.{name}" for name in card.fields if not note.fields.get(name)]
         missing += ["choices"] * (takes_choices(card) and not note.choices)
@@ -217,7 +216,7 @@ class Service:
         if most_tokens is not None:
             card = replace(card, max_answer_tokens=min(most_tokens, card.max_answer_tokens))
         try:
-            return requests_for(note, card, served.rows, served.template)
+            return requests_for(note, card, served.rows, self.engine.vocabulary, served.template)
         except InputError as error:
             raise RefusedError(422, "missing_input", str(error)) from None
 

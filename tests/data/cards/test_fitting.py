@@ -1,12 +1,13 @@
 """Windows of users' texts: as long as the context has room, or as the card says; the same in training and prediction."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpdd.annotate.notes import Note, _examples
+from mpdd.annotate.notes import Note, requests_for
 from mpdd.backbone.vocabulary import load_tokenizer
 from mpdd.config import PromptOptions
 from mpdd.data.cards import card_file
@@ -105,14 +106,15 @@ def test_the_card_sets_the_window(write):
 
 def test_notes_are_read_in_the_windows_of_their_prompt():
     text = "Nothing was seen. " * 100
-    note = Note("n", text, {})
+    note, long_enough = Note("n", text, {}), SimpleNamespace(context=10_000)
     for card, wanted in (
         (replace(RE, window=500), windows(text, 500)),
         (replace(RE, type="ner", window=500), windows(text, 500)),
         (replace(RE, type="ner"), windows(text, 400)),
         (RE, [(0, len(text))]),
     ):
-        assert [(e.offset, e.offset + len(e.text)) for e in _examples(note, card)] == wanted
+        examples = [request.example for request in requests_for(note, card, None, long_enough)]
+        assert [(e.offset, e.offset + len(e.text)) for e in examples] == wanted
 
 
 def test_a_card_without_a_window_is_written_as_before():

@@ -77,6 +77,7 @@ def facts(task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, contex
         "warning": losses.warning(card, splits),
         "leaks": _leaks(splits),
         "notes": dict(splits.notes),
+        "first_skipped": dict(splits.places),
     }
 
 

@@ -109,12 +109,17 @@ def toml(values: Mapping[str, Any], comments: Iterable[str]) -> str:
     return "".join(f"# {line}\n" for line in comments) + tomli_w.dumps(values)
 
 
-def write(path: Path, text: str, force: bool) -> None:
-    """Write a card; raise `InputError` for a name that is none of a card, or where a file is there already, unless forced."""
+def require_writable(path: Path, force: bool) -> None:
+    """Raise `InputError` for a name that is none of a card, or where a file is there already, unless forced."""
     if path.suffix != ".toml":
         raise InputError("The name of a card ends in .toml", found=repr(str(path)), next_step="Choose another with --out.")
     if os.path.lexists(path) and not force:
         raise InputError(
             f"The file {path} is there already", next_step="Choose another with --out, or overwrite it with --force."
         )
+
+
+def write(path: Path, text: str, force: bool) -> None:
+    """Write a card; raise `InputError` as `require_writable` does."""
+    require_writable(path, force)
     write_atomically(path, text.encode())

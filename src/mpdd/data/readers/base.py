@@ -56,10 +56,12 @@ class Notes:
     """Counts, by reason, of what reading a task dropped or cut; with `strict` a bad record raises instead.
 
     `lost` counts the annotations that became no gold item of an example, by kind ("entity" or "relation"), label and reason.
+    `places` says for each kind of bad record where the first one stands (file and line).
     """
 
     strict: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, str] = field(default_factory=dict)
     lost: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     def count(self, reason: str, number: int = 1) -> None:
@@ -75,6 +77,7 @@ class Notes:
         if self.strict:
             raise InputError(f"{where}: {problem}", wanted=wanted, next_step="Correct this record in the file.")
         self.count(f"skipped: {problem}")
+        self.places.setdefault(f"skipped: {problem}", where)
         if annotation:
             self.lose(annotation, problem)
 

@@ -8,27 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.data.readers.base import Record, read_bytes, usable
+from mpdd.data.readers.compressed import require_modest
 from mpdd.errors import InputError
 
 _UNLABELLED = -1
+_ROWS_AT_A_TIME = 64  # few, as a value that is stored once may stand in many rows
 
 
 def read(path: Path, *, named_classes: bool = False) -> list[Record]:
-    """Return the rows, counted from 1; raise `InputError` if the file is missing, empty or no parquet.
+    """Return the rows, counted from 1; raise `InputError` if the file is missing, empty, no parquet, or unpacks to far too much.
 
     With `named_classes`, numbers of classes that the file's Hugging Face metadata name are given as these names.
     """
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
+    content = read_bytes(path)
+    rows: list[dict[str, Any]] = []
+    unpacked = 0
     try:
-        table = parquet.read_table(arrow.BufferReader(read_bytes(path)))
-        rows = table.to_pylist()
+        table = parquet.ParquetFile(arrow.BufferReader(content))
+        require_modest(path, len(content), sum(table.metadata.row_group(i).total_byte_size for i in range(table.num_row_groups)))
+        for batch in table.iter_batches(_ROWS_AT_A_TIME):
+            unpacked += batch.nbytes
+            require_modest(path, len(content), unpacked)
+            rows += batch.to_pylist()
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:  # the last: a time out of Python's range
         dated = isinstance(error, OverflowError) or "out of range" in str(error)
         found, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (type(error).__name__, "a whole one")
         raise InputError(f"The file {path} cannot be read as parquet", found=found, wanted=wanted) from None
-    features = _features(table.schema.metadata or {}) if named_classes else {}
+    features = _features(table.schema_arrow.metadata or {}) if named_classes else {}
     if features:
         rows = [{name: named(value, features.get(name)) for name, value in row.items()} for row in rows]
     return usable(path, [Record(f"{path} row {number}", row) for number, row in enumerate(rows, 1)])
