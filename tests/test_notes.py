@@ -159,8 +159,9 @@ def test_cuts_in_several_windows_add_up(tiny, prompts):
 def test_ticks_count_every_request(tiny, prompts):
     seen = []
     text = "Zyxwv qponm lkjih. " * 60
+    read = len(requests_for(Note("n", text, {}), NER, prompts["drugs"].rows(), tiny.vocabulary))
     list(answer_notes(Local(tiny), [prompts["drugs"], prompts["short"]], [Note("n", text, {})], tick=seen.append))
-    assert sum(seen) == len(windows(text)) + 1
+    assert sum(seen) == read + 1 > len(windows(text))
 
 
 # Answering with known outputs

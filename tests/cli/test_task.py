@@ -218,7 +218,7 @@ def test_content_that_cannot_be_told_is_said_where_nobody_can_answer(mpdd, folde
 
 def test_what_was_skipped_is_said_at_once(mpdd, folder):
     (folder / "a.jsonl").write_text((folder / "a.jsonl").read_text() + '{"text": "zebra\n')
-    assert "       1 skipped: not valid JSON (truncated?) (a.jsonl, line 11)\n" in mpdd("task", "new", *NER).out
+    assert f"       1 skipped: not valid JSON (truncated?) ({folder / 'a.jsonl'} line 11)\n" in mpdd("task", "new", *NER).out
 
 
 def test_data_is_not_overwritten_by_its_card(mpdd, folder):

@@ -88,13 +88,13 @@ def test_who_comes_back_after_a_pause_goes_first_but_not_for_ever(batcher, engin
     engine.begun.clear()
     busy = batcher.submit([f"a{n}" for n in range(100)], "a")
     assert engine.begun.wait(10)
-    back = batcher.submit([f"b{n}" for n in range(100)], "b")
+    back = batcher.submit([f"b{n}" for n in range(200)], "b")
     engine.batches.clear()
     engine.go.set()
     assert busy.result(10) and back.result(10)
     rows = [row for batch in engine.batches for row in batch]
     ahead = next(n for n, row in enumerate(rows) if row.startswith("a"))
-    assert 8 <= ahead <= 16 + 4  # the credit is four batches of four
+    assert 48 <= ahead <= 64 + 4  # the credit is sixteen batches of four
     later = rows[ahead : ahead + 40]
     assert 15 <= sum(row.startswith("a") for row in later) <= 25
 

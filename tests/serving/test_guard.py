@@ -91,7 +91,7 @@ def test_a_request_of_too_many_parts_is_refused_before_any_is_answered(make, mon
     client = make(limits={"rows": 10})
     monkeypatch.setattr(client.service.batcher, "_engine", lambda requests: pytest.fail("answered"))
     message = error(client.post("/v1/annotate", json={"text": "Fever rose. " * 400, "tasks": ["drugs", "sums"]}), 413)
-    assert "text: the text comes to 14 parts" in message and "a request may have 10" in message
+    assert "text: the text comes to 38 parts" in message and "a request may have 10" in message
     message = error(client.post("/v1/completions", json={"prompt": ["x"] * 11, "model": "sums"}), 413)
     assert "prompt: the text comes to 11 parts" in message
 

@@ -60,8 +60,9 @@ def new(
         _copy(like, given, out or Path(f"{name or like}.toml"), force)
     else:
         values = interview.values(interview.Interview(given))
-        recognised = FORMATS[values["data"]["format"]].title if values["data"]["format"] else "of several formats, each by itself"
-        _write(values, out or Path(f"{values['name']}.toml"), force, recognised if file_format is None else "")
+        told = values["data"]["format"] if file_format is None else None  # "": each file by itself
+        recognised = FORMATS[told].title if told else "" if told is None else "of several formats, each by itself"
+        _write(values, out or Path(f"{values['name']}.toml"), force, recognised)
 
 
 @task.command("check")

@@ -17,7 +17,7 @@ from mpdd.inference.predict import Prediction, Request
 from mpdd.serving.pace import Pace
 
 Answer = Callable[[Sequence[Request]], Sequence[Prediction]]
-_CREDIT = 4.0  # batches that a caller who was idle may be ahead of the others
+_CREDIT = 16.0  # batches that a caller who was idle may be ahead of the others: a whole long note with many tasks
 _FIRST = 8.0  # cost of the first batch, when nothing was measured yet
 
 
