@@ -247,3 +247,17 @@ def test_what_is_written_reads_back_equal(values):
     assert to_toml(again) == text
     assert isinstance(again, Experiment)
     assert again.adapt.lora == tuple(values["adapt"]["lora"])
+
+
+def test_paths_in_a_file_are_its_own_and_those_on_the_command_line_are_as_typed(tmp_path):
+    path = tmp_path / "experiments" / "one.toml"
+    path.parent.mkdir()
+    path.write_text('name = "one"\nmetaprompt = "meta.safetensors"\ntargets = ["own.toml", "rqe"]\n')
+    found = read(path)
+    assert found.metaprompt == str(path.parent / "meta.safetensors")
+    assert found.targets == (str(path.parent / "own.toml"), "rqe")
+    typed = read(path, ['metaprompt="runs/meta.safetensors"', 'targets=["cards/own.toml"]'])
+    assert (typed.metaprompt, typed.targets) == ("runs/meta.safetensors", ("cards/own.toml",))
+    path.write_text('name = "one"\ntargets = ["rqe"]\nmetaprompt = 3\n')
+    with pytest.raises(InputError, match="metaprompt"):
+        read(path)

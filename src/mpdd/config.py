@@ -284,12 +284,12 @@ def read(path: Path, changes: Sequence[str] = ()) -> Experiment:
     """Read an experiment file; raise one `InputError` that lists every problem in it.
 
     Task cards and the metaprompt are found from the folder of the experiment file. `changes` are settings that take the place
-    of the file's, as `distil.steps=800`, with the value in TOML.
+    of the file's, as `distil.steps=800`, with the value in TOML; paths in them are found from the working folder, as typed.
     """
-    values = read_toml(path, "experiment file")
+    values = _from_folder(read_toml(path, "experiment file"), path.parent)
     for change in changes:
         _put(values, change)
-    return _from_here(build(values, path.name), path.parent)
+    return build(values, path.name)
 
 
 def _put(values: dict[str, Any], change: str) -> None:
@@ -312,19 +312,21 @@ def _put(values: dict[str, Any], change: str) -> None:
     values[key] = value
 
 
-def _from_here(experiment: Experiment, folder: Path) -> Experiment:
-    """The experiment with the paths in it taken from `folder`; names of the catalogue stay."""
+def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values of an experiment file with its paths taken from `folder`; names of the catalogue stay, and wrong types too."""
 
-    def resolved(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(folder / name) if name.endswith(".toml") else name for name in names)
+    def path(value: Any, suffix: str = "") -> Any:
+        return str(folder / value) if isinstance(value, str) and value and value.endswith(suffix) else value
 
-    metaprompt = str(folder / experiment.metaprompt) if experiment.metaprompt else ""
-    update: dict[str, Any] = {
-        "sources": resolved(experiment.sources), "targets": resolved(experiment.targets), "metaprompt": metaprompt
-    }  # fmt: skip
-    if experiment.distil.goes_on:
-        update["distil"] = experiment.distil.model_copy(update={"start": str(folder / experiment.distil.start)})
-    return experiment.model_copy(update=update)
+    def paths(names: Any) -> Any:
+        return [path(name, ".toml") for name in names] if isinstance(names, list) else names
+
+    found = {name: paths(value) if name in ("sources", "targets") else value for name, value in values.items()}
+    if "metaprompt" in found:
+        found["metaprompt"] = path(found["metaprompt"])
+    if isinstance(distil := found.get("distil"), dict) and "start" in distil:
+        found["distil"] = {**distil, "start": path(distil["start"], ".safetensors")}
+    return found
 
 
 def build(values: dict[str, Any], where: str) -> Experiment:

@@ -9,9 +9,8 @@ from typing import Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from mpdd import config
 from mpdd.config import Compute, PromptOptions
-from mpdd.files.toml import Name, Positive, Seed
+from mpdd.files.toml import Name, Positive, Seed, read_toml, validated
 
 
 class Federation(BaseModel):
@@ -53,13 +52,13 @@ class Federation(BaseModel):
     @classmethod
     def read(cls, path: Path) -> Federation:
         """Read a federation's file; `InputError` with every problem in it. `start` counts from the file's folder."""
-        read = config.validated(cls, config.read_toml(path, "federation file"), path.name)
+        read = validated(cls, read_toml(path, "federation file"), path.name)
         return read.model_copy(update={"start": str((path.parent / read.start).resolve())}) if read.start else read
 
     @classmethod
     def from_toml(cls, text: str) -> Federation:
         """What `to_toml` wrote."""
-        return config.validated(cls, tomllib.loads(text), "the federation")
+        return validated(cls, tomllib.loads(text), "the federation")
 
     def to_toml(self) -> str:
         """As resolved, defaults included."""
