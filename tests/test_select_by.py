@@ -6,14 +6,20 @@ import json
 
 import pytest
 import tomli_w
+import torch
 
 from mpdd import config, pipeline
 from mpdd.config import Adapt
 from mpdd.data import catalogue
+from mpdd.data.batch import encode
+from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.progress import Silent
 from mpdd.rehearsal import _validations, predicted
+from mpdd.training.loop import Dev
+from mpdd.training.tune import fits, mean_losses
 from tests.data.cards.conftest import CARDS, lines, record
 
+NLI = TaskCard("says", "nli", "Does it say so?", labels=("yes", "no"), fields=("Hypothesis",))
 METHODS = ("prompt-tuning", "mpdd", "lora")
 
 
@@ -37,7 +43,9 @@ def experiment(tiny_folder, tmp_path):
     )  # fmt: skip
 
 
-def test_every_trained_method_is_judged_by_its_answers_to_dev_examples(experiment, tmp_path):
+@pytest.mark.parametrize("rule", ["metric", "accuracy"])
+def test_every_trained_method_is_judged_by_its_answers_to_dev_examples(experiment, tmp_path, rule):
+    experiment = experiment.model_copy(update={"adapt": experiment.adapt.model_copy(update={"select_by": rule})})
     pipeline.run(experiment, tmp_path / "run", Silent())
     log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     judged = {line["method"] for line in log if "dev_metric" in line}
@@ -50,3 +58,22 @@ def test_the_time_of_scoring_dev_examples_is_predicted(experiment):
     assert _validations(Adapt(steps=10, every=4, race=4, mpdd=(0.1, 0.2, 0.3))) == (1 + 3) + 2 * (1 + 1)
     by_loss = experiment.model_copy(update={"adapt": experiment.adapt.model_copy(update={"select_by": "loss"})})
     assert "score_dev" not in predicted(by_loss, Silent())["seconds"]
+
+
+def test_the_accuracy_of_a_dev_set_counts_the_likeliest_tokens(tiny):
+    rows = [encode(tiny.tokenizer, NLI, Example(str(n), str(n), "fever", Answer(choice=n % 2), (("Hypothesis", "ill"),)), 60)
+            for n in range(3)]  # fmt: skip
+    found = fits(tiny, {"one": rows}, {"one": None})["one"]
+    with torch.no_grad():
+        right = tokens = 0
+        for row in rows:
+            fed = torch.tensor([[*row.input_ids, *row.answer_ids[:-1]]])
+            likeliest = tiny.model(input_ids=fed).logits[0, len(row.input_ids) - 1 :].argmax(-1)
+            right += int((likeliest == torch.tensor(row.answer_ids)).sum())
+            tokens += len(row.answer_ids)
+    assert found.metric == pytest.approx(100 * right / tokens)
+    assert found.loss == pytest.approx(mean_losses(tiny, {"one": rows}, {"one": None})["one"])
+
+
+def test_the_more_accurate_is_kept_though_its_loss_is_higher():
+    assert Dev(0.9, 80.0).rank < Dev(0.5, 70.0).rank < Dev(0.6, 70.0).rank

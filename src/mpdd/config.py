@@ -138,8 +138,9 @@ class Adapt(Steps):
     as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer. With `race` every
     method tries its rates for so many steps only, and goes on with the one that is then best on dev (0: to the end).
 
-    Which step and which rate are kept is decided on dev for every method alike (`select_by`): by the loss, or by the headline
-    metric of the answers to the first `select_examples` dev examples, where the loss breaks ties and decoding costs time.
+    Which step and which rate are kept is decided on dev for every method alike (`select_by`): by the `loss`; by the `accuracy`
+    of answer tokens, gold tokens before them given; or by the headline `metric` of the answers to the first `select_examples`
+    dev examples, for which they are decoded. The loss breaks ties.
 
     MPDD's target factors start from the `mean` of the sources', from the mean of those with answers of the same `kind`, from
     those of the source whose prompt fits the target's training examples best (`nearest`), or from a mix weighted by how well
@@ -157,7 +158,7 @@ class Adapt(Steps):
     factor_ratio: Rate = 1.0
     factor_start: Literal["mean", "kind", "nearest", "weighted"] = "mean"
     lora_rank: Positive = 8
-    select_by: Literal["loss", "metric"] = "loss"
+    select_by: Literal["loss", "accuracy", "metric"] = "loss"
     select_examples: Positive = 32
     race: Annotated[int, Field(ge=0)] = 0
 

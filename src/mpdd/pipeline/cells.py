@@ -85,6 +85,7 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
             watch_one=lambda trial: replace(
                 run.folder.watch(f"{name}/{trial}", lambda: tick(1), stage="adapt", method=method, task=target, seed=seed),
                 score_dev=dev_scorer(run, examples),
+                by_accuracy=experiment.adapt.select_by == "accuracy",
             ),
             tick=tick,
             provenance=how(run, "adapt"),
@@ -115,7 +116,7 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
 def dev_scorer(run: Run, examples: Examples) -> ScoreDev | None:
     """Scores each prompt by the headline metric of its answers to dev examples, where the experiment selects by it."""
     options, card = run.experiment.adapt, examples.task.card
-    if options.select_by == "loss":
+    if options.select_by != "metric":
         return None
     dev = examples.dev[: options.select_examples]
 

@@ -19,7 +19,7 @@ from mpdd.backbone import distributed
 from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Batch, Encoded, collate
 from mpdd.training.forward import Outputs, forward
-from mpdd.training.losses import cross_entropy
+from mpdd.training.losses import cross_entropy, sum_by_example
 
 TOKENS = 8192  # padded tokens a chunk may have; a longer row goes alone
 Prompts = Mapping[str, Float[Tensor, "_ width"] | None]
@@ -41,6 +41,15 @@ LossesOf = Callable[[Outputs, Batch, Sequence[Row]], Parts]  # each part a sum o
 def answer_losses(out: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
     """The cross-entropy of each row's answer, in nats an answer."""
     return {"loss": cross_entropy(out.logits, batch.targets.to(out.logits.device), batch.rows)}
+
+
+def answer_fit(out: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
+    """Beside the cross-entropy (`loss`) the number of answer tokens (`tokens`), and of those that are the likeliest at their
+    place, the gold tokens before them given (`right`)."""
+    targets = batch.targets.to(out.logits.device)
+    right = (out.logits.argmax(-1) == targets).float()
+    counted = {"right": right, "tokens": torch.ones_like(right)}
+    return answer_losses(out, batch, rows) | {name: sum_by_example(values, batch.rows) for name, values in counted.items()}
 
 
 def add_gradients(
@@ -72,14 +81,20 @@ def add_gradients(
 @torch.no_grad()
 def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Float[Tensor, " rows"]:
     """The cross-entropy of each row's answer over the mean answer tokens of its task, in nats, without gradient."""
+    return row_parts(backbone, rows, prompts, answer_losses)["loss"]
+
+
+@torch.no_grad()
+def row_parts(backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf) -> Parts:
+    """All parts of `losses_of` by row, each over the mean answer tokens of the row's task, without gradient."""
     found: dict[str, Tensor] = {}
     for chunk, counts in _own_chunks(backbone, rows):
-        parts = _run(backbone, [rows[i] for i in chunk], prompts, answer_losses, False)
+        parts = _run(backbone, [rows[i] for i in chunk], prompts, losses_of, False)
         if counts:
             _place(found, parts, chunk, len(rows))
     if distributed.shares(len(rows)):
         distributed.add_up(list(found.values()))
-    return found["loss"]
+    return found
 
 
 def set_master(weight: nn.Parameter, copy: Tensor | None) -> None:

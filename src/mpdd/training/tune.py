@@ -17,7 +17,7 @@ from mpdd.data.mixture import single
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.variations import asked
 from mpdd.training.loop import Dev, Fitted, Group, Log, Losses, Plan, fit
-from mpdd.training.passes import Row, add_gradients, mean_by_prompt, row_losses
+from mpdd.training.passes import Row, add_gradients, answer_fit, mean_by_prompt, row_losses, row_parts
 
 Made = TypeVar("Made", covariant=True)
 ScoreDev = Callable[[Mapping[str, Tensor | None]], Mapping[str, float]]
@@ -56,7 +56,8 @@ def _mean_answer_tokens(rows: Sequence[Encoded]) -> float:
 
 @dataclass(frozen=True)
 class Watch:
-    """Where a run keeps its checkpoint, tells how it goes, and, with `score_dev`, scores answers to dev examples.
+    """Where a run keeps its checkpoint, tells how it goes, and by what the best state is chosen: the loss on dev; with
+    `by_accuracy` the share of dev answer tokens that are the likeliest at their place; with `score_dev` what that says.
 
     `score_dev` takes each job's prompt (None: what is trained is inside the backbone) and returns its headline metric.
     """
@@ -65,6 +66,7 @@ class Watch:
     log: Log = lambda _job, _values: None
     tick: Callable[[], object] = lambda: None
     score_dev: ScoreDev | None = None
+    by_accuracy: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,7 @@ def best(trials: Sequence[Trial[Made]]) -> Trial[Made]:
 def tune(
     backbone: Backbone, jobs: Mapping[str, Job], plan: Plan, *, seed: int, watch: Watch | None = None, pause: bool = False
 ) -> dict[str, Fitted]:
-    """Minimise each job's answer cross-entropy on its training rows, choosing its best state on its dev rows: by the headline
-    metric where `watch.score_dev` gives it, else by the loss.
+    """Minimise each job's answer cross-entropy on its training rows, choosing its best state on its dev rows as `watch` says.
 
     The result of a job does not depend on the others, but that jobs named `TASK lr RATE` of one task are rivals in the plan's
     race. Jobs whose tensors are in the backbone must run alone; with `pause` such a one stops where the race is decided.
@@ -113,7 +114,10 @@ def tune(
     def validate(names: Sequence[str]) -> Mapping[str, Dev]:
         with torch.no_grad():
             prompts = {name: jobs[name].prompt() for name in names}
-        losses = mean_losses(backbone, {name: jobs[name].data.dev for name in names}, prompts)
+        dev = {name: jobs[name].data.dev for name in names}
+        if watch.by_accuracy:
+            return fits(backbone, dev, prompts)
+        losses = mean_losses(backbone, dev, prompts)
         metrics = watch.score_dev(prompts) if watch.score_dev else {}
         return {name: Dev(losses[name], metrics.get(name)) for name in names}
 
@@ -141,3 +145,12 @@ def mean_losses(
     number of answer tokens of its task."""
     rows = [Row(encoded, name) for name, found in data.items() for encoded in found]
     return mean_by_prompt(row_losses(backbone, rows, prompts), rows)
+
+
+def fits(backbone: Backbone, data: Mapping[str, Sequence[Encoded]], prompts: Mapping[str, Tensor | None]) -> dict[str, Dev]:
+    """The mean loss of each name's rows under its prompt, and as metric the percentage of answer tokens that are the likeliest
+    at their place, given the gold tokens before them. It needs no decoding, and where training makes a model surer than it
+    should be, which raises the loss, it still tells whether answers get better."""
+    rows = [Row(encoded, name) for name, found in data.items() for encoded in found]
+    parts = {part: mean_by_prompt(values, rows) for part, values in row_parts(backbone, rows, prompts, answer_fit).items()}
+    return {name: Dev(parts["loss"][name], 100 * parts["right"][name] / parts["tokens"][name]) for name in parts["loss"]}
