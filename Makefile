@@ -7,7 +7,7 @@ ifneq ($(wildcard ../shared/data/upstream.tsv),)
 export MPDD_MIRROR ?= $(abspath ../shared/data)
 endif
 
-.PHONY: demo test bench unit e2e lint setup federated clean
+.PHONY: demo test bench unit e2e lint setup federated docs clean
 
 demo: $(VENV)/ready
 	$(BIN)/mpdd demo $(DEMO)
@@ -40,6 +40,17 @@ FLOWER := .venv-federated
 federated: $(FLOWER)/ready
 	OMP_NUM_THREADS=1 $(FLOWER)/bin/pytest tests/federated tests/e2e/test_federated.py
 
+# The documentation as a site in site/, in an environment of its own; it stops at a link that leads nowhere.
+DOCS := .venv-docs
+docs: $(DOCS)/ready
+	$(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
+
+$(DOCS)/ready: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip --quiet --disable-pip-version-check install "mkdocs-material>=9.7,<10" "mkdocstrings[python]>=1.0,<2"
+	touch $@
+
 $(FLOWER)/ready: pyproject.toml
 	$(PYTHON) -m venv $(FLOWER)
 	$(FLOWER)/bin/python -m pip --quiet --disable-pip-version-check install -e ".[dev,federated]"
@@ -60,4 +71,4 @@ $(VENV)/ready-dev: $(VENV)/ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(FLOWER) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(FLOWER) $(DOCS) site runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
