@@ -21,13 +21,13 @@ from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 from backbones import corpus as text_corpus
 from backbones.pretrain import HELD_OUT
 from backbones.text_to_text import Makers
-from mpdd import config, pipeline
 from mpdd.backbone import model as mpdd_backbone
 from mpdd.backbone.model import Backbone
-from mpdd.config import Experiment
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.evaluation.results import read_results
 from mpdd.evaluation.row import Row
+from mpdd.experiment import config, pipeline
+from mpdd.experiment.config import Experiment
 from mpdd.inference.predict import Request, predict
 from mpdd.progress import Reporter
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from mpdd import pipeline
-from mpdd.config import read
+from mpdd.experiment import pipeline
+from mpdd.experiment.config import read
 from mpdd.progress import Reporter
 
 CASES = {

@@ -26,7 +26,7 @@ from mpdd.data import catalogue
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example
-from mpdd.run_folder import commit
+from mpdd.experiment.folder import commit
 
 RESULTS = Path(__file__).parent / "results"
 LENGTH = 20  # virtual tokens

@@ -19,12 +19,13 @@ from typing import Any
 import tomli_w
 
 from benchmarks import common
-from mpdd import config, pipeline
 from mpdd.data.batch import Encoded
+from mpdd.experiment import config
+from mpdd.experiment.setup import Run, data_of
+from mpdd.experiment.sources import distil_sources
 from mpdd.federated.federation import Federation
 from mpdd.federated.here import federate_here
 from mpdd.methods.cell import plan_of
-from mpdd.pipeline import Run
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import load
@@ -74,7 +75,7 @@ def _one_seed(folder: Path, args: argparse.Namespace, seed: int) -> dict[str, An
     everything = [task for tasks in SITES.values() for task in tasks]
     pooled = _experiment(folder, "pooled", everything, args, seed, batch=2 * args.batch)
     opened = {name: _open(path, folder) for name, path in {**files, "pooled": pooled}.items()}
-    alone = {name: pipeline.distil_sources(run, {}).metaprompt() for name, run in opened.items()}
+    alone = {name: distil_sources(run, {}).metaprompt() for name, run in opened.items()}
     federation = Federation.model_validate(
         {"name": "joint", "rounds": args.rounds, "sites": len(SITES), "seed": seed, "prompt": {"length": LENGTH}}
     )
@@ -137,7 +138,7 @@ def _held_out(
     run: Run, task: str, ways: Mapping[str, MetaPrompt], args: argparse.Namespace, seed: int
 ) -> dict[str, dict[str, float]]:
     """Loss on a task that no site has, by way of training: without an example, and adapted."""
-    data, test = pipeline.data_of(run, run.tasks[task], SHOTS, seed), {task: _rows(run, task, "test")}
+    data, test = data_of(run, run.tasks[task], SHOTS, seed), {task: _rows(run, task, "test")}
     found = {}
     for name, meta in ways.items():
         (trial,) = adapt(run.backbone, data, meta, task, plan_of(run.experiment.adapt), mode="all", lrs=[RATE], seed=seed)

@@ -22,8 +22,8 @@ import transformers
 from benchmarks import common, device
 from benchmarks.full_shapes_case import EXPERIMENTS, SMALL, Case, Found, Sizes, make
 from benchmarks.full_shapes_parts import MORE, PARTS
-from mpdd import config
 from mpdd.backbone.model import Backbone
+from mpdd.experiment import config
 
 NAMES = ("llama-3.1-8b", "gpt-oss-20b")
 

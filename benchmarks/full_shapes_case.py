@@ -20,11 +20,11 @@ from mpdd.backbone import compute
 from mpdd.backbone import model as backbones
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
-from mpdd.config import Experiment
 from mpdd.data.batch import Encoded
 from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.shape import Shape
 from mpdd.inference.predict import Request
-from mpdd.shape import Shape
 from mpdd.training.tune import Data
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"

@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.full_shapes_case import Case, Found
 from mpdd.backbone.model import Backbone
+from mpdd.experiment.shape import calculated
 from mpdd.prompts.pack import Text, pack
-from mpdd.shape import calculated
 from mpdd.training.passes import Row
 
 

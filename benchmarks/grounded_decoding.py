@@ -16,16 +16,16 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks import common
-from mpdd import config
 from mpdd.backbone import compute
 from mpdd.backbone.model import Backbone
 from mpdd.data.task import TaskCard
 from mpdd.evaluation.compare import bootstrap_interval
 from mpdd.evaluation.failures import failures
 from mpdd.evaluation.metrics import metrics_for, score
+from mpdd.experiment import config
+from mpdd.experiment.setup import Examples, draw
 from mpdd.inference.decoding.tokens import tokens_of
 from mpdd.inference.predict import Request, predict
-from mpdd.pipeline.opened import Examples, draw
 from mpdd.prompts.store import load
 
 METHODS = ("zero-shot", "prompt-tuning", "mpdd")

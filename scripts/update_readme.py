@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mpdd import config
 from mpdd.evaluation import by_shots
 from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
 from mpdd.evaluation.differences import difference_tables, mean_gap
 from mpdd.evaluation.records import run_files
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
+from mpdd.experiment import config
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

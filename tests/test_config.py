@@ -9,10 +9,10 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpdd import config
-from mpdd.check import require_tasks
-from mpdd.config import Experiment, build, read, to_toml
 from mpdd.errors import InputError
+from mpdd.experiment import config
+from mpdd.experiment.check import require_tasks
+from mpdd.experiment.config import Experiment, build, read, to_toml
 
 LEAST = {"name": "small", "sources": ["bc5cdr_ner", "scifact"], "targets": ["rqe"]}
 
@@ -185,7 +185,7 @@ def test_unknown_tasks_are_all_named_with_near_names():
 
 
 def test_the_packaged_demo_is_a_valid_experiment_in_both_sizes():
-    from mpdd.demo.run import on_synthetic_notes, read_demo
+    from mpdd.experiment.demo import on_synthetic_notes, read_demo
 
     whole, quick = read_demo(quick=False), read_demo(quick=True)
     for made in (whole, quick, on_synthetic_notes(whole)):

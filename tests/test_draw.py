@@ -2,10 +2,11 @@
 
 import pytest
 
-from mpdd import config, pipeline
 from mpdd.data import catalogue
 from mpdd.data.leaks import NOTHING, Held
 from mpdd.errors import InputError
+from mpdd.experiment import config
+from mpdd.experiment.setup import draw
 
 SOURCE, TARGET = "synthetic_drugs", "synthetic_allergy"
 VALUES = {
@@ -25,14 +26,14 @@ def experiment():
 def test_a_source_is_drawn_without_what_the_tests_hold(experiment):
     train, dev = catalogue.load(SOURCE).train, catalogue.load(SOURCE).dev
     held = Held.by([*train[:200], dev[0]])
-    drawn = pipeline.draw(experiment, SOURCE, held)
+    drawn = draw(experiment, SOURCE, held)
     assert drawn.left_out >= 201
     assert not {e.id for e in (*drawn.train, *drawn.dev)} & {e.id for e in (*train[:200], dev[0])}
     assert (len(drawn.train) <= 100, len(drawn.dev), len(drawn.test)) == (True, 20, 10)
-    whole = pipeline.draw(experiment, SOURCE, NOTHING)
+    whole = draw(experiment, SOURCE, NOTHING)
     assert (len(whole.train), len(whole.dev), whole.left_out) == (250, 20, 0)
 
 
 def test_a_source_of_which_nothing_is_left_is_refused(experiment):
     with pytest.raises(InputError, match="source synthetic_drugs has no examples left; found 30[0-9] that share a document"):
-        pipeline.draw(experiment, SOURCE, Held.by(catalogue.load(SOURCE).train))
+        draw(experiment, SOURCE, Held.by(catalogue.load(SOURCE).train))

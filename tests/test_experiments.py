@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mpdd import config, own_task
 from mpdd.backbone.vocabulary import EMBEDDED_METAPROMPT
-from mpdd.check import require_tasks
 from mpdd.data import catalogue
+from mpdd.experiment import config, own_task
+from mpdd.experiment.check import require_tasks
 from mpdd.prompts.store import load
 
 ROOT = Path(__file__).parents[1]

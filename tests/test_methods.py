@@ -10,16 +10,17 @@ import pytest
 import tomli_w
 import torch
 
-from mpdd import config, pipeline
 from mpdd.data import catalogue
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
-from mpdd.methods import METHODS, UNTRAINED
+from mpdd.experiment import config, pipeline
+from mpdd.experiment.folder import commit
+from mpdd.experiment.setup import Run, data_of, source_data
 from mpdd.methods.prompts import same_kind
+from mpdd.methods.registry import METHODS, UNTRAINED
 from mpdd.progress import Silent
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, load, save_prompt
-from mpdd.run_folder import commit
 from tests.data.cards.conftest import CARDS, lines, record
 
 
@@ -122,13 +123,13 @@ def test_stage_two_goes_on_from_a_metaprompt(made, tmp_path, tiny):
 
 
 def test_sources_are_asked_otherwise_and_their_dev_rows_and_targets_are_not(made, tmp_path):
-    plain = pipeline.Run.open(made(["mpdd"]), tmp_path / "run", Silent(), "")
+    plain = Run.open(made(["mpdd"]), tmp_path / "run", Silent(), "")
     varied = replace(plain, experiment=plain.experiment.model_copy(update={"vary": 1.0}))
-    first, other = (pipeline.source_data(run, run.tasks["one"]) for run in (plain, varied))
+    first, other = (source_data(run, run.tasks["one"]) for run in (plain, varied))
     assert first.dev == other.dev and len(first.train) == len(other.train)
     assert all(a.input_ids != b.input_ids and a.answer_ids == b.answer_ids for a, b in zip(first.train, other.train, strict=True))
     target = varied.tasks["three"]
-    assert pipeline.data_of(varied, target, "all", 0) == pipeline.data_of(plain, target, "all", 0)
+    assert data_of(varied, target, "all", 0) == data_of(plain, target, "all", 0)
 
 
 def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, tmp_path):

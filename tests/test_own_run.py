@@ -11,12 +11,14 @@ import tomli_w
 import torch
 
 import mpdd
-from mpdd import config, own_task, pipeline
 from mpdd.backbone.checkpoints import known
-from mpdd.check import require_tasks
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.results import read_results
+from mpdd.experiment import config, own_task, pipeline
+from mpdd.experiment.check import require_tasks
+from mpdd.experiment.comparison import part, remake
+from mpdd.experiment.setup import Run
 from mpdd.progress import Reporter, Silent
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, save_prompt
@@ -89,28 +91,28 @@ def test_a_task_given_in_two_ways_is_still_the_same_task(tmp_path):
     with pytest.raises(InputError, match="same name; found own; wanted each task once, and no target among the sources"):
         require_tasks(experiment)
     with pytest.raises(InputError, match="same name"):
-        pipeline.Run.open(experiment, tmp_path / "run", Silent(), "")
+        Run.open(experiment, tmp_path / "run", Silent(), "")
     assert not (tmp_path / "run").exists()
 
 
 def test_one_cell_can_be_made_anew_and_no_other(run, tmp_path):
     experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2)
-    opened = pipeline.Run.open(experiment, tmp_path / "run", Silent(), "")
+    opened = Run.open(experiment, tmp_path / "run", Silent(), "")
     times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cells").iterdir()}
     before = {row.method: row for row in read_results(tmp_path / "run" / "results.json") if row.shots == "all"}
-    row = pipeline.remake(opened, "own/mpdd/all/s0")
+    row = remake(opened, "own/mpdd/all/s0")
     assert replace(row, train_seconds=0) == replace(before["mpdd"], train_seconds=0)
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run" / "cells").iterdir()}
     assert {name for name in times if after[name] != times[name]} == {"own--mpdd--all--s0.json"}
     with pytest.raises(InputError, match=r"The experiment own has no cell own/mpdd/7/s0.*Perhaps own/mpdd/all/s0\."):
-        pipeline.remake(opened, "own/mpdd/7/s0")
+        remake(opened, "own/mpdd/7/s0")
 
 
 def test_parts_of_a_run_come_together_in_the_whole(run, tmp_path):
     experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2)
     rows = {row.method: row for row in pipeline.run(experiment, tmp_path / "run", Silent())}
-    parts = pipeline.Run.open(experiment, tmp_path / "parts", Silent(), "")
-    made = [*pipeline.part(parts, "own/mpdd/*"), *pipeline.part(parts, "*/0/s0")]
+    parts = Run.open(experiment, tmp_path / "parts", Silent(), "")
+    made = [*part(parts, "own/mpdd/*"), *part(parts, "*/0/s0")]
     assert {row.method for row in made} == set(rows)
     assert not (tmp_path / "parts" / "results.json").exists()
     times = [path.stat().st_mtime_ns for path in sorted((tmp_path / "parts" / "cells").iterdir())]
@@ -118,7 +120,7 @@ def test_parts_of_a_run_come_together_in_the_whole(run, tmp_path):
     assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "parts" / "cells").iterdir())] == times
     assert {name: row.value for name, row in whole.items()} == {name: row.value for name, row in rows.items()}
     with pytest.raises(InputError, match=r"No cell of the experiment own fits rqe/\*.*Perhaps own/\*"):
-        pipeline.part(parts, "rqe/*")
+        part(parts, "rqe/*")
 
 
 def test_the_metaprompt_of_the_package_is_found_by_name_and_by_fingerprint(tmp_path, monkeypatch, tiny, tiny_folder):
@@ -167,7 +169,7 @@ def test_lost_gold_and_offsets_counted_otherwise_are_said_and_kept_for_the_repor
     (tmp_path / "own.toml").write_text(tomli_w.dumps({**card, "data": {"format": "brat", "train": "."}}))
     write_metaprompt(tmp_path / "meta.safetensors", tiny)
     experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2)
-    pipeline.Run.open(experiment, tmp_path / "run", Reporter(), "")
+    Run.open(experiment, tmp_path / "run", Reporter(), "")
     said = capsys.readouterr().err
     message = "14 of the 42 entities in the files of own (33 %) are not in its examples: 14 mention that its offsets do not give."
     assert f"  Warning: {message}" in said

@@ -12,13 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from mpdd import config, parts, pipeline
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.results import read_results
+from mpdd.experiment import config, parts, pipeline
+from mpdd.experiment.cells import Key
+from mpdd.experiment.origins import prepare
+from mpdd.experiment.setup import Run
 from mpdd.files.shard import Shard
-from mpdd.methods import METHODS
-from mpdd.pipeline import Key
+from mpdd.methods.registry import METHODS
 from mpdd.progress import Silent
 from tests.data.cards.conftest import CARDS, lines, record
 
@@ -53,7 +55,7 @@ def made(tiny_folder, tmp_path_factory):
 
 
 def prepared(experiment, path):
-    pipeline.prepare(pipeline.Run.open(experiment, path, Silent(), ""))
+    prepare(Run.open(experiment, path, Silent(), ""))
 
 
 def make(experiment, path, part):

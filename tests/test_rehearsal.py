@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 import tomli_w
 
-from mpdd import config
-from mpdd.config import Steps
 from mpdd.data import catalogue
 from mpdd.data.batch import Encoded
+from mpdd.experiment import config
+from mpdd.experiment.estimate import _Cost, _enough, _share, predicted
+from mpdd.methods.options import Steps
 from mpdd.progress import Silent
-from mpdd.rehearsal import _Cost, _enough, _share, predicted
 from mpdd.training.tune import Data
 from tests.data.cards.conftest import CARDS, lines, record
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mpdd import config
 from mpdd.errors import InputError
-from mpdd.run_folder import RunFolder
+from mpdd.experiment import config
+from mpdd.experiment.folder import RunFolder
 
 LEAST = {"name": "small", "sources": ["bc5cdr_ner", "scifact"], "targets": ["rqe"]}
 CELL = {"row": {"value": 0}}

@@ -8,13 +8,13 @@ import pytest
 import tomli_w
 import torch
 
-from mpdd import config, pipeline
-from mpdd.config import Adapt
 from mpdd.data import catalogue
 from mpdd.data.batch import encode
 from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.experiment import config, pipeline
+from mpdd.experiment.estimate import _validations, predicted
+from mpdd.methods.options import Adapt
 from mpdd.progress import Silent
-from mpdd.rehearsal import _validations, predicted
 from mpdd.training.loop import Dev
 from mpdd.training.tune import fits, mean_losses
 from tests.data.cards.conftest import CARDS, lines, record

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
+from mpdd.experiment.folder import alone_in
 from mpdd.files.shard import Shard
 from mpdd.prompts.store import Header, _digest, save_prompt
-from mpdd.run_folder import alone_in
 from tests.cli.conftest import LENGTH, SECRET
 from tests.conftest import make_model
 
@@ -242,7 +242,7 @@ def test_a_run_folder_with_another_configuration_is_kept(refused, place):
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "config.toml"])
 def test_a_damaged_run_folder_is_named(refused, place, name):
-    from mpdd import config
+    from mpdd.experiment import config
 
     write(place / "a.toml", tomli_w.dumps(EXPERIMENT))
     (place / "old" / "prompts").mkdir(parents=True)

@@ -15,7 +15,7 @@ import torch
 from tokenizers import processors
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from mpdd import config
+from mpdd.experiment import config
 from mpdd.prompts.store import load
 
 pytestmark = pytest.mark.e2e

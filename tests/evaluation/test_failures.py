@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
 from mpdd.errors import InputError
-from mpdd.evaluation.failure_tables import failure_tables
 from mpdd.evaluation.failures import ERRORS, at_most_shots, failures, failures_of, telling
 from mpdd.evaluation.metrics import metrics_for, score
+from mpdd.evaluation.report.failure_tables import failure_tables
 
 LABELS = ("Drug", "Gene")
 NER = TaskCard("t", "ner", "Find.", labels=LABELS)

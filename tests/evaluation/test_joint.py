@@ -14,7 +14,7 @@ from mpdd.errors import InputError
 from mpdd.evaluation.compare import Pair, bootstrap_interval, holm, mean_difference, paired_difference
 from mpdd.evaluation.differences import difference_tables
 from mpdd.evaluation.joint import MEAN, comparisons, rows_over_seeds
-from mpdd.evaluation.report import write_report
+from mpdd.evaluation.report.page import write_report
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
 from tests.evaluation.test_compare import accuracy_counts, ratio

@@ -6,7 +6,7 @@ import pytest
 
 from mpdd.data.task import Answer, Entity, Example, Parsed, Splits, Task, TaskCard
 from mpdd.data.tasks import maccrobat_ner
-from mpdd.evaluation.other import other_values
+from mpdd.evaluation.n2c2 import other_values
 
 N2C2 = {f"n2c2_{mode}_{mean}_f1" for mode in ("strict", "lenient") for mean in ("micro", "macro")}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mpdd import config
 from mpdd.errors import InputError
 from mpdd.evaluation.records import ARCHIVE, BESIDE, packed, run_files, unpack_in_place
-from mpdd.evaluation.report import write_report
+from mpdd.evaluation.report.page import write_report
 from mpdd.evaluation.results import read_results
-from mpdd.run_folder import RunFolder
+from mpdd.experiment import config
+from mpdd.experiment.folder import RunFolder
 from scripts.publish_results import publish
 
 RESULTS = Path(__file__).parents[2] / "results"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from mpdd.errors import InputError
-from mpdd.evaluation import plots, wording
-from mpdd.evaluation.curves import panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.differences import DifferenceTable, Gap
 from mpdd.evaluation.failures import ERRORS
 from mpdd.evaluation.reliability import reliability
-from mpdd.evaluation.report import first_words, summary, write_report
+from mpdd.evaluation.report import plots, wording
+from mpdd.evaluation.report.curves import panels_by_part, panels_by_task, read_metrics
+from mpdd.evaluation.report.page import first_words, summary, write_report
 from mpdd.evaluation.results import METHODS, Row, results_table, results_tables, write_results
 from mpdd.evaluation.transfer import spearman
 

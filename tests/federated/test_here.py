@@ -10,8 +10,10 @@ import torch
 
 pytest.importorskip("flwr")  # in the extra mpdd[federated]; see docs/scaling.md for how to run these
 
-from mpdd import config, pipeline
 from mpdd.errors import InputError, MpddError
+from mpdd.experiment import config, pipeline
+from mpdd.experiment.setup import Run
+from mpdd.experiment.sources import distil_sources, teach_sources
 from mpdd.federated import site
 from mpdd.federated.federation import Federation
 from mpdd.federated.here import federate_here
@@ -128,8 +130,8 @@ def test_one_site_with_itself_in_one_round_is_plain_training(world, tmp_path, ti
     """Also with teachers: the shared prompt starts where fresh rows of the same seed do, and nothing is averaged with it."""
     path = world.site("a", distil={"kl": 0.5, "hidden": 0.5, "start": "fresh"}, teach={"steps": 2, "batch_size": 2, "every": 2})
     federate_here(federation(world, rounds=1, sites=1), [path], tmp_path / "out")
-    run = pipeline.Run.open(config.read(path), tmp_path / "plain", Silent(), "")
-    plain = pipeline.distil_sources(run, pipeline.teach_sources(run))
+    run = Run.open(config.read(path), tmp_path / "plain", Silent(), "")
+    plain = distil_sources(run, teach_sources(run))
     ours = metaprompt(tmp_path / "out/site-1")
     for name, tensor in plain.tensors.items():
         torch.testing.assert_close(ours.tensors[name], tensor, rtol=0, atol=0)
@@ -210,8 +212,8 @@ def test_a_site_may_insist_on_secure_aggregation(world, tmp_path):
 
 def test_a_folder_with_another_metaprompt_is_left_alone(world, tmp_path, capsys):
     path = world.site("a")
-    run = pipeline.Run.open(config.read(path), tmp_path / "out/site-1", Silent(), "")
-    before = pipeline.distil_sources(run, {}).path.read_bytes()
+    run = Run.open(config.read(path), tmp_path / "out/site-1", Silent(), "")
+    before = distil_sources(run, {}).path.read_bytes()
     with pytest.raises(MpddError, match="A site could not do its part"):
         federate_here(federation(world), [path, world.site("b")], tmp_path / "out")
     assert "holds a metaprompt that was not made in a federation" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from mpdd.cli.task import task
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
-    from mpdd.config import Experiment
+    from mpdd.experiment.config import Experiment
     from mpdd.progress import Reporter
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def demo(
 ) -> None:
     """Run the whole method, small, in minutes on two cores: teach, distil, adapt, compare, report."""
     from mpdd.cli.show import print_table
-    from mpdd.demo.run import run_demo
+    from mpdd.experiment.demo import run_demo
 
     rows = run_demo(out, synthetic=synthetic, quick=quick, command=_command(), processes=processes)
     print_table(rows)
@@ -115,17 +115,17 @@ def check(
     settings: Settings = None,
 ) -> None:
     """Validate an experiment and print what follows from it; run nothing. (--rehearse: a few steps, to foretell the rest.)"""
-    from mpdd import config
-    from mpdd.check import facts, reckoned
     from mpdd.cli.show import print_facts
+    from mpdd.experiment import config
+    from mpdd.experiment.check import facts, reckoned
 
     read = config.read(experiment, settings or ())
     if shape and rehearse:
         raise InputError("--rehearse takes real steps, and --shape has no weights", wanted="one of the two")
     found = reckoned(read, shape, tokens=tokens, tflops=tflops) if shape else facts(read)
     if rehearse:
+        from mpdd.experiment.estimate import predicted
         from mpdd.progress import Reporter
-        from mpdd.rehearsal import predicted
 
         found["predicted"] = predicted(read, Reporter())
     print_facts(found, as_json)
@@ -164,7 +164,7 @@ def run(
         _part(read, folder, only)
     else:
         if processes and processes > 1:
-            from mpdd import side_by_side
+            from mpdd.experiment import processes as side_by_side
             from mpdd.progress import Reporter
 
             side_by_side.make(read, folder, _given(experiment, folder, settings), processes, Reporter())
@@ -200,7 +200,7 @@ def adapt(
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the metaprompt says.")] = "",
 ) -> None:
     """Adapt a finished metaprompt to the task of a card; or stages 1 to 3 of an experiment for our own method alone."""
-    from mpdd import own_task
+    from mpdd.experiment import own_task
 
     if metaprompt is None and not own_task.is_card(file):
         _stages(file, out, "adapt")
@@ -240,7 +240,7 @@ def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A prompt 
 @app.command()
 def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
     """Make report.html anew from results.json."""
-    from mpdd.evaluation.report import write_report
+    from mpdd.evaluation.report.page import write_report
 
     typer.echo(f"Report: {write_report(run_folder)}")
 
@@ -282,8 +282,8 @@ def _audited(text: Path | None, write: Path | None) -> dict[str, Any]:
 def _together(folder: Path) -> Iterator[tuple[Path, Reporter, bool]]:
     """Work with the processes that `torchrun` started, if any: the folder of this one, what it says, whether it is the first."""
     from mpdd.backbone import distributed
+    from mpdd.experiment.folder import alone_in
     from mpdd.progress import Reporter, Silent
-    from mpdd.run_folder import alone_in
 
     with distributed.together():
         is_first = distributed.number() == 0
@@ -292,8 +292,8 @@ def _together(folder: Path) -> Iterator[tuple[Path, Reporter, bool]]:
 
 
 def _run(experiment: Experiment, folder: Path) -> None:
-    from mpdd import pipeline
     from mpdd.cli.show import print_table
+    from mpdd.experiment import pipeline
 
     with _together(folder) as (place, reporter, is_first):
         rows = pipeline.run(experiment, place, reporter, _command())
@@ -305,20 +305,22 @@ def _run(experiment: Experiment, folder: Path) -> None:
 def _remake(experiment: Experiment, folder: Path, cell: str) -> None:
     from dataclasses import asdict
 
-    from mpdd import pipeline
+    from mpdd.experiment.comparison import remake
+    from mpdd.experiment.setup import Run
 
     with _together(folder) as (place, reporter, is_first):
-        row = pipeline.remake(pipeline.Run.open(experiment, place, reporter, _command()), cell)
+        row = remake(Run.open(experiment, place, reporter, _command()), cell)
         if is_first:
             typer.echo(json.dumps(asdict(row), indent=1))
 
 
 def _part(experiment: Experiment, folder: Path, only: str) -> None:
-    from mpdd import pipeline
     from mpdd.cli.show import print_table
+    from mpdd.experiment.comparison import part
+    from mpdd.experiment.setup import Run
 
     with _together(folder) as (place, reporter, is_first):
-        rows = pipeline.part(pipeline.Run.open(experiment, place, reporter, _command()), only)
+        rows = part(Run.open(experiment, place, reporter, _command()), only)
         if is_first:
             print_table(rows)
 
@@ -327,11 +329,11 @@ def _shard(experiment: Path, out: Path | None, part: str, settings: Sequence[str
     from mpdd.files.shard import Shard
 
     shard, read = Shard.read(part, "cells"), _read(experiment, settings)
-    from mpdd import parts
     from mpdd.backbone import distributed  # after what may be refused at once: it imports torch
     from mpdd.cli.show import print_table
+    from mpdd.experiment import parts
+    from mpdd.experiment.folder import alone_in
     from mpdd.progress import Reporter
-    from mpdd.run_folder import alone_in
 
     if distributed.started() > 1:
         raise InputError(
@@ -351,27 +353,30 @@ def _given(experiment: Path, out: Path | None, settings: Sequence[str] | None) -
 
 
 def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:
-    from mpdd import pipeline
+    from mpdd.experiment.comparison import compare_methods
+    from mpdd.experiment.origins import prepare
+    from mpdd.experiment.setup import Run
+    from mpdd.experiment.sources import metaprompt_of, teach_sources
 
     read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
     with _together(folder) as (place, reporter, is_first):
-        opened = pipeline.Run.open(read, place, reporter, _command())
+        opened = Run.open(read, place, reporter, _command())
         if last == "teach":
-            pipeline.teach_sources(opened)
+            teach_sources(opened)
         elif last == "distil":
-            pipeline.prepare(opened)
+            prepare(opened)
         else:
-            metaprompt = pipeline.metaprompt_of(opened)
-            pipeline.compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-factors"))
+            metaprompt = metaprompt_of(opened)
+            compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-factors"))
         if is_first:
             typer.echo(f"Prompts: {folder / 'prompts'}")
 
 
 def _read(experiment: Path, settings: Sequence[str] | None = None) -> Experiment:
     """Read an experiment whose tasks all exist, before anything is written for it."""
-    from mpdd import config
-    from mpdd.check import require_tasks
+    from mpdd.experiment import config
+    from mpdd.experiment.check import require_tasks
 
     read = config.read(experiment, settings or ())
     require_tasks(read)

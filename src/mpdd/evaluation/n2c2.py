@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mpdd.data.task import Answer, Example, Parsed
+from mpdd.data.task import Answer, Example, Parsed, Task
+from mpdd.evaluation.metrics import score
 
 _PLACE = re.compile(r"([0-9]+):([0-9]+)(#[0-9]+)?")
 
@@ -130,3 +131,19 @@ _MODES = {"strict": _is_same, "lenient": _overlaps}
 
 def _f1(matched: int, predicted: int, gold: int) -> float:
     return 200 * matched / (predicted + gold) if predicted + gold else 0.0
+
+
+_BY_COARSE_LABELS = ("strict_f1", "lenient_f1")
+
+
+def other_values(task: Task, examples: Sequence[Example], parsed: Sequence[Parsed]) -> dict[str, float]:
+    """Return further values, 0 to 100, by name, of one output for each example; none for most types.
+
+    `n2c2_*` for entities and relations (see `scores`), `coarse_*` where the task has coarser labels.
+    """
+    values = scores(examples, parsed) if task.card.type in ("ner", "re") else {}
+    if task.coarse is not None:
+        gold = [replace(example, gold=task.coarse(example.gold)) for example in examples]
+        coarse = score(task.card, gold, [replace(output, answer=task.coarse(output.answer)) for output in parsed]).values
+        values |= {f"coarse_{name}": coarse[name] for name in _BY_COARSE_LABELS if name in coarse}
+    return values

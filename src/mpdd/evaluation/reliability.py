@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.errors import InputError
-from mpdd.evaluation import wording
+from mpdd.evaluation.report import wording
 from mpdd.evaluation.results import read_json
 from mpdd.inference.confidence import Scale
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mpdd.errors import InputError
-from mpdd.evaluation import wording
+from mpdd.evaluation.report import wording
 from mpdd.evaluation.results import read_json
 from mpdd.evaluation.row import after_numbers
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from mpdd.backbone import compute
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.template import Template
-from mpdd.config import PromptOptions
 from mpdd.errors import InputError
 from mpdd.federated.errors import DisagreementError
 from mpdd.federated.federation import Federation
+from mpdd.methods.options import PromptOptions
 from mpdd.prompts.soft import row_width
 from mpdd.prompts.store import PromptFile, load
 

@@ -9,8 +9,9 @@ from typing import Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from mpdd.config import Compute, PromptOptions
+from mpdd.experiment.config import Compute
 from mpdd.files.toml import Name, Positive, Seed, read_toml, validated
+from mpdd.methods.options import PromptOptions
 
 
 class Federation(BaseModel):

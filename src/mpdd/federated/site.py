@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mpdd import config, pipeline
 from mpdd.errors import InputError
+from mpdd.experiment import config
+from mpdd.experiment.setup import Run, kinds_of, source_data
+from mpdd.experiment.sources import save_metaprompt, teach_sources, weights_of
 from mpdd.federated.agreement import Agreement
 from mpdd.federated.errors import DisagreementError
 from mpdd.methods.cell import plan_of
-from mpdd.pipeline import Run
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import PromptFile, load
@@ -80,10 +81,10 @@ class Site:
             replace(plan_of(options), steps=steps),
             lr_shared=options.lr_shared * left,
             lr_factors=options.lr_factors * left,
-            weights=pipeline.weights_of(options),
+            weights=weights_of(options),
             seed=self.run.experiment.seeds[0] + SEEDS_APART * (turn.number - 1),
             cache=cache,
-            kinds=pipeline.kinds_of(self.run),
+            kinds=kinds_of(self.run),
             watch=replace(watch, checkpoint=None),
         )
         shutil.rmtree(cache, ignore_errors=True)
@@ -108,7 +109,7 @@ class Site:
 
     def _save(self, meta: MetaPrompt, turn: Turn) -> None:
         made = {"federation": {"run": turn.run, "round": turn.number, "rounds": turn.rounds}}
-        pipeline.save_metaprompt(self.run, self._path, meta, made)
+        save_metaprompt(self.run, self._path, meta, made)
 
     def _metaprompt(self, shared: Tensor, turn: Turn) -> MetaPrompt:
         """P* with the site's factors, where they were trained in this run or beside this very P*; else with fresh ones."""
@@ -135,13 +136,13 @@ class Site:
 
     def _teachers(self) -> Mapping[str, Tensor]:
         """The rows of the site's own teachers, taught before the first round where its experiment weighs them."""
-        if not pipeline.weights_of(self.run.experiment.distil).needs_teachers:
+        if not weights_of(self.run.experiment.distil).needs_teachers:
             return {}
-        taught = pipeline.teach_sources(self.run)
+        taught = teach_sources(self.run)
         return {task: file.rows().to(self.run.backbone.device) for task, file in taught.items()}
 
     def _data(self) -> dict[str, Data]:
-        return {name: pipeline.source_data(self.run, self.run.tasks[name]) for name in self.run.sources}
+        return {name: source_data(self.run, self.run.tasks[name]) for name in self.run.sources}
 
 
 def _share(steps: int, turn: Turn) -> int:

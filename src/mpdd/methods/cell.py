@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from mpdd.backbone.model import Backbone
-from mpdd.config import Adapt, PromptOptions, Steps
 from mpdd.data.task import Example, Task
 from mpdd.inference.confidence import fit, units
 from mpdd.inference.predict import Prediction, Request, predict
+from mpdd.methods.options import Adapt, PromptOptions, Steps
 from mpdd.prompts.store import PromptFile
 from mpdd.training.loop import Plan
 from mpdd.training.tune import Data, Trial, Watch, best

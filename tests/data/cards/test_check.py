@@ -2,12 +2,12 @@
 
 from mpdd.backbone.model import load
 from mpdd.backbone.vocabulary import load_tokenizer
-from mpdd.config import PromptOptions
 from mpdd.data.cards import card_file
 from mpdd.data.cards.check import facts, percentiles, shown
 from mpdd.data.passages import MAX_CHARS
 from mpdd.data.types import render_input, render_target
 from mpdd.data.windows import windows
+from mpdd.methods.options import PromptOptions
 from tests.data.cards.conftest import lines, record
 
 SPLITS = ("train", "dev", "test")

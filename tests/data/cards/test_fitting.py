@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from mpdd.annotate.notes import Note, requests_for
 from mpdd.backbone.vocabulary import load_tokenizer
-from mpdd.config import PromptOptions
 from mpdd.data.cards import card_file
 from mpdd.data.cards.check import facts
 from mpdd.data.cards.fitting import CHARS_PER_TOKEN, fitted, longest_window
 from mpdd.data.task import SPLITS, TaskCard
 from mpdd.data.windows import windows
+from mpdd.methods.options import PromptOptions
 from tests.data import refusals
 from tests.data.cards.conftest import lines, record, refusal
 

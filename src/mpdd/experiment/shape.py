@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import context_of
-from mpdd.config import Experiment
 from mpdd.errors import InputError
+from mpdd.experiment.config import Experiment
 from mpdd.training.passes import TOKENS
 
 _NUMBER = {"bf16": 2, "fp16": 2, "fp32": 4, "auto": 2}

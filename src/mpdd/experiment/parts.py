@@ -9,11 +9,15 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.evaluation.row import Row
+from mpdd.experiment.cells import Key, cells_of
+from mpdd.experiment.comparison import compare_methods
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.origins import not_prepared
+from mpdd.experiment.setup import Run
+from mpdd.experiment.sources import metaprompt_for
 from mpdd.files.shard import Shard
-from mpdd.pipeline import Key, Run, cells_of, compare_methods, metaprompt_for, not_prepared
 from mpdd.progress import Reporter
 
 NAMED = 3  # so many things that are missing are named one by one

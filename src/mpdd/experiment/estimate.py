@@ -22,12 +22,14 @@ from typing import Any
 
 import torch
 
-from mpdd.config import Adapt, Experiment, Steps, rates_of
 from mpdd.data.batch import Encoded
 from mpdd.data.mixture import mixed
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.setup import Run, data_of, kinds_of, source_data
+from mpdd.experiment.sources import fresh_metaprompt, weights_of
 from mpdd.inference.predict import Request, predict
-from mpdd.methods import IN_THE_WEIGHTS, UNTRAINED
-from mpdd.pipeline import Run, data_of, fresh_metaprompt, kinds_of, source_data, weights_of
+from mpdd.methods.options import Adapt, Steps, rates_of
+from mpdd.methods.registry import IN_THE_WEIGHTS, UNTRAINED
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import initial_rows
 from mpdd.training import baselines

@@ -1,6 +1,6 @@
 """All that a run trains, made by several processes side by side on the cores of this machine.
 
-They share the rows of stages 1 and 2 (`backbone.distributed`) and then deal the cells out among them (`mpdd.parts`). With a small
+They share the rows of stages 1 and 2 (`backbone.distributed`) and then deal the cells out among them (`parts`). With a small
 backbone two processes of one thread each are a little faster than one of two threads (`benchmarks.side_by_side`).
 """
 
@@ -20,13 +20,14 @@ from typing import IO
 import torch
 
 from mpdd.backbone import distributed
-from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError, MpddError
 from mpdd.evaluation.row import Row
-from mpdd.pipeline import Key, cells_of, not_prepared, said
+from mpdd.experiment.cells import Key, cells_of, said
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.folder import RunFolder
+from mpdd.experiment.origins import not_prepared
 from mpdd.progress import Reporter
-from mpdd.run_folder import RunFolder
 
 _LOOK = 0.2  # seconds between two looks at the processes
 _LAST_WORDS = 20  # seconds for the others to end by themselves, after one has failed

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mpdd import config
 from mpdd.backbone import vocabulary
 from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompts
-from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError
-from mpdd.methods import ALONE
+from mpdd.experiment import config
+from mpdd.experiment.config import Experiment
+from mpdd.methods.registry import ALONE
 from mpdd.prompts.store import load
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")

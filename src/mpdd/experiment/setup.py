@@ -10,8 +10,6 @@ from typing import Any
 
 from mpdd.backbone import compute
 from mpdd.backbone.model import Backbone
-from mpdd.check import require_room, require_tasks
-from mpdd.config import Experiment, Shots
 from mpdd.data import catalogue, store
 from mpdd.data.cards import losses
 from mpdd.data.cards.fitting import fitted
@@ -19,11 +17,13 @@ from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, Splits, Task
 from mpdd.errors import InputError
+from mpdd.experiment.check import require_room, require_tasks
+from mpdd.experiment.config import Experiment, Shots
+from mpdd.experiment.folder import RunFolder, provenance
 from mpdd.files.shard import Shard
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import row_width
 from mpdd.prompts.store import Header, load
-from mpdd.run_folder import RunFolder, provenance
 from mpdd.training.tune import Data
 
 

@@ -6,13 +6,14 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
-from mpdd import config, pipeline, side_by_side
-from mpdd.config import Experiment
 from mpdd.data import catalogue, store, synthetic
 from mpdd.errors import MpddError
 from mpdd.evaluation.row import Row
+from mpdd.experiment import config, pipeline
+from mpdd.experiment import processes as side_by_side
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.folder import alone_in
 from mpdd.progress import Reporter
-from mpdd.run_folder import alone_in
 
 BANNER = (
     "SYNTHETIC NOTES: every score below is on notes that mpdd made up, not on a public dataset. "
@@ -39,7 +40,7 @@ def run_demo(out: Path, *, synthetic: bool, quick: bool, command: str, processes
 
 def read_demo(quick: bool) -> Experiment:
     """The packaged experiment, or its quick version."""
-    values = tomllib.loads((files("mpdd.demo") / "demo.toml").read_text(encoding="utf-8"))
+    values = tomllib.loads((files("mpdd.experiment") / "demo.toml").read_text(encoding="utf-8"))
     if quick:
         values["limits"] = {"train": 60, "dev": 8, "test": 16}
         for part in ("teach", "distil", "adapt"):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mpdd.config import Experiment
 from mpdd.data import catalogue
-from mpdd.methods import ALONE, ORIGIN
-from mpdd.pipeline.opened import Run
-from mpdd.pipeline.sources import ADAPTER, adapter_of_sources, distil_sources, distils, metaprompt_of, teach_sources
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.folder import prompt_in
+from mpdd.experiment.setup import Run
+from mpdd.experiment.sources import ADAPTER, adapter_of_sources, distil_sources, distils, metaprompt_of, teach_sources
+from mpdd.methods.registry import ALONE, ORIGIN
 from mpdd.prompts.store import PromptFile
-from mpdd.run_folder import prompt_in
 
 _TAUGHT = frozenset(("metaprompt", "metaprompt-shared"))  # what is distilled from the teachers
 

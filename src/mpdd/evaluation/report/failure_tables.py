@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.errors import InputError
-from mpdd.evaluation import wording
 from mpdd.evaluation.failures import ERRORS, at_most_shots
+from mpdd.evaluation.report import wording
 from mpdd.evaluation.results import read_json
 
 _LABELS = 12  # shown by name in a table

@@ -22,11 +22,12 @@ from typing import Any
 
 import torch
 
-from mpdd import __version__, config
+from mpdd import __version__
 from mpdd.backbone.model import Backbone
-from mpdd.config import Experiment
 from mpdd.errors import InputError
 from mpdd.evaluation.records import unpack_in_place
+from mpdd.experiment import config
+from mpdd.experiment.config import Experiment
 from mpdd.files import write_atomically
 from mpdd.files.locks import held
 from mpdd.files.shard import Shard

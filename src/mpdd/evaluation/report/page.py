@@ -16,12 +16,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from mpdd.errors import InputError
-from mpdd.evaluation import plots, wording
-from mpdd.evaluation.curves import Panel, panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.differences import DifferenceTable, Gap, difference_tables, mean_gap
-from mpdd.evaluation.failure_tables import failure_tables
 from mpdd.evaluation.records import run_files
 from mpdd.evaluation.reliability import reliability_tables
+from mpdd.evaluation.report import plots, wording
+from mpdd.evaluation.report.curves import Panel, panels_by_part, panels_by_task, read_metrics
+from mpdd.evaluation.report.failure_tables import failure_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
 from mpdd.evaluation.transfer import transfer_tables
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mpdd.evaluation import svg, wording
-from mpdd.evaluation.curves import Curve, Panel
+from mpdd.evaluation.report import svg, wording
+from mpdd.evaluation.report.curves import Curve, Panel
+from mpdd.evaluation.report.svg import Scale
 from mpdd.evaluation.results import Cell, Column, Line, Table
-from mpdd.evaluation.svg import Scale
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from mpdd.config import Distil, Experiment
 from mpdd.errors import InputError
+from mpdd.experiment.config import Distil, Experiment
+from mpdd.experiment.setup import Examples, Run, header_of, how, kinds_of, source_data
 from mpdd.files import write_atomically
-from mpdd.methods import ALONE
 from mpdd.methods.cell import plan_of
-from mpdd.pipeline.opened import Examples, Run, header_of, how, kinds_of, source_data
+from mpdd.methods.registry import ALONE
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
 from mpdd.prompts.store import PromptFile, load, save_prompt

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from mpdd.config import Shots
 from mpdd.data.types import render_input, render_target
 from mpdd.errors import InputError
 from mpdd.evaluation.failures import at_most_shots, failures_of, telling
@@ -18,10 +17,11 @@ from mpdd.evaluation.reliability import reliability_of
 from mpdd.evaluation.results import read_json, write_results
 from mpdd.evaluation.row import Row
 from mpdd.evaluation.transfer import METHOD, transfer
-from mpdd.pipeline.cells import Key, cells_of, make_cell
-from mpdd.pipeline.opened import Run
-from mpdd.pipeline.origins import origins
-from mpdd.pipeline.sources import metaprompt_for
+from mpdd.experiment.cells import Key, cells_of, make_cell
+from mpdd.experiment.config import Shots
+from mpdd.experiment.origins import origins
+from mpdd.experiment.setup import Run
+from mpdd.experiment.sources import metaprompt_for
 from mpdd.prompts.store import PromptFile, load
 
 EXAMPLES_SHOWN = 3

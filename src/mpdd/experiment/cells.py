@@ -9,20 +9,21 @@ from typing import Any
 
 from torch import Tensor
 
-from mpdd.config import Experiment, Shots, rates_of
 from mpdd.evaluation.compare import bootstrap_interval
 from mpdd.evaluation.failures import failures
 from mpdd.evaluation.metrics import Scored, chance, metrics_for, score
-from mpdd.evaluation.other import other_values
+from mpdd.evaluation.n2c2 import other_values
 from mpdd.evaluation.reliability import reliability
 from mpdd.evaluation.row import Row
+from mpdd.experiment.config import Experiment, Shots
+from mpdd.experiment.folder import commit
+from mpdd.experiment.origins import Origin
+from mpdd.experiment.setup import Examples, Run, data_of, how
 from mpdd.inference.confidence import units
 from mpdd.inference.predict import Request, predict
-from mpdd.methods import IN_THE_WEIGHTS, METHODS, UNTRAINED
 from mpdd.methods.cell import Cell, Outcome
-from mpdd.pipeline.opened import Examples, Run, data_of, how
-from mpdd.pipeline.origins import Origin
-from mpdd.run_folder import commit
+from mpdd.methods.options import rates_of
+from mpdd.methods.registry import IN_THE_WEIGHTS, METHODS, UNTRAINED
 from mpdd.training.tune import Data, ScoreDev
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from mpdd.backbone import compute
 from mpdd.backbone.model import Backbone
-from mpdd.config import Experiment
 from mpdd.data import catalogue
 from mpdd.errors import InputError
-from mpdd.methods import UNTRAINED
-from mpdd.shape import Shape, calculated
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.shape import Shape, calculated
+from mpdd.methods.registry import UNTRAINED
 
 
 def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
 
 
 def reckoned(experiment: Experiment, config: Path, *, tokens: int, tflops: float) -> dict[str, Any]:
-    """The facts for the model of a `config.json`, and what it will need by arithmetic: see `mpdd.shape.calculated`."""
+    """The facts for the model of a `config.json`, and what it will need by arithmetic: see `mpdd.experiment.shape.calculated`."""
     shape = Shape.of_config(config)
     found = facts(experiment, shape)
     trained = max(numbers["parameters"] for numbers in found["trainable"].values())

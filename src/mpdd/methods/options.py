@@ -1,0 +1,107 @@
+"""What an experiment says of its methods: their names, the length of their training and the rates that each tries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from mpdd.data.task import PROMPT_LENGTH
+from mpdd.files.toml import Positive, Rate, Rates, Section
+
+MethodName = Literal[
+    "zero-shot", "prompt-tuning", "deep-prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers",
+    "shared-prompt", "spot", "lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning",
+]  # fmt: skip
+_RATES: Mapping[str, str] = {  # the list of `adapt` with the rates that a method tries
+    "prompt-tuning": "prompt_tuning", "shared-prompt": "prompt_tuning", "spot": "prompt_tuning",
+    "deep-prompt-tuning": "deep_prompt_tuning",
+    "mpdd": "mpdd", "mpdd-factors": "mpdd", "mpdd-no-teachers": "mpdd",
+    "lora": "lora", "lora-matched": "lora", "lora-multitask": "lora",
+    "ia3": "ia3", "full-finetuning": "full_finetuning",
+}  # fmt: skip
+FROM_SOURCES = frozenset(("mpdd-no-teachers", "shared-prompt", "spot", "lora-multitask"))  # a finished metaprompt is not enough
+
+
+def rates_of(method: str, depth: str) -> str | None:
+    """The list of `adapt` with the rates that a method tries; None for what is not trained.
+
+    Whole prompts that start from the sources' are as deep as the metaprompt, and deep ones have rates of their own.
+    """
+    return "deep_prompt_tuning" if method in ("shared-prompt", "spot") and depth == "all" else _RATES.get(method)
+
+
+class PromptOptions(Section):
+    """The metaprompt's shape: virtual tokens, rank of the task factors, and what its rows start from.
+
+    `depth`: virtual tokens at the input alone (as in the paper), or with rows of their own before every layer (as in
+    P-tuning v2, Liu et al. 2022, arXiv 2110.07602), which are as many times as many numbers.
+    """
+
+    length: Positive = PROMPT_LENGTH
+    rank: Positive = 1
+    depth: Literal["input", "all"] = "input"
+    start: Literal["vocabulary", "text", "random"] = "vocabulary"
+
+    @model_validator(mode="after")
+    def _fits(self) -> PromptOptions:
+        if self.rank > self.length:
+            raise ValueError(f"rank {self.rank} is above length {self.length}")
+        return self
+
+
+class Steps(Section):
+    """Length of a training run: steps of `batch_size` examples, validated every `every` steps.
+
+    A run ends early after `patience` validations in a row without a better one (0: never).
+    """
+
+    steps: Positive = 200
+    batch_size: Positive = 8
+    every: Positive = 50
+    patience: Annotated[int, Field(ge=0)] = 0
+
+
+class Adapt(Steps):
+    """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
+
+    MPDD trains (`mode`) `all`, the shared prompt at the rate tried and the factors at `factor_ratio` times it; or the `factors`
+    alone, so that all tasks share one prompt. Prompt tuning has `prompt_tuning_length` virtual tokens at the input (0: as many
+    as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer. With `race` every
+    method tries its rates for so many steps only, and goes on with the one that is then best on dev (0: to the end).
+
+    Which step and which rate are kept is decided on dev for every method alike (`select_by`): by the `loss`; by the `accuracy`
+    of answer tokens, gold tokens before them given; or by the headline `metric` of the answers to the first `select_examples`
+    dev examples, for which they are decoded. The loss breaks ties.
+
+    MPDD's target factors start from the `mean` of the sources', from the mean of those with answers of the same `kind`, from
+    those of the source whose prompt fits the target's training examples best (`nearest`), or from a mix weighted by how well
+    each fits (`weighted`). Without examples, `nearest` and `weighted` mean `kind`.
+    """
+
+    prompt_tuning: Rates = (0.003, 0.01, 0.03)
+    prompt_tuning_length: Annotated[int, Field(ge=0)] = 0
+    deep_prompt_tuning: Rates = (0.03, 0.1, 0.3)
+    mpdd: Rates = (0.003, 0.01, 0.03)
+    lora: Rates = (0.0003, 0.001, 0.003)
+    ia3: Rates = (0.003, 0.01, 0.03)
+    full_finetuning: Rates = (0.00003, 0.0001, 0.0003)
+    mode: Literal["all", "factors"] = "all"
+    factor_ratio: Rate = 1.0
+    factor_start: Literal["mean", "kind", "nearest", "weighted"] = "mean"
+    lora_rank: Positive = 8
+    select_by: Literal["loss", "accuracy", "metric"] = "loss"
+    select_examples: Positive = 32
+    race: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("race")
+    @classmethod
+    def _ends_before_the_run(cls, race: int, others: ValidationInfo) -> int:
+        if race >= others.data.get("steps", race + 1):
+            raise ValueError(f"should be below the {others.data['steps']} steps of the run")
+        return race
+
+    def steps_of(self, rates: int) -> int:
+        """The steps of all rates that a method tries, together."""
+        return self.steps + (rates - 1) * (self.race or self.steps)
