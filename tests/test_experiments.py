@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mpdd.backbone.checkpoints import known
 from mpdd.backbone.vocabulary import EMBEDDED_METAPROMPT
 from mpdd.data import catalogue
 from mpdd.experiment import config, own_task
@@ -16,6 +17,7 @@ from mpdd.prompts.store import load
 
 ROOT = Path(__file__).parents[1]
 OPEN31 = config.read(ROOT / "experiments" / "open31.toml")
+SMOLLM2 = config.read(ROOT / "experiments" / "open31-smollm2.toml")
 METAPROMPT = config.read(ROOT / "experiments" / "open31-metaprompt.toml")
 ABLATIONS = config.read(ROOT / "experiments" / "ablations.toml")
 VARIANTS = re.findall(r"^variant (\S+-\S+) (.*)$", (ROOT / "experiments" / "ablations.sh").read_text("utf-8"), re.M)
@@ -46,6 +48,15 @@ def test_the_conditions_are_those_of_the_comparison(name, own):
     require_tasks(experiment)
     assert changed(experiment) == own
     assert experiment.sources in ((), METAPROMPT.sources)
+
+
+def test_other_numbers_of_examples_on_smollm2_are_asked_under_the_same_conditions():
+    fewshot = config.read(ROOT / "experiments" / "fewshot-smollm2.toml")
+    assert changed(fewshot, SMOLLM2) == {"name", "shots", "seeds"}
+    require_tasks(SMOLLM2)
+    assert SMOLLM2.targets == OPEN31.targets
+    assert Path(SMOLLM2.metaprompt).resolve() == known.metaprompt_of(SMOLLM2.backbone).resolve()
+    assert not set(load(Path(SMOLLM2.metaprompt)).header.tasks) & set(SMOLLM2.targets)
 
 
 def test_the_metaprompt_of_the_comparison_is_the_one_in_the_package():

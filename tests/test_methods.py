@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import tomli_w
 import torch
+from safetensors.torch import load_file
 
 from mpdd.data import catalogue
 from mpdd.data.task import TaskCard
@@ -53,6 +54,8 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
     assert rows["full-finetuning"].trainable_parameters == tiny.parameters
     assert 0 < rows["lora-matched"].trainable_parameters <= rows["mpdd"].trainable_parameters < rows["lora"].trainable_parameters
     assert rows["spot"].trainable_parameters == rows["shared-prompt"].trainable_parameters == 6 * tiny.width
+    assert rows["ia3-multitask"].trainable_parameters == rows["ia3"].trainable_parameters
+    assert {rows[name].train_examples_seen for name in UNTRAINED} == {0}
     again = {row.method: row for row in pipeline.run(made(list(METHODS)), tmp_path / "run", Silent())}
     assert again == rows
     assert json.loads((tmp_path / "run" / "provenance.json").read_text())["cells"] == {commit(): len(rows)}
@@ -78,11 +81,13 @@ def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tm
         {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
         {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
         {"distil": {"strange": 0.5}},
+        {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0, "examples": 2}},
     ],
     ids=str,
 )
 def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
     methods = ["mpdd", "mpdd-factors", "mpdd-zero-shot", "prompt-tuning", "deep-prompt-tuning", "spot", "shared-prompt"]
+    methods += ["mpdd-examples", "mpdd-context"]
     rows = {row.method: row for row in pipeline.run(made(methods, **values), tmp_path / "run", Silent())}
     deep = tiny.depth if values.get("prompt", {}).get("depth") == "all" else 1
     rank = values.get("prompt", {}).get("rank", 1)
@@ -97,6 +102,11 @@ def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
     assert rows["deep-prompt-tuning"].trainable_parameters == 6 * tiny.depth * tiny.width
     kept = load(tmp_path / "run" / "prompts" / "three-mpdd-all-s0.safetensors", tiny)
     assert kept.rows().shape == (6, width)
+    examples = load(tmp_path / "run" / "prompts" / "three-mpdd-examples-all-s0.safetensors", tiny)
+    assert examples.header.depth == "all" and examples.header.derived_from_examples == 8
+    assert examples.rows().shape == (6 + 64, tiny.depth * tiny.width)
+    made_of_rows = rank * (6 + tiny.depth * tiny.width) + 64 + tiny.depth * tiny.width
+    assert rows["mpdd-context"].trainable_parameters == made_of_rows
 
 
 def test_stage_two_goes_on_from_a_metaprompt(made, tmp_path, tiny):
@@ -156,9 +166,31 @@ def test_nothing_is_taught_for_methods_that_have_nothing_from_sources(made, tmp_
     assert [path.name for path in (tmp_path / "run" / "prompts").iterdir()] == ["three-prompt-tuning-all-s0.safetensors"]
 
 
-@pytest.mark.parametrize("method", ["shared-prompt", "spot", "lora-multitask", "mpdd-no-teachers"])
+def test_adapters_of_the_sources_need_no_metaprompt_and_start_from_what_was_trained(made, tmp_path):
+    """With a rate that changes nothing the target is answered with the adapter of the sources."""
+    experiment = made(["lora-multitask", "ia3-multitask"])
+    pipeline.run(experiment, tmp_path / "run", Silent())
+    folder = tmp_path / "run" / "prompts"
+    names = {path.relative_to(folder).parts[0] for path in folder.iterdir()}
+    assert names == {"lora-of-sources", "ia3-of-sources", "three-lora-multitask-all-s0", "three-ia3-multitask-all-s0"}
+    still = made(["ia3-multitask"], adapt={"ia3": (1e-12, 2e-12, 3e-12)})
+    pipeline.run(still, tmp_path / "still", Silent())
+    of_sources, kept = (
+        load_file(tmp_path / "still" / "prompts" / name / "adapter_model.safetensors")
+        for name in ("ia3-of-sources", "three-ia3-multitask-all-s0")
+    )
+    for name, tensor in kept.items():
+        torch.testing.assert_close(tensor, of_sources[name])
+
+
+@pytest.mark.parametrize("method", ["shared-prompt", "spot", "lora-multitask", "ia3-multitask", "mpdd-no-teachers"])
 def test_methods_that_learn_from_sources_need_them(made, method):
     with pytest.raises(InputError, match="sources: "):
         config.build({"name": "x", "targets": ["rqe"], "methods": [method]}, "test")
     with pytest.raises(InputError, match=f"sources: missing, and {method} learns from sources"):
         config.build({"name": "x", "targets": ["rqe"], "methods": [method], "metaprompt": "m.safetensors"}, "test")
+
+
+def test_an_ensemble_of_sources_needs_a_metaprompt():
+    with pytest.raises(InputError, match="sources: missing"):
+        config.build({"name": "x", "targets": ["rqe"], "methods": ["sesom"]}, "test")

@@ -14,14 +14,16 @@ import mpdd
 from mpdd.backbone.checkpoints import known
 from mpdd.data import catalogue
 from mpdd.errors import InputError
+from mpdd.evaluation.metrics import score
 from mpdd.evaluation.results import read_results
 from mpdd.experiment import config, own_task, pipeline
 from mpdd.experiment.check import require_tasks
 from mpdd.experiment.comparison import part, remake
-from mpdd.experiment.setup import Run
+from mpdd.experiment.setup import Run, draw
+from mpdd.inference.predict import Request, predict
 from mpdd.progress import Reporter, Silent
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, save_prompt
+from mpdd.prompts.store import Header, load, save_prompt
 from tests.data import brat_cases
 from tests.data.cards.conftest import CARDS, SECRET, lines, record
 
@@ -177,3 +179,31 @@ def test_lost_gold_and_offsets_counted_otherwise_are_said_and_kept_for_the_repor
     made = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert made["warnings"]["own"].startswith(message)
     assert made["notes_on_data"]["own"]["skipped: mention that its offsets do not give"] == 14
+
+
+def test_without_steps_a_prompt_is_made_of_the_metaprompt_and_examples(tiny, tmp_path):
+    write_card(tmp_path)
+    write_metaprompt(tmp_path / "meta.safetensors", tiny)
+    card, metaprompt = tmp_path / "own.toml", tmp_path / "meta.safetensors"
+    experiment = own_task.experiment_for(card, metaprompt, shots=3, steps=0)
+    rows = {row.method: row for row in pipeline.run(experiment, tmp_path / "run", Silent())}
+    assert set(rows) == {"zero-shot", "mpdd-zero-shot", "mpdd-examples"}
+    assert rows["mpdd-examples"].shots == 3 and rows["mpdd-examples"].trainable_parameters == 0
+    file = load(tmp_path / "run" / "prompts" / "own-mpdd-examples-3-s0.safetensors", tiny)
+    assert file.header.derived_from_examples == 3 and file.header.calibration
+    test = draw(experiment, str(card)).test
+    cell = json.loads((tmp_path / "run" / "cells" / "own--mpdd-examples--3--s0.json").read_text())
+    predictions = predict(tiny, [Request(file.header.card, e, file.rows()) for e in test])
+    scored = score(file.header.card, test, [p.parsed for p in predictions])
+    assert scored.values[scored.headline] == pytest.approx(cell["row"]["value"])
+    for path in (tmp_path / "run").rglob("*.json"):
+        assert SECRET not in path.read_text()
+    with pytest.raises(InputError, match="With --steps 0 nothing is trained; found --methods lora"):
+        own_task.experiment_for(card, metaprompt, methods=(*own_task.METHODS, "lora"), steps=0)
+    with pytest.raises(InputError, match="there is no metaprompt for this backbone; wanted --from METAPROMPT"):
+        own_task.experiment_for(card, None, steps=0, backbone="x")
+
+
+def test_a_prompt_that_was_only_trained_says_nothing_of_examples(run, tmp_path):
+    header = json.loads(json.dumps(load(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header.to_json()))
+    assert "derived_from_examples" not in header

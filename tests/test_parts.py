@@ -26,7 +26,7 @@ from tests.data.cards.conftest import CARDS, lines, record
 
 ALL = (
     "zero-shot", "prompt-tuning", "lora", "full-finetuning", "mpdd-zero-shot", "mpdd", "mpdd-no-teachers", "shared-prompt",
-    "spot", "lora-multitask",
+    "spot", "lora-multitask", "ia3-multitask", "in-context", "mpdd-examples", "mpdd-context", "sesom",
 )  # fmt: skip
 PARTS = 3
 
@@ -149,6 +149,7 @@ def test_parts_wait_for_all_that_they_start_from(made, tmp_path):
         r"lacks what the cells start from; found no {}; wanted all of it before the first part\. `mpdd distil x.toml` makes it\."
     )
     everything = "teacher-one, teacher-two, metaprompt, metaprompt-no-teachers, metaprompt-shared, lora-of-sources/adapter_model"
+    everything += ", ia3-of-sources/adapter_model"
     with pytest.raises(InputError, match=wanted.format(everything)):
         make(made(), path, "1/2")
     assert not path.exists()

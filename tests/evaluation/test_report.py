@@ -30,18 +30,23 @@ LEVELS = {"ncbi_disease": 52.0, "chemprot": 38.0, "pubmedqa": 60.0, "scitail_cli
 # gain, trainable parameters, seconds, trials
 COSTS: dict[str, tuple[float, int, float, int]] = {
     "zero-shot": (-30, 0, 0, 0),
+    "in-context": (-22, 0, 0, 0),
     "prompt-tuning": (0, 76_800, 410, 6),
     "deep-prompt-tuning": (2.2, 921_600, 430, 6),
     "mpdd": (7, 77_668, 395, 6),
     "mpdd-zero-shot": (-18, 0, 0, 0),
+    "mpdd-examples": (-10, 0, 0, 0),
+    "mpdd-context": (8, 1_300, 400, 6),
     "mpdd-factors": (1.5, 868, 220, 6),
     "mpdd-no-teachers": (4.6, 77_668, 390, 6),
     "shared-prompt": (2.8, 76_800, 400, 6),
     "spot": (3.1, 76_800, 405, 6),
+    "sesom": (-16, 0, 0, 0),
     "lora": (9, 1_179_648, 1260, 6),
     "lora-matched": (4.1, 73_728, 880, 6),
     "lora-multitask": (9.6, 1_179_648, 1300, 6),
     "ia3": (-1.2, 55_296, 700, 6),
+    "ia3-multitask": (0.4, 55_296, 700, 6),
     "full-finetuning": (11.5, 162_322_944, 5400, 4),
 }
 

@@ -104,7 +104,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "magic"}, r"method = 'magic' \(one of zero-shot, prompt-tuning"),
+        ({"method": "magic"}, r"method = 'magic' \(one of zero-shot, in-context, prompt-tuning"),
         ({"task_type": "parsing"}, "one of ner, re, qa"),
         ({"value": float("nan")}, r"value = nan \(a number from 0 to 100"),
         ({"ci_low": 63.0}, "at most ci_high = 62.0"),

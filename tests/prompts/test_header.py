@@ -31,6 +31,7 @@ def good(tiny):
     """The JSON of a header that is right, with every part filled."""
     return Header(
         "soft", tiny.name, tiny.fingerprint, 2, tiny.width, tasks=("kinds",), card=CARD, template=tiny.template,
+        derived_from_examples=8,
         calibration={"slope": 1.2, "shift": -0.3, "units": 9}, provenance={"seed": 0, "of": ["x", {"y": None}]},
     ).to_json()  # fmt: skip
 
@@ -57,6 +58,8 @@ def use(tiny, path, capsys):
 
 
 ODD = {
+    "fewer than no examples": (("derived_from_examples",), -1),
+    "a count of examples in words": (("derived_from_examples",), "eight"),
     "null calibration": (("calibration",), None),
     "half a calibration": (("calibration",), {"units": 3}),
     "NaN in the calibration": (("calibration", "slope"), float("nan")),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mpdd.data.batch import shown
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.training.adapt import adapt
-from mpdd.training.distil import Weights, distil, step_losses
+from mpdd.training.distil import Weights, distil, in_context, step_losses
 from mpdd.training.loop import Plan
 from mpdd.training.targets import LiveTeachers
 from mpdd.training.teacher import teach
@@ -106,6 +107,32 @@ def test_a_strange_row_stands_under_the_factors_of_the_other_sources_of_its_kind
     assert (meta.u.grad[0] == 0).all() and (meta.u.grad[1:] != 0).any()
     own = step_losses(tiny, [row], LiveTeachers(tiny, {}), meta, plain, {}, {0})["loss"]  # it has no others
     assert own == pytest.approx(step_losses(tiny, [row], LiveTeachers(tiny, {}), meta, plain)["loss"])
+
+
+def test_rows_of_a_task_share_the_examples_in_front_of_them_and_are_none_of_these(tiny, data):
+    pools = {name: part.train for name, part in data.items()}
+    drawn = [pools["drugs"][0], pools["says"][1], pools["drugs"][3]]
+    counts = set()
+    for step in range(40):
+        found = in_context(tiny, drawn, pools, 3, 250, f"{step}")
+        fronts = []
+        for row, plain in zip(found, drawn, strict=True):
+            assert row.answer_ids == plain.answer_ids and row.input_ids[-len(plain.input_ids) :] == plain.input_ids
+            assert len(row.input_ids) + len(row.answer_ids) <= 250
+            fronts.append(row.input_ids[: -len(plain.input_ids)])
+        assert fronts[0] == fronts[2]
+        texts = {shown(tiny.tokenizer, example): number for number, example in enumerate(pools["drugs"])}
+        rest, numbers = fronts[0], []
+        while rest:
+            text = next(text for text in texts if rest[: len(text)] == text)
+            numbers.append(texts[text])
+            rest = rest[len(text) :]
+        assert not {0, 3} & set(numbers) and len(numbers) == len(set(numbers)) <= 3
+        counts.add(len(numbers))
+    assert counts >= {0, 1, 2}
+    assert in_context(tiny, drawn, pools, 0, 250, "0") == drawn
+    longest = max(len(row.input_ids) + len(row.answer_ids) for row in drawn)
+    assert in_context(tiny, drawn, pools, 3, longest, "0") == drawn  # there is no room
 
 
 def test_distilling_approaches_the_teachers(tiny, data, unchanged):

@@ -195,7 +195,7 @@ def adapt(
     ] = None,
     methods: Annotated[str, typer.Option("--methods", help="For a card: also compared, for example prompt-tuning,lora.")] = "",
     shots: Annotated[int | None, typer.Option("--shots", help="For a card: so many training examples; default all.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="For a card: training steps for each rate tried.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="For a card: training steps for each rate tried; 0: none.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For a card.")] = 0,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the metaprompt says.")] = "",
 ) -> None:
@@ -215,7 +215,7 @@ def adapt(
     )
     folder = out or Path("runs") / experiment.name
     _run(experiment, folder)
-    method = "mpdd" if metaprompt else "prompt-tuning"
+    method = next(name for name in ("mpdd", "mpdd-examples", "prompt-tuning") if name in experiment.methods)
     typer.echo(f"Prompt: {folder / 'prompts'}/{experiment.name}-{method}-{experiment.shots[0]}-s{seed}.safetensors")
 
 

@@ -20,6 +20,8 @@ from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import render_input, render_target
 from mpdd.errors import InputError
 
+BETWEEN = "\n\n"  # between an example and what follows it
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -95,6 +97,26 @@ def encode(
     answer = encode_answer(tokenizer, render_target(card, example), template)[: context // 2]
     asked = encode_input(tokenizer, card, example, context - len(answer), template)
     return replace(asked, answer_ids=answer)
+
+
+def shown(tokenizer: PreTrainedTokenizerBase, example: Encoded) -> tuple[int, ...]:
+    """An encoded example with its answer as it stands in front of a question, an empty line behind it."""
+    return (*example.input_ids, *example.answer_ids, *_ids(tokenizer, BETWEEN))
+
+
+def behind(tokens: Sequence[int], row: Encoded) -> Encoded:
+    """The row with tokens in front of its input."""
+    return replace(row, input_ids=(*tokens, *row.input_ids))
+
+
+def fitting(lengths: Sequence[int], room: int) -> tuple[int, ...]:
+    """The numbers of the pieces that fit into `room` tokens together: in their order, one that is too long left out."""
+    numbers = []
+    for number, length in enumerate(lengths):
+        if length <= room:
+            numbers.append(number)
+            room -= length
+    return tuple(numbers)
 
 
 def collate(rows: Sequence[Encoded], pad: int) -> Batch:

@@ -11,18 +11,23 @@ from mpdd.errors import InputError
 
 METHODS = (
     "zero-shot",
+    "in-context",
     "prompt-tuning",
     "deep-prompt-tuning",
     "mpdd",
     "mpdd-zero-shot",
+    "mpdd-examples",
+    "mpdd-context",
     "mpdd-factors",
     "mpdd-no-teachers",
     "shared-prompt",
     "spot",
+    "sesom",
     "lora",
     "lora-matched",
     "lora-multitask",
     "ia3",
+    "ia3-multitask",
     "full-finetuning",
 )
 HEADLINES: Mapping[str, tuple[str, ...]] = {  # a task's is the first of them that it has

@@ -18,12 +18,12 @@ from mpdd.evaluation.row import Row
 from mpdd.experiment.config import Experiment, Shots
 from mpdd.experiment.folder import commit
 from mpdd.experiment.origins import Origin
-from mpdd.experiment.setup import Examples, Run, data_of, how
+from mpdd.experiment.setup import Examples, Run, data_of, how, training_examples
 from mpdd.inference.confidence import units
 from mpdd.inference.predict import Request, predict
 from mpdd.methods.cell import Cell, Outcome
 from mpdd.methods.options import rates_of
-from mpdd.methods.registry import IN_THE_WEIGHTS, METHODS, UNTRAINED
+from mpdd.methods.registry import IN_THE_WEIGHTS, METHODS, UNTRAINED, WITHOUT_EXAMPLES
 from mpdd.training.tune import Data, ScoreDev
 
 
@@ -43,13 +43,13 @@ class Key:
 
 
 def cells_of(experiment: Experiment, targets: Sequence[str]) -> list[Key]:
-    """Every cell of the experiment on `targets`; what is not trained has one for a target, with 0 shots."""
+    """Every cell of the experiment on `targets`; what uses no example has one for a target, with 0 shots."""
     return [
         Key(target, method, shots, seed)
         for target in targets
         for method in experiment.methods
-        for shots in (experiment.shots if method not in UNTRAINED else (0,))
-        for seed in (experiment.seeds if method not in UNTRAINED else experiment.seeds[:1])
+        for shots in (experiment.shots if method not in WITHOUT_EXAMPLES else (0,))
+        for seed in (experiment.seeds if method not in WITHOUT_EXAMPLES else experiment.seeds[:1])
     ]
 
 
@@ -65,15 +65,17 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     """Adapt, answer the test examples and score; everything about a cell that the comparison and its report need."""
     target, method, shots, seed, name = key.target, key.method, key.shots, key.seed, key.name
     examples, experiment = run.tasks[target], run.experiment
-    trained = method not in UNTRAINED
+    has_examples = method not in WITHOUT_EXAMPLES
     rates = rates_of(method, experiment.prompt.depth)
     passes = len(getattr(experiment.adapt, rates)) if rates and method in IN_THE_WEIGHTS else 1  # prompts try all rates at once
-    steps = experiment.adapt.steps_of(passes) if trained else 0
+    steps = experiment.adapt.steps_of(passes) if method not in UNTRAINED else 0
     with run.reporter.job(f"{target} {method}", steps + len(examples.test)) as tick:
         cell = Cell(
             backbone=run.backbone,
             task=examples.task,
-            data=data_of(run, examples, shots, seed) if trained else Data((), ()),
+            data=data_of(run, examples, shots, seed) if has_examples else Data((), ()),
+            train=training_examples(examples, shots, seed) if has_examples else (),
+            loss_per=experiment.loss_per,
             dev=examples.dev,
             test=examples.test,
             meta=origin.meta,

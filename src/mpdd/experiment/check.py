@@ -11,7 +11,7 @@ from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.experiment.config import Experiment
 from mpdd.experiment.shape import Shape, calculated
-from mpdd.methods.registry import UNTRAINED
+from mpdd.methods.registry import UNTRAINED, WITHOUT_EXAMPLES
 
 
 def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
         + distil_steps * experiment.distil.batch_size
         + adapt_steps * experiment.adapt.batch_size,
         "tuning_trials_per_method": len(experiment.adapt.mpdd),
-        "cells": cells * len(methods) + len(experiment.targets) * (len(experiment.methods) - len(methods)),
+        "cells": sum(len(experiment.targets) if m in WITHOUT_EXAMPLES else cells for m in experiment.methods),
         "context_left_for_text": shape.context - length,
     }
 

@@ -57,6 +57,8 @@ class Distil(Steps):
     `direction` of the KL: forward is KL(teacher || student). `layers`: whose hidden states are compared. `proportion`: tasks
     are drawn in proportion to their number of training examples to this power; 0 draws all alike. `strange`: this share of the
     rows stand under the mean factors of the other sources of their kind, so that these suit a task without examples.
+    `examples`: 0 to so many examples of a row's own task stand in front of it, so that the metaprompt learns to use them
+    (MetaICL, Min et al. 2022); only without teachers.
     """
 
     start: Annotated[str, Field(pattern=r"^(teachers|fresh|.+\.safetensors)$")] = "teachers"
@@ -71,6 +73,14 @@ class Distil(Steps):
     layers: Literal["all", "last"] = "all"
     proportion: Annotated[float, Field(ge=0, le=1)] = 0.0
     strange: Annotated[float, Field(ge=0, le=1)] = 0.0
+    examples: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("examples")
+    @classmethod
+    def _has_no_teachers(cls, examples: int, others: ValidationInfo) -> int:
+        if examples and (others.data.get("kl") or others.data.get("hidden")):
+            raise ValueError("needs kl = 0 and hidden = 0, as teachers read no examples")
+        return examples
 
     @property
     def goes_on(self) -> bool:
@@ -152,7 +162,11 @@ class Experiment(Section):
             raise ValueError("given beside a finished metaprompt, wanted one of the two")
         if finished and (needing := [name for name in methods if name in FROM_SOURCES]):
             raise ValueError(f"missing, and {', '.join(needing)} {'learn' if len(needing) > 1 else 'learns'} from sources")
-        if not finished and not sources and any(name.startswith("mpdd") or name in FROM_SOURCES for name in methods):
+        if (
+            not finished
+            and not sources
+            and any(name.startswith("mpdd") or name == "sesom" or name in FROM_SOURCES for name in methods)
+        ):
             raise ValueError("missing")
         return sources
 

@@ -29,7 +29,7 @@ from mpdd.experiment.setup import Run, data_of, kinds_of, source_data
 from mpdd.experiment.sources import fresh_metaprompt, weights_of
 from mpdd.inference.predict import Request, predict
 from mpdd.methods.options import Adapt, Steps, rates_of
-from mpdd.methods.registry import IN_THE_WEIGHTS, UNTRAINED
+from mpdd.methods.registry import IN_THE_WEIGHTS, MULTITASK, UNTRAINED, WITHOUT_EXAMPLES
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import initial_rows
 from mpdd.training import baselines
@@ -132,9 +132,10 @@ def _distilling(run: Run, folder: Path) -> dict[str, float]:
     found["distil"] = times * distilled(kept, a_row * _drawn(run, data, STEPS, 1))
     if "mpdd-no-teachers" in experiment.methods:
         found["distil"] += distilled(replace(kept, kl=0.0, hidden=0.0), 0.0)
-    if "lora-multitask" in experiment.methods:
+    if adapters := [method for method in experiment.methods if method in MULTITASK]:  # all at the cost of LoRA
         once = _cost(adapter, options, train=1.0, dev=dev).of(options)
-        found["lora_of_sources"] = len(experiment.adapt.lora) * once
+        tries = sum(len(getattr(experiment.adapt, MULTITASK[method])) for method in adapters)
+        found["adapters_of_sources"] = tries * once
     return found
 
 
@@ -159,7 +160,8 @@ def _drawn(run: Run, data: Mapping[str, Data], steps: int, seed: int) -> int:
 def _comparing(run: Run) -> dict[str, float]:
     experiment, options = run.experiment, run.experiment.adapt
     trained = [method for method in experiment.methods if method not in UNTRAINED]
-    answered = len(experiment.methods) - len(trained) + len(trained) * len(experiment.shots) * len(experiment.seeds)
+    draws = len(experiment.shots) * len(experiment.seeds)
+    answered = sum(1 if method in WITHOUT_EXAMPLES else draws for method in experiment.methods)
     selects = options.select_by == "metric"
     seconds = {"adapt": 0.0, "predict": 0.0} | ({"score_dev": 0.0} if selects else {})
     for target in run.targets:

@@ -12,8 +12,16 @@ from mpdd.data import catalogue
 from mpdd.experiment.config import Experiment
 from mpdd.experiment.folder import prompt_in
 from mpdd.experiment.setup import Run
-from mpdd.experiment.sources import ADAPTER, adapter_of_sources, distil_sources, distils, metaprompt_of, teach_sources
-from mpdd.methods.registry import ALONE, ORIGIN
+from mpdd.experiment.sources import (
+    adapter_name,
+    adapter_of_sources,
+    distil_sources,
+    distils,
+    metaprompt_for,
+    metaprompt_of,
+    teach_sources,
+)
+from mpdd.methods.registry import ALONE, MULTITASK, ORIGIN
 from mpdd.prompts.store import PromptFile
 
 _TAUGHT = frozenset(("metaprompt", "metaprompt-shared"))  # what is distilled from the teachers
@@ -38,7 +46,9 @@ def origins(run: Run, methods: Sequence[str], metaprompt: PromptFile | None) -> 
 
 def prepare(run: Run) -> None:
     """Make all that the cells of the experiment start from: the metaprompt, and what single methods have from the sources."""
-    origins(run, run.experiment.methods, metaprompt_of(run))
+    methods = run.experiment.methods
+    alone = set(methods) <= ALONE  # then the metaprompt is wanted for itself
+    origins(run, methods, metaprompt_of(run) if alone else metaprompt_for(run, methods))
 
 
 def not_prepared(experiment: Experiment, path: Path) -> list[str]:
@@ -46,8 +56,9 @@ def not_prepared(experiment: Experiment, path: Path) -> list[str]:
     methods = set(experiment.methods)
     if not experiment.sources or not methods - ALONE:
         return []
-    names = ["metaprompt", *(name for method, name in ORIGIN.items() if method in methods)]
-    names += [ADAPTER] * ("lora-multitask" in methods)
+    names = ["metaprompt"] * bool(methods - ALONE - set(MULTITASK))
+    names += [name for method, name in ORIGIN.items() if method in methods]
+    names += [adapter_name(method) for method in MULTITASK if method in methods]
     missing = [name for name in names if not prompt_in(path, name).is_file()]
     if "spot" in methods or (distils(experiment) and _TAUGHT.intersection(missing)):
         teachers = [f"teacher-{catalogue.get(source).name}" for source in experiment.sources]
@@ -57,8 +68,8 @@ def not_prepared(experiment: Experiment, path: Path) -> list[str]:
 
 def _origin(run: Run, method: str, metaprompt: PromptFile | None, teachers: Mapping[str, PromptFile]) -> Origin:
     """What `method` starts from, made now unless it is there."""
-    if method == "lora-multitask":
-        return Origin(metaprompt, adapter=adapter_of_sources(run))
+    if method in MULTITASK:
+        return Origin(metaprompt, adapter=adapter_of_sources(run, method))
     if method in ORIGIN:
         return Origin(distil_sources(run, teachers, ORIGIN[method]))
     return Origin(metaprompt, teachers)

@@ -13,10 +13,11 @@ from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.experiment import config
 from mpdd.experiment.config import Experiment
-from mpdd.methods.registry import ALONE
+from mpdd.methods.registry import ALONE, UNTRAINED
 from mpdd.prompts.store import load
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
+WITHOUT_STEPS = ("zero-shot", "mpdd-zero-shot", "mpdd-examples")
 WITHOUT_METAPROMPT = ("zero-shot", "prompt-tuning")
 # How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml; a whole one is no small file.
 _DEEP: dict[str, Any] = {
@@ -30,14 +31,18 @@ def experiment_for(
     seed: int = 0, backbone: str = "",
 ) -> Experiment:  # fmt: skip
     """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`; a deep one as
-    Open-31 does. Without a metaprompt, that of the `methods` which need none (`WITHOUT_METAPROMPT` by default).
+    Open-31 does. Without a metaprompt, that of the `methods` which need none (`WITHOUT_METAPROMPT` by default). With 0 `steps`
+    nothing is trained: `shots` examples (8 by default) are made into rows behind the metaprompt.
 
     Raise `InputError` for a card, a metaprompt or options that do not fit.
     """
     name = catalogue.get(str(card)).name
     origin = _without_metaprompt(backbone, methods) if metaprompt is None else _from_metaprompt(metaprompt, methods)
     adapt = origin.pop("adapt")
-    if steps is not None:
+    if steps == 0:
+        origin["methods"] = _without_steps(origin["methods"], has_metaprompt=metaprompt is not None)
+        adapt = adapt | ({"in_context_examples": shots} if shots else {})
+    elif steps is not None:
         adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "race": steps // 4 if adapt else 0}
     values: dict[str, Any] = {
         **origin,
@@ -48,6 +53,19 @@ def experiment_for(
         "adapt": adapt,
     }
     return config.build(values | ({"backbone": backbone} if backbone else {}), "the command line")
+
+
+def _without_steps(methods: Sequence[str], *, has_metaprompt: bool) -> list[str]:
+    """The methods that are compared where nothing is trained."""
+    added = [name for name in methods if name not in (*METHODS, *WITHOUT_METAPROMPT)]
+    if trained := [name for name in added if name not in UNTRAINED]:
+        raise InputError("With --steps 0 nothing is trained", found=f"--methods {','.join(trained)}", wanted="no such method")
+    if not has_metaprompt:
+        raise InputError(
+            "With --steps 0 a prompt is made of a metaprompt and examples, and there is no metaprompt for this backbone",
+            wanted="--from METAPROMPT, or more than 0 steps",
+        )
+    return [*WITHOUT_STEPS, *(name for name in added if name not in WITHOUT_STEPS)]
 
 
 def _from_metaprompt(metaprompt: Path, methods: Sequence[str]) -> dict[str, Any]:

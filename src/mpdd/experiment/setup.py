@@ -128,10 +128,15 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING, loaded: tuple[
 
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
-    train = examples.train if shots == "all" else few_shot(examples.train, shots, seed)
+    train = training_examples(examples, shots, seed)
     return Data.of(
         run.backbone, examples.task.card, train, examples.dev, _longest(run.experiment), loss_per=run.experiment.loss_per
     )
+
+
+def training_examples(examples: Examples, shots: Shots, seed: int) -> Sequence[Example]:
+    """The training examples of a task that every method has with so many shots and this seed."""
+    return examples.train if shots == "all" else few_shot(examples.train, shots, seed)
 
 
 def source_data(run: Run, examples: Examples) -> Data:

@@ -1,4 +1,4 @@
-"""Stages 1 and 2: teachers of the sources, and the metaprompt distilled from them; and LoRA over all sources, its rival."""
+"""Stages 1 and 2: teachers of the sources, and the metaprompt distilled from them; and its rivals, adapters of all sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mpdd.experiment.config import Distil, Experiment
 from mpdd.experiment.setup import Examples, Run, header_of, how, kinds_of, source_data
 from mpdd.files import write_atomically
 from mpdd.methods.cell import plan_of
-from mpdd.methods.registry import ALONE
+from mpdd.methods.registry import ALONE, MULTITASK
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
 from mpdd.prompts.store import PromptFile, load, save_prompt
@@ -26,7 +26,6 @@ from mpdd.training.distil import Weights, distil
 from mpdd.training.teacher import teach
 from mpdd.training.tune import Data, Trial, best, task_of
 
-ADAPTER = "lora-of-sources/adapter_model"
 Metaprompt = Literal["metaprompt", "metaprompt-no-teachers", "metaprompt-shared"]
 _METHOD_OF: Mapping[str, str] = {
     "metaprompt": "mpdd",
@@ -81,8 +80,8 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metapromp
 
 
 def metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
-    """The metaprompt, unless none of `methods` has anything from the sources."""
-    return metaprompt_of(run) if set(methods) - ALONE else None
+    """The metaprompt, unless none of `methods` starts from it."""
+    return metaprompt_of(run) if set(methods) - ALONE - set(MULTITASK) else None
 
 
 def metaprompt_of(run: Run) -> PromptFile | None:
@@ -134,32 +133,44 @@ def weights_of(options: Distil) -> Weights:
         last_layer=options.layers == "last",
         proportion=options.proportion,
         strange=options.strange,
+        examples=options.examples,
     )
 
 
-def adapter_of_sources(run: Run) -> dict[str, Tensor]:
-    """A LoRA trained on the mixed batches of stage 2, every rate tried for as many steps, chosen on the sources' dev rows."""
-    options, adapt, seed = run.experiment.distil, run.experiment.adapt, run.experiment.seeds[0]
-    path = run.folder.prompt(ADAPTER)
+def adapter_name(method: str) -> str:
+    """The name of the prompt folder's file with the adapter of the sources that a method of `MULTITASK` starts from."""
+    return f"{MULTITASK[method]}-of-sources/adapter_model"
+
+
+def adapter_of_sources(run: Run, method: str) -> dict[str, Tensor]:
+    """The adapter (LoRA or IA3) of `method`, trained on the mixed batches of stage 2; every rate is tried for as many steps, and
+    the one that is best on the sources' dev rows is kept."""
+    options, adapt, seed, kind = run.experiment.distil, run.experiment.adapt, run.experiment.seeds[0], MULTITASK[method]
+    path = run.folder.prompt(adapter_name(method))
     if path.is_file():
         return load_file(path)
-    run.reporter.stage(f"Training LoRA on {len(run.sources)} sources")
+    run.reporter.stage(f"Training {kind} on {len(run.sources)} sources")
+    rates: Sequence[float] = getattr(adapt, kind)
     data, trials = _all_sources(run), []
-    with run.reporter.job("lora", options.steps * len(adapt.lora)) as tick:
-        for lr in adapt.lora:
-            watch = run.folder.watch(
-                f"multitask/lora/lr {lr:g}", lambda: tick(1), stage="distil", method="lora-multitask", task="all"
-            )
-            with baselines.lora(run.backbone, rank=adapt.lora_rank, seed=seed) as inside:
+    with run.reporter.job(kind, options.steps * len(rates)) as tick:
+        for lr in rates:
+            watch = run.folder.watch(f"multitask/{kind}/lr {lr:g}", lambda: tick(1), stage="distil", method=method, task="all")
+            with _placed(run, kind, seed) as inside:
                 fitted = baselines.tune_on_all(
                     run.backbone, data, inside, plan_of(options), lr=lr, seed=seed, stochastic=options.stochastic,
                     proportion=options.proportion, watch=watch,
                 )  # fmt: skip
                 trials.append(Trial(lr, {name: t.detach().cpu().clone() for name, t in inside.tensors.items()}, fitted))
     kept = best(trials)
-    run.reporter.say(f"  lora: dev loss {kept.fitted.best_dev.loss:.3f} at rate {kept.lr:g}")
+    run.reporter.say(f"  {kind}: dev loss {kept.fitted.best_dev.loss:.3f} at rate {kept.lr:g}")
     write_atomically(path, save({name: t.contiguous() for name, t in kept.made.items()}))
     return kept.made
+
+
+def _placed(run: Run, kind: Literal["lora", "ia3"], seed: int) -> baselines.Placed:
+    if kind == "ia3":
+        return baselines.ia3(run.backbone, seed=seed)
+    return baselines.lora(run.backbone, rank=run.experiment.adapt.lora_rank, seed=seed)
 
 
 def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -> None:

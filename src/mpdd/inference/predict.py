@@ -75,7 +75,7 @@ class Written:
 @dataclass(frozen=True)
 class Asked:
     """A request in tokens: what is read, what may be answered (empty: anything, `most` tokens at most), and whether the
-    likelihood of an answer is taken by the token."""
+    likelihood of an answer is taken by the token. `free`: tokens of the context that neither this nor an answer takes."""
 
     ids: tuple[int, ...]
     prompt: Tensor | None
@@ -85,6 +85,7 @@ class Asked:
     by_token: bool
     cut: int
     grammar: Grammar | None = None
+    free: int = 0
 
     @property
     def tokens(self) -> int:
@@ -135,7 +136,8 @@ def ask(vocabulary: Vocabulary, request: Request) -> Asked:
     room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
     encoded = encode_input(vocabulary.tokenizer, card, request.example, room, template)
     grammar = grammar_of(card, request.example, template.space) if request.grounded else None
-    return Asked(encoded.input_ids, prompt, options, ways, most, bool(request.example.choices), encoded.cut, grammar)
+    by_token, free = bool(request.example.choices), room - len(encoded.input_ids)
+    return Asked(encoded.input_ids, prompt, options, ways, most, by_token, encoded.cut, grammar, free)
 
 
 def is_cut(vocabulary: Vocabulary, request: Request) -> bool:
@@ -206,17 +208,31 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory |
 
 
 def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written]:
-    """Pick each row's likeliest option, end token included: the whole answer's log-likelihood for fixed labels, the
-    mean of a token for options written out, whose lengths differ for reasons of their own. `likelihoods`: of every token
-    of every row's options, in order.
-    """
+    """Pick each row's likeliest option. `likelihoods`: of every token of every row's options, in order."""
     found: list[Written] = []
-    scores = iter(likelihoods)
-    for one in asked:
-        of_option = [sum(next(scores) for _ in way) / (len(way) if one.by_token else 1) for way in one.ways]
-        best = max(range(len(of_option)), key=of_option.__getitem__)
-        found.append(Written(one.options[best], 1 / sum(exp(score - of_option[best]) for score in of_option)))
+    for request, scores in zip(asked, option_scores(asked, likelihoods), strict=True):
+        best = max(range(len(scores)), key=scores.__getitem__)
+        found.append(Written(request.options[best], 1 / sum(exp(score - scores[best]) for score in scores)))
     return found
+
+
+def option_scores(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[list[float]]:
+    """The score of each row's options, end token included: the whole answer's log-likelihood for fixed labels, the mean of
+    a token for options written out, whose lengths differ for reasons of their own. `likelihoods` as in `choose`.
+    """
+    tokens = iter(likelihoods)
+    return [[sum(next(tokens) for _ in way) / (len(way) if row.by_token else 1) for way in row.ways] for row in asked]
+
+
+@torch.inference_mode()
+def score_options(backbone: Backbone, requests: Sequence[Request], *, batch_size: int = BATCH) -> list[list[float]]:
+    """The scores by which `predict` picks an option, of requests with a fixed set of answers: a list of its options' for each."""
+    asked = [ask(backbone.vocabulary, request) for request in requests]
+    found: dict[int, list[float]] = {}
+    for batch in _batches(backbone, asked, batch_size):
+        chosen = [asked[i] for i in batch]
+        found |= zip(batch, option_scores(chosen, _likelihoods(backbone, chosen, None).tolist()), strict=True)
+    return [found[i] for i in range(len(requests))]
 
 
 def _likelihoods(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory | None) -> Float[Tensor, " tokens"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -28,8 +28,8 @@ def plan_of(options: Steps) -> Plan:
 class Cell:
     """One target at one number of shots and one seed, with all that a method may use.
 
-    From the sources it has the metaprompt to start from (`meta`), the teachers' prompts by task, and the tensors of a LoRA
-    that was trained on them (`adapter`), where the method asks for them.
+    `train` are the examples of which `data` has the encoded rows. From the sources it has the metaprompt to start from (`meta`),
+    the teachers' prompts by task, and the tensors of LoRA or IA3 trained on them (`adapter`), where the method asks for them.
     """
 
     backbone: Backbone
@@ -47,6 +47,8 @@ class Cell:
     meta: PromptFile | None = None
     teachers: Mapping[str, PromptFile] = field(default_factory=dict)
     adapter: Mapping[str, Tensor] = field(default_factory=dict)
+    train: Sequence[Example] = ()
+    loss_per: Literal["task", "example"] = "task"
 
     @property
     def watch(self) -> Watch:
@@ -57,6 +59,10 @@ class Cell:
     def plan(self) -> Plan:
         """The training budget that every method gets for each rate it tries."""
         return replace(plan_of(self.adapt), race=self.adapt.race)
+
+    def data_for(self, length: int) -> Data:
+        """The training and validation rows, encoded for a prompt of `length` rows."""
+        return Data.of(self.backbone, self.task.card, self.train, self.dev, length, loss_per=self.loss_per)
 
     def calibration(self, prompt: Tensor) -> dict[str, float]:
         """The scale of confidences under `prompt`, fitted on the dev examples, as a prompt file has it; empty for texts."""

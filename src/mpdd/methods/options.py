@@ -12,16 +12,19 @@ from mpdd.files.toml import Positive, Rate, Rates, Section
 
 MethodName = Literal[
     "zero-shot", "prompt-tuning", "deep-prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers",
-    "shared-prompt", "spot", "lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning",
+    "shared-prompt", "spot", "lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning", "in-context",
+    "mpdd-examples", "mpdd-context", "ia3-multitask", "sesom",
 ]  # fmt: skip
 _RATES: Mapping[str, str] = {  # the list of `adapt` with the rates that a method tries
     "prompt-tuning": "prompt_tuning", "shared-prompt": "prompt_tuning", "spot": "prompt_tuning",
     "deep-prompt-tuning": "deep_prompt_tuning",
-    "mpdd": "mpdd", "mpdd-factors": "mpdd", "mpdd-no-teachers": "mpdd",
+    "mpdd": "mpdd", "mpdd-factors": "mpdd", "mpdd-no-teachers": "mpdd", "mpdd-context": "mpdd",
     "lora": "lora", "lora-matched": "lora", "lora-multitask": "lora",
-    "ia3": "ia3", "full-finetuning": "full_finetuning",
+    "ia3": "ia3", "ia3-multitask": "ia3", "full-finetuning": "full_finetuning",
 }  # fmt: skip
-FROM_SOURCES = frozenset(("mpdd-no-teachers", "shared-prompt", "spot", "lora-multitask"))  # a finished metaprompt is not enough
+FROM_SOURCES = frozenset(  # a finished metaprompt is not enough
+    ("mpdd-no-teachers", "shared-prompt", "spot", "lora-multitask", "ia3-multitask")
+)
 
 
 def rates_of(method: str, depth: str) -> str | None:
@@ -78,6 +81,10 @@ class Adapt(Steps):
     MPDD's target factors start from the `mean` of the sources', from the mean of those with answers of the same `kind`, from
     those of the source whose prompt fits the target's training examples best (`nearest`), or from a mix weighted by how well
     each fits (`weighted`). Without examples, `nearest` and `weighted` mean `kind`.
+
+    `in_context_examples`: at most so many training examples stand in front of a question (`in-context`), or are made into
+    prompt rows (`mpdd-examples`, `mpdd-context`); `example_rows`: the most rows made of them, all together. `row_dropout`: the
+    share of these rows that `mpdd-context` leaves out at random in each training row.
     """
 
     prompt_tuning: Rates = (0.003, 0.01, 0.03)
@@ -94,6 +101,9 @@ class Adapt(Steps):
     select_by: Literal["loss", "accuracy", "metric"] = "loss"
     select_examples: Positive = 32
     race: Annotated[int, Field(ge=0)] = 0
+    in_context_examples: Positive = 8
+    example_rows: Positive = 64
+    row_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     @field_validator("race")
     @classmethod

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mpdd.data.batch import Encoded
@@ -20,7 +21,7 @@ from mpdd.training.passes import Row, mean_by_prompt, row_losses
 from mpdd.training.tune import best
 
 FIT_ROWS = 64  # training examples, at most, by which a source's prompt is judged for a target
-_SHARPNESS = 10.0  # of the weights of a mix of factors: nats of loss are multiplied by this
+_SHARPNESS = 10.0  # of the weights of a mix: nats of loss are multiplied by this
 
 
 def zero_shot(cell: Cell) -> Outcome:
@@ -30,10 +31,7 @@ def zero_shot(cell: Cell) -> Outcome:
 
 def mpdd_zero_shot(cell: Cell) -> Outcome:
     """The metaprompt with the mean factors of all sources, or of those of the target's kind; no example is used."""
-    meta = _meta(cell)
-    weights = None if cell.adapt.factor_start == "mean" else same_kind(cell, meta)
-    target = meta.for_target(cell.task.name, weights)
-    return Outcome(cell.answer(target(cell.task.name).detach()))
+    return Outcome(cell.answer(zero_shot_target(cell)(cell.task.name).detach()))
 
 
 def prompt_tuning(cell: Cell) -> Outcome:
@@ -48,7 +46,7 @@ def deep_prompt_tuning(cell: Cell) -> Outcome:
 
 def shared_prompt(cell: Cell) -> Outcome:
     """One prompt learned from all sources without decomposition, tuned further on this task."""
-    return _tuned(cell, _meta(cell).zero_shot(), _rates(cell))
+    return _tuned(cell, metaprompt_of(cell).zero_shot(), _rates(cell))
 
 
 def spot(cell: Cell) -> Outcome:
@@ -85,6 +83,13 @@ def same_kind(cell: Cell, meta: MetaPrompt) -> Tensor | None:
     return same / same.sum() if same.any() else None
 
 
+def zero_shot_target(cell: Cell) -> MetaPrompt:
+    """The metaprompt for the target as it is without an example of it."""
+    meta = metaprompt_of(cell)
+    weights = None if cell.adapt.factor_start == "mean" else same_kind(cell, meta)
+    return meta.for_target(cell.task.name, weights)
+
+
 def source_weights(cell: Cell, meta: MetaPrompt) -> Tensor | None:
     """How much of each source's factors the target's start from [sources]; None for their plain mean."""
     if cell.adapt.factor_start == "mean":
@@ -97,6 +102,11 @@ def source_weights(cell: Cell, meta: MetaPrompt) -> Tensor | None:
     losses = torch.tensor([found[task] for task in meta.tasks])
     if cell.adapt.factor_start == "nearest":
         return torch.nn.functional.one_hot(losses.argmin(), len(losses)).float()
+    return weights_of_losses(losses)
+
+
+def weights_of_losses(losses: Float[Tensor, " prompts"]) -> Float[Tensor, " prompts"]:
+    """The shares of a mix of prompts or predictions, the better fitting ones larger; they sum to 1."""
     return torch.softmax(-_SHARPNESS * losses, 0)
 
 
@@ -117,12 +127,12 @@ def _tuned(cell: Cell, start: Tensor, rates: Sequence[float]) -> Outcome:
     )[cell.task.name]  # fmt: skip
     rows = best(trials).made.rows.detach()
     calibration = cell.calibration(rows)
-    saved = save_prompt(cell.save_to, {"rows": rows}, _header(cell, "soft", rows, calibration))
+    saved = save_prompt(cell.save_to, {"rows": rows}, header_of(cell, "soft", rows, calibration))
     return Outcome.of(cell.answer(rows), rows.numel(), saved.stored_bytes, trials, calibration)
 
 
 def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
-    meta = _meta(cell)
+    meta = metaprompt_of(cell)
     trials = stage3.adapt(
         cell.backbone, cell.data, meta, cell.task.name, cell.plan, mode=mode, lrs=cell.adapt.mpdd,
         factor_ratio=cell.adapt.factor_ratio, weights=source_weights(cell, meta), seed=cell.seed, watch=cell.watch,
@@ -130,18 +140,20 @@ def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
     target = best(trials).made
     tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
     calibration = cell.calibration((target.shared * (target.u[0].T @ target.v[0])).detach())
-    saved = save_prompt(cell.save_to, tensors, _header(cell, "task", target.shared, calibration))
+    saved = save_prompt(cell.save_to, tensors, header_of(cell, "task", target.shared, calibration))
     numbers = sum(t.numel() for t in tensors.values())
     return Outcome.of(cell.answer(saved.rows()), numbers, saved.stored_bytes, trials, calibration)
 
 
-def _meta(cell: Cell) -> MetaPrompt:
+def metaprompt_of(cell: Cell) -> MetaPrompt:
+    """The metaprompt that the cell starts from; `InputError` where there is none."""
     if cell.meta is None:
         raise InputError("This method needs a metaprompt", wanted="the stages teach and distil before it")
     return cell.meta.metaprompt()
 
 
-def _header(cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, float]) -> Header:
+def header_of(cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, float], derived_from_examples: int = 0) -> Header:
+    """The header of the prompt that a cell made, with rows of this shape."""
     meta = cell.meta.header if cell.meta and kind == "task" else None
     return Header(
         kind=kind,
@@ -157,4 +169,5 @@ def _header(cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, float
         template=cell.backbone.template,
         calibration=calibration,
         provenance=cell.provenance,
+        derived_from_examples=derived_from_examples,
     )

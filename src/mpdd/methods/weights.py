@@ -32,16 +32,25 @@ def lora_matched(cell: Cell) -> Outcome:
 
 def lora_multitask(cell: Cell) -> Outcome:
     """LoRA at its usual rank, trained on all sources first."""
-    if not cell.adapter:
-        raise InputError("This method needs a LoRA trained on sources", wanted="an experiment with sources")
     return _tuned(
-        cell, lambda: baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed), cell.adapt.lora, cell.adapter
+        cell, lambda: baselines.lora(cell.backbone, rank=cell.adapt.lora_rank, seed=cell.seed), cell.adapt.lora, _adapter(cell)
     )
 
 
 def ia3(cell: Cell) -> Outcome:
     """IA3: keys, values and the feed-forward part rescaled."""
     return _tuned(cell, lambda: baselines.ia3(cell.backbone, seed=cell.seed), cell.adapt.ia3)
+
+
+def ia3_multitask(cell: Cell) -> Outcome:
+    """IA3 trained on all sources first."""
+    return _tuned(cell, lambda: baselines.ia3(cell.backbone, seed=cell.seed), cell.adapt.ia3, _adapter(cell))
+
+
+def _adapter(cell: Cell) -> Mapping[str, Tensor]:
+    if not cell.adapter:
+        raise InputError("This method needs an adapter trained on sources", wanted="an experiment with sources")
+    return cell.adapter
 
 
 def full_finetuning(cell: Cell) -> Outcome:

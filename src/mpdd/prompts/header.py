@@ -26,6 +26,8 @@ class Header:
 
     `template` is what stood around inputs when it was trained; None in files of an older version, which had none.
     `kinds` are those of the answers of a metaprompt's tasks, in the same order (none in files of an older version).
+    `derived_from_examples` says how many examples of the task's data the rows were made of directly (`mpdd.prompts.examples`);
+    0, which is not written, for prompts that were only trained.
     `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
     """
 
@@ -43,13 +45,15 @@ class Header:
     kinds: tuple[str, ...] = ()
     calibration: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    derived_from_examples: int = 0
     format: int = FORMAT
     digest: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         lists = {"tasks": list(self.tasks), "kinds": list(self.kinds)}
-        return {**asdict(self), **lists, "card": self.card.to_dict() if self.card else None}
+        values = {**asdict(self), **lists, "card": self.card.to_dict() if self.card else None}
+        return {name: value for name, value in values.items() if name != "derived_from_examples" or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Header:
@@ -137,6 +141,7 @@ class _Header(_Schema):
     kinds: Annotated[list[_Line], Field(max_length=10_000)] = []
     calibration: _Calibration | Annotated[dict[str, Any], Field(max_length=0)] = {}
     provenance: dict[str, Any] = {}
+    derived_from_examples: Annotated[int, Field(ge=0, le=2**31)] = 0
     format: int
     digest: _Line
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mpdd.backbone.model import Backbone
-from mpdd.data.batch import Batch, Encoded
+from mpdd.data.batch import Batch, Encoded, behind, fitting, shown
 from mpdd.data.mixture import mixed
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.forward import Outputs
@@ -33,7 +33,8 @@ class Weights:
     Zero for both weights trains without teachers. With `top_k` the teachers are asked once about every row that will be
     drawn, and their k likeliest tokens are kept; with 0 they are asked at every step, and the KL is over the whole vocabulary.
     `strange` is the share of rows that stand under the mean factors of the other sources of their kind in place of their own,
-    as a new task does before its first example.
+    as a new task does before its first example. `examples` is the most examples of a row's own task that stand in front of it
+    (MetaICL, Min et al. 2022, arXiv 2110.15943).
     """
 
     kl: float = 0.9
@@ -45,6 +46,7 @@ class Weights:
     last_layer: bool = False
     proportion: float = 0.0
     strange: float = 0.0
+    examples: int = 0
 
     @property
     def needs_teachers(self) -> bool:
@@ -77,7 +79,9 @@ def distil(
 
     def draw(step: int) -> list[Encoded]:
         kind, power = weights.stochastic, weights.proportion
-        return mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=kind, proportion=power)
+        drawn = mixed(pools, size=plan.batch_size, step=step, seed=seed, stochastic=kind, proportion=power)
+        room = backbone.context - len(meta.shared)
+        return in_context(backbone, drawn, pools, weights.examples, room, f"examples/{seed}/{step}")
 
     asked: Teachers = LiveTeachers(backbone, teachers)
     if weights.needs_teachers and weights.top_k:
@@ -104,6 +108,29 @@ def distil(
         {METAPROMPT: groups}, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick
     )
     return found[METAPROMPT]
+
+
+def in_context(
+    backbone: Backbone, rows: Sequence[Encoded], pools: Mapping[str, Sequence[Encoded]], most: int, room: int, key: str
+) -> list[Encoded]:
+    """The rows with examples of their own task in front of them, 0 to `most`, as many as all fit into `room` tokens.
+
+    How many and which is drawn by `key`, once for each task, so that the rows of a task share what they begin with; none of
+    them is among its examples.
+    """
+    found = list(rows)
+    for task in sorted({row.task for row in rows}) if most else ():
+        numbers = [number for number, row in enumerate(rows) if row.task == task]
+        own, chance = {rows[number] for number in numbers}, random.Random(f"{key}/{task}")
+        count = chance.randint(0, most)
+        drawn = chance.sample(pools[task], min(count + len(own), len(pools[task])))
+        texts = [shown(backbone.tokenizer, example) for example in drawn if example not in own][:count]
+        longest = max(len(row.input_ids) + len(row.answer_ids) for row in own)
+        fits = fitting([len(text) for text in texts], room - longest)
+        front = [token for number in fits for token in texts[number]]
+        for number in numbers:
+            found[number] = behind(front, rows[number])
+    return found
 
 
 def _others(tasks: Sequence[str], kinds: Mapping[str, str]) -> dict[str, list[str]]:

@@ -71,11 +71,16 @@ class Watch:
 
 @dataclass(frozen=True)
 class Job:
-    """One independent fit: its rows, the tensors trained, and the prompt made of them (None: they are in the backbone)."""
+    """One independent fit: its rows, the tensors trained, and the prompt made of them (None: they are in the backbone).
+
+    `row_prompts`, where given, makes the prompt that each row of a training step stands under, from the number of the step and
+    its rows; rows that are validated stand under `prompt`.
+    """
 
     data: Data
     groups: Sequence[Group]
     prompt: Callable[[], Tensor | None]
+    row_prompts: Callable[[int, Sequence[Encoded]], Sequence[Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,13 +108,15 @@ def tune(
     watch = watch or Watch()
 
     def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
-        rows = [
-            Row(encoded, name, 1 / plan.batch_size)
-            for name in names
-            for encoded in single(jobs[name].data.train, size=plan.batch_size, step=step, seed=seed)
-        ]
-        parts = add_gradients(backbone, rows, {name: jobs[name].prompt() for name in names})
-        return {name: {"loss": loss} for name, loss in mean_by_prompt(parts["loss"], rows).items()}
+        rows: list[Row] = []
+        prompts: dict[str, Tensor | None] = {}
+        for name in names:
+            drawn = single(jobs[name].data.train, size=plan.batch_size, step=step, seed=seed)
+            own = _prompts_of(name, jobs[name], step, drawn)
+            prompts |= dict(own)
+            rows += [Row(encoded, prompt, 1 / plan.batch_size) for encoded, (prompt, _) in zip(drawn, own, strict=True)]
+        losses = add_gradients(backbone, rows, prompts)["loss"].view(len(names), -1).mean(1)
+        return {name: {"loss": loss} for name, loss in zip(names, losses.tolist(), strict=True)}
 
     def validate(names: Sequence[str]) -> Mapping[str, Dev]:
         with torch.no_grad():
@@ -126,6 +133,13 @@ def tune(
         groups, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick,
         rivals=task_of, pause=pause,
     )  # fmt: skip
+
+
+def _prompts_of(name: str, job: Job, step: int, rows: Sequence[Encoded]) -> list[tuple[str, Tensor | None]]:
+    """The prompt of each row of a training step, with a name for it: one for all, or one for each."""
+    if job.row_prompts is None:
+        return [(name, job.prompt())] * len(rows)
+    return [(f"{name} row {number}", prompt) for number, prompt in enumerate(job.row_prompts(step, rows))]
 
 
 def job_name(task: str, lr: float) -> str:

@@ -23,13 +23,15 @@ class Style:
     dashes: str
 
 
-_SHAPES = (("circle", ""), ("square", "6 3"), ("triangle", "1.5 3"), ("diamond", "7 3 1.5 3"))
+_SHAPES = (
+    ("circle", ""), ("square", "6 3"), ("triangle", "1.5 3"), ("diamond", "7 3 1.5 3"), ("wedge", "2 2"), ("hourglass", "10 4"),
+)  # fmt: skip
 _FAMILIES = {
-    "untrained": ("zero-shot",),
-    "mpdd": ("mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers"),
+    "untrained": ("zero-shot", "in-context", "sesom"),
+    "mpdd": ("mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers", "mpdd-examples", "mpdd-context"),
     "prompt": ("prompt-tuning", "deep-prompt-tuning", "shared-prompt", "spot"),
     "lora": ("lora", "lora-matched", "lora-multitask"),
-    "other": ("full-finetuning", "ia3"),
+    "other": ("full-finetuning", "ia3", "ia3-multitask"),
 }
 STYLES = {
     method: Style(family, shape, dashes)

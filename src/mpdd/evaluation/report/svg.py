@@ -17,8 +17,10 @@ _MARKS = {
     "square": "M{l} {t}h{d}v{d}h-{d}z",
     "triangle": "M{x} {t}L{e} {b}H{l}z",
     "diamond": "M{x} {t}L{e} {y}L{x} {b}L{l} {y}z",
+    "wedge": "M{x} {b}L{l} {t}H{e}z",
+    "hourglass": "M{l} {t}H{e}L{l} {b}H{e}z",
 }
-_SIZES = {"circle": 4.0, "square": 3.6, "triangle": 4.4, "diamond": 4.8}
+_SIZES = {"circle": 4.0, "square": 3.6, "triangle": 4.4, "diamond": 4.8, "wedge": 4.4, "hourglass": 4.2}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def _title(title: str) -> Markup:
 
 
 def mark(shape: str, at: Point, title: str = "") -> Markup:
-    """Return a filled mark (circle, square, triangle or diamond), with a title shown on hovering."""
+    """Return a filled mark (a key of `_MARKS`), with a title shown on hovering."""
     x, y = at
     r = _SIZES[shape]
     values = {"x": x, "y": y, "r": r, "d": 2 * r, "l": x - r, "e": x + r, "t": y - r, "b": y + r}
