@@ -28,7 +28,7 @@ from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import candidates
 from mpdd.inference.predict import Request, predict
-from mpdd.inference.prompt_cache import PromptMemory
+from mpdd.inference.prompt_cache import PromptCache
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 from mpdd.serving.folder import PromptFolder
@@ -106,7 +106,7 @@ def adding(backbone: Backbone, card: TaskCard) -> dict[str, Any]:
     """Milliseconds until a new file is served and its prompt read, and bytes of memory that it takes, over many files."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place)
-        folder, memory = PromptFolder(path, backbone.vocabulary), PromptMemory(backbone)
+        folder, cache = PromptFolder(path, backbone.vocabulary), PromptCache(backbone)
         times, before = [], 0
         for number in range(ADDED):
             named = TaskCard.from_dict({**card.to_dict(), "name": f"{card.name}-{number}"})
@@ -116,12 +116,12 @@ def adding(backbone: Backbone, card: TaskCard) -> dict[str, Any]:
             rows = from_vocabulary(backbone, SERVED_LENGTH, number).to(backbone.table)
             save_prompt(path / f"{number:03}.safetensors", {"rows": rows}, header)
             began = time.perf_counter()
-            memory.of([folder.look().tasks[named.name].rows])
+            cache.of([folder.look().tasks[named.name].rows])
             times.append(1000 * (time.perf_counter() - began))
             if number == ADDED // 2:
                 before = _resident()
         grown = (_resident() - before) / (ADDED - ADDED // 2 - 1)
-        tensors = [rows, *[part for pair in memory.of([rows])[id(rows)].by_layer.values() for part in pair]]
+        tensors = [rows, *[part for pair in cache.of([rows])[id(rows)].by_layer.values() for part in pair]]
         assert len(folder.look().tasks) == ADDED
     return {
         "tasks": ADDED,

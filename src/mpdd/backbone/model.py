@@ -18,8 +18,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 
 from mpdd.backbone import text_part
 from mpdd.backbone.head import logits_of
-from mpdd.backbone.packed import attention, deep
-from mpdd.backbone.packed import skip_mlp as narrow
+from mpdd.backbone.packed import attention, deep, skip_mlp
 from mpdd.backbone.packed.attention import Layout
 from mpdd.backbone.packed.deep import DeepRows, given, recorded
 from mpdd.backbone.packed.group import rounded
@@ -177,7 +176,7 @@ class Backbone:
         that can be packed, see `packs`.
         """
         with (
-            narrow.only(at, len(embeddings), deep.places if deep else None),
+            skip_mlp.only(at, len(embeddings), deep.places if deep else None),
             given(deep, len(embeddings)),
             recorded(all_layers) as below,
         ):
@@ -281,7 +280,7 @@ def of(name: str, model: Any, tokenizer: PreTrainedTokenizerBase, template: Kind
     fingerprint = fingerprint_of(model.config, model.get_input_embeddings().weight)
     backbone = Backbone(name, model, tokenizer, fingerprint, template=Template.of(tokenizer, template))
     if backbone.layers is not None:
-        narrow.install(backbone.layers)
+        skip_mlp.install(backbone.layers)
         deep.install(backbone.layers)
     return backbone
 

@@ -15,7 +15,7 @@ import typer
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
-    from mpdd.backbone.checkpoints.known import Known
+    from mpdd.backbone.checkpoints.known import KnownBackbone
 
 backbone = typer.Typer(help="The frozen language model: what can be named, fetching it, what is in it.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -90,7 +90,7 @@ def _interrupted_when_terminated() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _agree(wanted: Known, accepted: bool) -> None:
+def _agree(wanted: KnownBackbone, accepted: bool) -> None:
     """Say the licence before anything is fetched, and have terms of use accepted."""
     typer.echo(
         f"{wanted.name}: {wanted.summary}, licence {wanted.licence}, {wanted.download_bytes / MB:.0f} MB to fetch", err=True

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from mpdd.backbone import vocabulary
 from mpdd.backbone.checkpoints import known, places, store
-from mpdd.backbone.checkpoints.known import EMBEDDED, Known
+from mpdd.backbone.checkpoints.known import EMBEDDED, KnownBackbone
 from mpdd.backbone.text_part import text_config
 
 
@@ -29,7 +29,7 @@ def facts(name: str) -> dict[str, Any]:
     return found
 
 
-def _of_known(row: Known) -> dict[str, Any]:
+def _of_known(row: KnownBackbone) -> dict[str, Any]:
     terms = {"terms": row.terms} if row.terms else {}
     return {
         "name": row.name,

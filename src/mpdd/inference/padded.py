@@ -51,13 +51,13 @@ def generate(
 
 
 def likelihoods(
-    backbone: Backbone, ids: Sequence[int], prompt: Prompt | None, ways: Sequence[Sequence[int]]
+    backbone: Backbone, ids: Sequence[int], prompt: Prompt | None, continuations: Sequence[Sequence[int]]
 ) -> Float[Tensor, " tokens"]:
     """Return the log-likelihood of every token of every way to go on behind a prompt and `ids`, in order."""
     found = []
     rows = backbone.table.new_zeros(0, backbone.width) if prompt is None else prompt
     deep = deep_rows([rows], [torch.arange(len(rows))], backbone.width, backbone.device)
-    for way in ways:
+    for way in continuations:
         tokens = torch.tensor([*ids, *way[:-1]], device=backbone.device)
         embeddings = backbone.embed(tokens)
         embeddings = torch.cat([rows[:, : backbone.width].to(embeddings), embeddings])[None]

@@ -12,8 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mpdd.backbone.model import Backbone
-from mpdd.backbone.packed.decoding_cache import Memory
-from mpdd.backbone.packed.kv_cache import Known
+from mpdd.backbone.packed.decoding_cache import DecodingCache
+from mpdd.backbone.packed.kv_cache import KVCache
 from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import encode_answer, encode_input
@@ -22,7 +22,7 @@ from mpdd.data.types import candidates, parse, render_input
 from mpdd.inference import padded
 from mpdd.inference.decoding.grammar import Grammar, grammar_of
 from mpdd.inference.decoding.tokens import Allowed, mask, tokens_of
-from mpdd.inference.prompt_cache import PromptMemory
+from mpdd.inference.prompt_cache import PromptCache
 from mpdd.prompts.pack import Text, pack
 
 BATCH = 256  # rows at a time, memory permitting
@@ -80,7 +80,7 @@ class Asked:
     ids: tuple[int, ...]
     prompt: Tensor | None
     options: tuple[str, ...]
-    ways: tuple[tuple[int, ...], ...]
+    continuations: tuple[tuple[int, ...], ...]
     most: int
     by_token: bool
     cut: int
@@ -90,19 +90,19 @@ class Asked:
     @property
     def tokens(self) -> int:
         """All tokens that this row may come to."""
-        return len(self.ids) + (0 if self.prompt is None else len(self.prompt)) + (sum(map(len, self.ways)) or self.most)
+        return len(self.ids) + (0 if self.prompt is None else len(self.prompt)) + (sum(map(len, self.continuations)) or self.most)
 
 
 @torch.inference_mode()
 def predict(
-    backbone: Backbone, requests: Sequence[Request], *, batch_size: int = BATCH, memory: PromptMemory | None = None,
+    backbone: Backbone, requests: Sequence[Request], *, batch_size: int = BATCH, cache: PromptCache | None = None,
     tick: Callable[[int], object] = lambda _: None,
 ) -> list[Prediction]:  # fmt: skip
     """Answer every request, in order; tasks and prompts may be mixed freely.
 
     Rows of similar length go together, at most `batch_size` of them and as many as memory holds. Tasks with a fixed set of
     answers score each by likelihood; the others generate greedily up to their card's `max_answer_tokens`. Prompts
-    that `memory` knows are not run again. Calls `tick(n)` after each batch of n.
+    in the `cache` are not run again. Calls `tick(n)` after each batch of n.
     """
     words = backbone.vocabulary
     asked = [ask(words, request) for request in requests]
@@ -110,9 +110,9 @@ def predict(
     for batch in _batches(backbone, asked, batch_size):
         chosen = [asked[i] for i in batch]
         if chosen[0].options:
-            outputs = choose(chosen, _likelihoods(backbone, chosen, memory).tolist())
+            outputs = choose(chosen, _likelihoods(backbone, chosen, cache).tolist())
         else:
-            outputs = _generate(backbone, chosen, memory)
+            outputs = _generate(backbone, chosen, cache)
         for i, written in zip(batch, outputs, strict=True):
             found[i] = read(requests[i], asked[i], written)
         tick(len(batch))
@@ -130,14 +130,14 @@ def ask(vocabulary: Vocabulary, request: Request) -> Asked:
     card, prompt = request.card, request.prompt
     options = candidates(card, request.example) or ()
     template = request.template or vocabulary.template
-    ways = tuple(encode_answer(vocabulary.tokenizer, option, template) for option in options)
+    continuations = tuple(encode_answer(vocabulary.tokenizer, option, template) for option in options)
     most = _most_written(vocabulary, card)
-    answer = max(most, min(max(map(len, ways), default=0), vocabulary.context // 2))
+    answer = max(most, min(max(map(len, continuations), default=0), vocabulary.context // 2))
     room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
     encoded = encode_input(vocabulary.tokenizer, card, request.example, room, template)
     grammar = grammar_of(card, request.example, template.space) if request.grounded else None
     by_token, free = bool(request.example.choices), room - len(encoded.input_ids)
-    return Asked(encoded.input_ids, prompt, options, ways, most, by_token, encoded.cut, grammar, free)
+    return Asked(encoded.input_ids, prompt, options, continuations, most, by_token, encoded.cut, grammar, free)
 
 
 def is_cut(vocabulary: Vocabulary, request: Request) -> bool:
@@ -170,7 +170,7 @@ def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[
             yield batch
 
 
-def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory | None) -> list[Written]:
+def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | None) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
     allowed = [Allowed(one.grammar, tokens_of(backbone.tokenizer)) if one.grammar else None for one in asked]
     if not backbone.packs:
@@ -178,8 +178,8 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory |
         return [Written.of(backbone.tokenizer, tokens) for tokens in rows]
     written: list[list[tuple[int, float]]] = [[] for _ in asked]
     active = torch.arange(len(asked))
-    packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked], _known(asked, memory))
-    written_on = Memory(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
+    packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked], _cached(asked, cache))
+    written_on = DecodingCache(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
     last = torch.tensor(packed.ends, device=backbone.device) - 1
     states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep, ids=packed.ids)
     over = [False] * len(asked)
@@ -221,7 +221,7 @@ def option_scores(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[
     a token for options written out, whose lengths differ for reasons of their own. `likelihoods` as in `choose`.
     """
     tokens = iter(likelihoods)
-    return [[sum(next(tokens) for _ in way) / (len(way) if row.by_token else 1) for way in row.ways] for row in asked]
+    return [[sum(next(tokens) for _ in way) / (len(way) if row.by_token else 1) for way in row.continuations] for row in asked]
 
 
 @torch.inference_mode()
@@ -235,24 +235,26 @@ def score_options(backbone: Backbone, requests: Sequence[Request], *, batch_size
     return [found[i] for i in range(len(requests))]
 
 
-def _likelihoods(backbone: Backbone, asked: Sequence[Asked], memory: PromptMemory | None) -> Float[Tensor, " tokens"]:
+def _likelihoods(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | None) -> Float[Tensor, " tokens"]:
     """The log-likelihood of every token of every row's options, in order; what precedes the options is read once."""
     if not backbone.packs:
-        return torch.cat([padded.likelihoods(backbone, one.ids, one.prompt, one.ways) for one in asked])
+        return torch.cat([padded.likelihoods(backbone, one.ids, one.prompt, one.continuations) for one in asked])
     packed = pack(
-        backbone, [Text(one.ids, one.prompt, ways=[way[:-1] for way in one.ways]) for one in asked], _known(asked, memory)
+        backbone,
+        [Text(one.ids, one.prompt, continuations=[way[:-1] for way in one.continuations]) for one in asked],
+        _cached(asked, cache),
     )
     at = [
         position
-        for end, ways in zip(packed.ends, packed.ways, strict=True)
-        for first, last in ways
+        for end, continuations in zip(packed.ends, packed.continuations, strict=True)
+        for first, last in continuations
         for position in (end - 1, *range(first, last))
     ]
     places = torch.tensor(at, device=backbone.device)
     states = backbone.packed(packed.embeddings, packed.positions, packed.layout, places, deep=packed.deep, ids=packed.ids)
-    tokens = torch.tensor([token for one in asked for way in one.ways for token in way], device=backbone.device)
+    tokens = torch.tensor([token for one in asked for way in one.continuations for token in way], device=backbone.device)
     return backbone.log_likelihoods(states, tokens)
 
 
-def _known(asked: Sequence[Asked], memory: PromptMemory | None) -> dict[int, Known]:
-    return memory.of(one.prompt for one in asked) if memory is not None else {}
+def _cached(asked: Sequence[Asked], cache: PromptCache | None) -> dict[int, KVCache]:
+    return cache.of(one.prompt for one in asked) if cache is not None else {}

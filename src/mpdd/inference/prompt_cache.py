@@ -14,34 +14,34 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from mpdd.backbone.model import Backbone
-from mpdd.backbone.packed.kv_cache import Known, Recorder
+from mpdd.backbone.packed.kv_cache import CacheWriter, KVCache
 from mpdd.prompts.pack import Text, pack
 
 Prompt = Float[Tensor, "_ width"]
 
 
-class PromptMemory:
-    """What prompts have left in one backbone. A prompt is known by the tensor that it is, which must not change."""
+class PromptCache:
+    """What prompts have left in one backbone. A prompt is identified by its tensor, which must not change."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._backbone = backbone
-        self._known = WeakIdKeyDictionary()
+        self._cached = WeakIdKeyDictionary()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._cached)
 
-    def of(self, prompts: Iterable[Prompt | None]) -> dict[int, Known]:
+    def of(self, prompts: Iterable[Prompt | None]) -> dict[int, KVCache]:
         """The keys and values of each prompt that has rows, by its `id`; those that are new are computed in one pass."""
         asked = {id(prompt): prompt for prompt in prompts if prompt is not None and len(prompt)}
-        if new := [prompt for prompt in asked.values() if prompt not in self._known]:
+        if new := [prompt for prompt in asked.values() if prompt not in self._cached]:
             self._read(new)
-        return {number: self._known[prompt].known() for number, prompt in asked.items()}
+        return {number: self._cached[prompt].by_layer() for number, prompt in asked.items()}
 
     @torch.inference_mode()
     def _read(self, prompts: Sequence[Prompt]) -> None:
         packed = pack(self._backbone, [Text((), prompt, own=0) for prompt in prompts])
-        recorder = Recorder(packed.layout, len(packed.positions))
+        writer = CacheWriter(packed.layout, len(packed.positions))
         last = torch.tensor(packed.ends, device=self._backbone.device) - 1
-        self._backbone.packed(packed.embeddings, packed.positions, recorder, last, deep=packed.deep, ids=packed.ids)
+        self._backbone.packed(packed.embeddings, packed.positions, writer, last, deep=packed.deep, ids=packed.ids)
         for prompt, end in zip(prompts, packed.ends, strict=True):
-            self._known[prompt] = recorder.known.part(end - len(prompt), end)
+            self._cached[prompt] = writer.cache.part(end - len(prompt), end)

@@ -20,8 +20,8 @@ from torch import Tensor
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.packed.deep import DeepRows, deep_rows
 from mpdd.backbone.packed.group import rounded
-from mpdd.backbone.packed.kv_cache import Known
-from mpdd.backbone.packed.prefix_tree import Tree
+from mpdd.backbone.packed.kv_cache import KVCache
+from mpdd.backbone.packed.prefix_tree import PrefixTree
 
 
 @dataclass(frozen=True)
@@ -35,35 +35,35 @@ class Text:
     ids: Sequence[int]
     prompt: Float[Tensor, "_ width"] | None
     own: int = 1
-    ways: Sequence[Sequence[int]] = ()
+    continuations: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)
 class Packed:
     """Texts laid end to end. `segments` has each text's segment in `layout`, `ends` where it ends in the packed sequence,
-    `ways` where each way on begins and ends there, `deep` what deep prompts put before the layers, and `ids` the tokens (-1: a
-    row of a prompt)."""
+    `continuations` where each continuation begins and ends there, `deep` what deep prompts put before the layers, and `ids` the
+    tokens (-1: a row of a prompt)."""
 
     embeddings: Float[Tensor, "tokens width"]
     positions: Int[Tensor, " tokens"]
-    layout: Tree
+    layout: PrefixTree
     segments: Sequence[int]
     ends: Sequence[int]
-    ways: Sequence[Sequence[tuple[int, int]]]
+    continuations: Sequence[Sequence[tuple[int, int]]]
     deep: DeepRows | None
     ids: Int[Tensor, " tokens"]
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """Rows of a prompt (or none), then tokens, behind the segment `parent`; `first` is the position it begins at. Of a `known`
+    """Rows of a prompt (or none), then tokens, behind the segment `parent`; `first` is the position it begins at. Of a `cached`
     one there is nothing to run."""
 
     prompt: Tensor | None
     tokens: Sequence[int]
     parent: int | None
     first: int
-    known: Known | None = None
+    cached: KVCache | None = None
 
     @property
     def length(self) -> int:
@@ -71,16 +71,16 @@ class _Segment:
         return (0 if self.prompt is None else len(self.prompt)) + len(self.tokens)
 
 
-def pack(backbone: Backbone, texts: Sequence[Text], known: Mapping[int, Known] = MappingProxyType({})) -> Packed:
-    """Pack `texts`; those under the same tensor share their prompt. Prompts whose `id` is among the `known` are not run again."""
-    segments = [_Segment(None, (), None, 0, found) for found in known.values()]
-    of_known = {number: segment for segment, number in enumerate(known)}
+def pack(backbone: Backbone, texts: Sequence[Text], cached: Mapping[int, KVCache] = MappingProxyType({})) -> Packed:
+    """Pack `texts`; those under the same tensor share their prompt. Prompts whose `id` is among the `cached` are not run."""
+    segments = [_Segment(None, (), None, 0, found) for found in cached.values()]
+    of_cached = {number: segment for segment, number in enumerate(cached)}
     of_text: dict[int, int] = {}
     of_way: dict[int, list[int]] = defaultdict(list)
     for chosen in _by_prompt(texts):
         prompt, common = texts[chosen[0]].prompt, 0
         taken = 0 if prompt is None else len(prompt)
-        parent = of_known.get(id(prompt))
+        parent = of_cached.get(id(prompt))
         before = 0
         if parent is not None:
             prompt, before = None, taken
@@ -92,7 +92,7 @@ def pack(backbone: Backbone, texts: Sequence[Text], known: Mapping[int, Known] =
         for i in chosen:
             of_text[i] = len(segments)
             segments.append(_Segment(prompt, texts[i].ids[common:], parent, before))
-            for way in texts[i].ways:
+            for way in texts[i].continuations:
                 of_way[i].append(len(segments))
                 segments.append(_Segment(None, way, of_text[i], taken + len(texts[i].ids)))
     total = sum(segment.length for segment in segments)
@@ -103,11 +103,11 @@ def pack(backbone: Backbone, texts: Sequence[Text], known: Mapping[int, Known] =
     return Packed(
         _embeddings(backbone, segments),
         torch.cat(positions).to(backbone.device),
-        Tree(
-            [s.length if s.known is None else s.known.length for s in segments],
+        PrefixTree(
+            [s.length if s.cached is None else s.cached.length for s in segments],
             [s.parent for s in segments],
             backbone.device,
-            list(known.values()),
+            list(cached.values()),
         ),
         [of_text[i] for i in range(len(texts))],
         [ends[of_text[i]] for i in range(len(texts))],

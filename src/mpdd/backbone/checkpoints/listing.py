@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from mpdd.backbone.checkpoints import known, store
-from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, Known
+from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, KnownBackbone
 from mpdd.errors import InputError
 
 
@@ -35,7 +35,7 @@ def _embedded() -> dict[str, Any]:
     }
 
 
-def _fetchable(row: Known) -> dict[str, Any]:
+def _fetchable(row: KnownBackbone) -> dict[str, Any]:
     try:
         folder = store.kept(row.name)
         here = "yes" if folder else "no"

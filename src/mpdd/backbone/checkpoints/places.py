@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.backbone.checkpoints import fetch, known, store
-from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, Known
+from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, KnownBackbone
 from mpdd.errors import InputError, MpddError
 from mpdd.files import sha256_of, temporary_folder
 from mpdd.progress import Reporter
@@ -109,7 +109,7 @@ def _digest_of(path: Path, size: int, modified: int) -> str:
     return sha256_of(path)
 
 
-def _fetched(wanted: Known) -> Path:
+def _fetched(wanted: KnownBackbone) -> Path:
     folder = store.kept(wanted.name)
     if folder is None:
         raise InputError(
@@ -119,7 +119,7 @@ def _fetched(wanted: Known) -> Path:
     return folder
 
 
-def _origin(wanted: Known, origin: str) -> dict[str, Any]:
+def _origin(wanted: KnownBackbone, origin: str) -> dict[str, Any]:
     """What `provenance.json` says of where a known backbone is from."""
     return {
         "name": wanted.name,

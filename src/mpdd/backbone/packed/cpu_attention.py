@@ -50,7 +50,7 @@ class Plan:
         self.heads, self.key_heads, self.tokens = heads, key_heads, len(self.order) // heads
 
 
-class Products(torch.autograd.Function):
+class MatrixAttention(torch.autograd.Function):
     """Attention with matrix products, forward and backward by hand in as few operations as there are.
 
     What several segments stand behind collects their gradients in fp32, in the same order every time.

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from mpdd.backbone.packed.attention import Wanted
 from mpdd.backbone.packed.group import rounded, take
-from mpdd.backbone.packed.prefix_tree import Tree
+from mpdd.backbone.packed.prefix_tree import PrefixTree
 
 
-class Memory:
+class DecodingCache:
     """A layout that first reads a packed sequence, as its tree says, then takes one more token of each row in every pass.
 
     Row i goes on from the last token of the tree's segment `segments[i]`. `lengths` [rows] says how many tokens a row has;
     that is also the position of its next one. There is room for `room` more of each.
     """
 
-    def __init__(self, tree: Tree, segments: Sequence[int], room: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, tree: PrefixTree, segments: Sequence[int], room: int, device: torch.device | str = "cpu") -> None:
         """Take the tree and who goes on."""
         chains = [tree.chains[segment] for segment in segments]
         longest = max(map(len, chains))
@@ -94,7 +94,9 @@ class Memory:
     def _sees(self, seen: int, window: int | None, dtype: torch.dtype) -> Float[Tensor, "rows seen"]:
         """0 where a row's new token sees one of its tokens, itself included, minus infinity elsewhere."""
         if (window, dtype) not in self._bias:
-            ago = self.lengths[:, None] - torch.arange(seen, device=self.lengths.device)[None]
-            hidden: Bool[Tensor, "rows seen"] = (ago < 0) if window is None else (ago < 0) | (ago >= window)
-            self._bias[window, dtype] = torch.zeros(ago.shape, dtype=dtype, device=ago.device).masked_fill_(hidden, float("-inf"))
+            distance = self.lengths[:, None] - torch.arange(seen, device=self.lengths.device)[None]
+            hidden: Bool[Tensor, "rows seen"] = (distance < 0) if window is None else (distance < 0) | (distance >= window)
+            self._bias[window, dtype] = torch.zeros(distance.shape, dtype=dtype, device=distance.device).masked_fill_(
+                hidden, float("-inf")
+            )
         return self._bias[window, dtype]

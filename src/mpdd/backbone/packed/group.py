@@ -15,16 +15,16 @@ _NEVER = 2**30
 
 
 class Group:
-    """Segments that attend together: each one's tokens, which of them are `real`, the tokens it sees, and how far `ago`
-    each of these was (-1: not seen)."""
+    """Segments that attend together: each one's tokens, which of them are `real`, the tokens it sees, and how many positions back
+    (`distance`) each of these is (-1: not seen)."""
 
     queries: Int[Tensor, "rows length"]
     real: Bool[Tensor, "rows length"]
     keys: Int[Tensor, "rows seen"]
-    ago: Int[Tensor, "rows length seen"]
+    distance: Int[Tensor, "rows length seen"]
 
-    def __init__(self, before: Sequence[Tokens], own: Sequence[Tokens], device: torch.device | str, known: int = 0) -> None:
-        """Segments of the tokens `own`, each behind the tokens `before`; the first `known` tokens have keys and no queries."""
+    def __init__(self, before: Sequence[Tokens], own: Sequence[Tokens], device: torch.device | str, cached: int = 0) -> None:
+        """Segments of the tokens `own`, each behind the tokens `before`; the first `cached` tokens have keys and no queries."""
         length = rounded(max(map(len, own)))
         head = rounded(max(map(len, before)) + length) - length
         more = rounded(len(own), 1, 4) - len(own)  # whole rows of padding
@@ -35,16 +35,16 @@ class Group:
             queries[row, : len(then)], real[row, : len(then)] = then, True
             keys[row, : len(first)], keys[row, head : head + len(then)] = first, then
             at[row, : len(first)], at[row, head : head + len(then)] = np.arange(len(first)), len(first) + np.arange(len(then))
-        ago = at[:, head:, None] - at[:, None, :]
-        ago[(ago < 0) | (at[:, None, :] == _NEVER)] = -1
-        ago[~real, 0] = 0  # padding sees something, so that its shares are numbers
-        self.queries, self.real, self.keys, self.ago = (
-            torch.from_numpy(found).to(device) for found in (queries - known, real, keys, ago.astype(np.int32))
+        distance = at[:, head:, None] - at[:, None, :]
+        distance[(distance < 0) | (at[:, None, :] == _NEVER)] = -1
+        distance[~real, 0] = 0  # padding sees something, so that its shares are numbers
+        self.queries, self.real, self.keys, self.distance = (
+            torch.from_numpy(found).to(device) for found in (queries - cached, real, keys, distance.astype(np.int32))
         )
 
     def sees(self, window: int | None) -> Bool[Tensor, "rows length seen"]:
         """What each token sees, at most `window` positions."""
-        return self.ago >= 0 if window is None else (self.ago >= 0) & (self.ago < window)
+        return self.distance >= 0 if window is None else (self.distance >= 0) & (self.distance < window)
 
 
 def rounded(length: int, least: int = 32, parts: int = 16) -> int:

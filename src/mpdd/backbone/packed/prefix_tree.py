@@ -10,16 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mpdd.backbone.packed.attention import Wanted
-from mpdd.backbone.packed.cpu_attention import Plan, Products
+from mpdd.backbone.packed.cpu_attention import MatrixAttention, Plan
 from mpdd.backbone.packed.group import Group, Tokens, order, take
-from mpdd.backbone.packed.kv_cache import Known, joined
+from mpdd.backbone.packed.kv_cache import KVCache, joined
 
 _WASTE = 2**14  # scores of one head that padding may cost a group of segments
 _TOGETHER = 2**19  # scores of one head that segments attending together may have
 _MOST = 2**25  # scores of one segment, above which they are not kept for the backward pass
 
 
-class Tree:
+class PrefixTree:
     """A packed sequence for one pass: segments of tokens, each behind another one (a text behind its prompt, say) or behind none.
 
     A token sees its segment up to itself and all that its segment stands behind. Segments of similar length attend
@@ -32,11 +32,11 @@ class Tree:
         lengths: Sequence[int],
         parents: Sequence[int | None],
         device: torch.device | str = "cpu",
-        known: Sequence[Known] = (),
+        cached: Sequence[KVCache] = (),
     ) -> None:
         """Take the segments' `lengths` in tokens, in their order, and which earlier one each stands behind.
 
-        The first ones are `known`, and are not run again: the pass has the tokens of the others alone.
+        The first ones are `cached`, and are not run again: the pass has the tokens of the others alone.
         """
         starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         spans = [np.arange(starts[i], starts[i + 1]) for i in range(len(lengths))]
@@ -44,18 +44,18 @@ class Tree:
         for parent in parents:
             before.append(spans[0][:0] if parent is None else np.concatenate([before[parent], spans[parent]]))
         self.chains = [np.concatenate(both) for both in zip(before, spans, strict=True)]
-        self._known = joined(known)
-        together = _alike([0] * len(known) + list(lengths[len(known) :]), [len(found) for found in before])
+        self._cached = joined(cached)
+        together = _alike([0] * len(cached) + list(lengths[len(cached) :]), [len(found) for found in before])
         self._groups = [
-            Group([before[i] for i in chosen], [spans[i] for i in chosen], device, self._known.length) for chosen in together
+            Group([before[i] for i in chosen], [spans[i] for i in chosen], device, self._cached.length) for chosen in together
         ]
         self._plans: dict[tuple[int, int], Plan] = {}
 
     def whole(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of all tokens, those that were known before those of a pass."""
-        if not self._known.length:
+        """Keys and values of all tokens, those in the cache before those of a pass."""
+        if not self._cached.length:
             return key, value
-        before = self._known.by_layer[layer]
+        before = self._cached.by_layer[layer]
         return torch.cat([before[0], key], 1), torch.cat([before[1], value], 1)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
@@ -63,12 +63,12 @@ class Tree:
         key, value = self.whole(layer, key, value)
         if wanted.softcap is not None:
             return self._ordered([_capped(group, query, key, value, wanted, wanted.softcap) for group in self._groups])
-        if query.device.type != "cpu" or len(query) * max(group.ago[0].numel() for group in self._groups) > _MOST:
+        if query.device.type != "cpu" or len(query) * max(group.distance[0].numel() for group in self._groups) > _MOST:
             return self._ordered([_fused(group, query, key, value, wanted) for group in self._groups])
         heads = len(query), len(key)
         if heads not in self._plans:
             self._plans[heads] = Plan(self._groups, *heads)
-        found: Tensor = Products.apply(query, key, value, wanted, self._plans[heads])  # type: ignore[no-untyped-call]
+        found: Tensor = MatrixAttention.apply(query, key, value, wanted, self._plans[heads])  # type: ignore[no-untyped-call]
         return found
 
     def _ordered(self, outputs: Sequence[Float[Tensor, "_ heads size_v"]]) -> Float[Tensor, "tokens heads size_v"]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mpdd.backbone.packed.attention import UnsupportedAttentionError, Wanted, is_installed
-from mpdd.backbone.packed.prefix_tree import Tree
+from mpdd.backbone.packed.prefix_tree import PrefixTree
 
 _CAUSAL = ("full_attention", "sliding_attention")
 _HALF = (torch.bfloat16, torch.float16)
@@ -31,7 +31,7 @@ def why_padded(backbone: Any) -> str:
         return "its attention chooses the tokens that it looks at"
     if not is_installed(backbone.model):
         return f"{type(backbone.model).__name__} does not take its attention from transformers' attention interface"
-    watched = _Watched(Tree(_LENGTHS, _PARENTS, backbone.device))
+    watched = _Watched(PrefixTree(_LENGTHS, _PARENTS, backbone.device))
     try:
         difference, dtype = _difference(backbone, watched)
     except UnsupportedAttentionError as error:
@@ -42,7 +42,7 @@ def why_padded(backbone: Any) -> str:
 class _Watched:
     """A layout that notes which layers attend through it, and the window of each."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: PrefixTree) -> None:
         self._tree = tree
         self.windows: dict[int, int | None] = {}
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.inference.predict import Prediction, Request, predict
-from mpdd.inference.prompt_cache import PromptMemory
+from mpdd.inference.prompt_cache import PromptCache
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Local:
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
         """See `mpdd.inference.predict`."""
         asked = [replace(request, grounded=True) for request in requests] if self.grounded else requests
-        answers = predict(self.backbone, asked, memory=self._memory, tick=tick)
+        answers = predict(self.backbone, asked, cache=self._cache, tick=tick)
         self._thrift()
         return answers
 
     @cached_property
-    def _memory(self) -> PromptMemory:
-        return PromptMemory(self.backbone)
+    def _cache(self) -> PromptCache:
+        return PromptCache(self.backbone)
 
     @cached_property
     def _thrift(self) -> Thrift:

@@ -104,7 +104,9 @@ class Vllm:
         return Written.of(self._vocabulary.tokenizer, list(tokens))
 
     def _choose(self, asked: Asked) -> Written:
-        (found,) = choose([asked], [self._likelihood(asked, way[:at], way[at]) for way in asked.ways for at in range(len(way))])
+        (found,) = choose(
+            [asked], [self._likelihood(asked, way[:at], way[at]) for way in asked.continuations for at in range(len(way))]
+        )
         return found
 
     def _likelihood(self, asked: Asked, before: Sequence[int], token: int) -> float:

@@ -1,4 +1,4 @@
-"""Prompts read once: the same answers hot and cold and without a memory, fewer tokens run, nothing kept of what is gone."""
+"""Prompts read once: the same answers hot and cold and without a cache, fewer tokens run, nothing kept of what is gone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mpdd.backbone.model import Backbone
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.inference.engines.local import Local
 from mpdd.inference.predict import Request, predict
-from mpdd.inference.prompt_cache import PromptMemory
+from mpdd.inference.prompt_cache import PromptCache
 from mpdd.prompts.pack import Text, pack
 from mpdd.prompts.soft import deepened
 from tests.packed.test_architectures import PACKED, make  # noqa: F401  a fixture
@@ -27,18 +27,18 @@ def assert_near(ours, theirs):
     assert [p.confidence for p in ours] == pytest.approx([p.confidence for p in theirs], rel=1e-4)
 
 
-def test_hot_is_cold_and_both_are_what_no_memory_says(tiny):
+def test_hot_is_cold_and_both_are_what_without_a_cache(tiny):
     asked = requests(tiny, 28)
-    memory = PromptMemory(tiny)
-    cold = predict(tiny, asked, memory=memory)
-    assert len(memory) == 6  # one of seven tasks has no prompt
-    hot = predict(tiny, asked, memory=memory)
+    cache = PromptCache(tiny)
+    cold = predict(tiny, asked, cache=cache)
+    assert len(cache) == 6  # one of seven tasks has no prompt
+    hot = predict(tiny, asked, cache=cache)
     assert said(hot) == said(cold)
     assert_near(hot, predict(tiny, asked))
-    assert_near([predict(tiny, [one], memory=memory)[0] for one in asked], cold)
+    assert_near([predict(tiny, [one], cache=cache)[0] for one in asked], cold)
 
 
-def test_a_known_prompt_is_not_run_again(tiny, monkeypatch):
+def test_a_cached_prompt_is_not_run_again(tiny, monkeypatch):
     lengths, run = [], Backbone.packed
 
     def counted(self, embeddings, *args, **options):
@@ -55,27 +55,29 @@ def test_a_known_prompt_is_not_run_again(tiny, monkeypatch):
     assert lengths[0] >= 120 > max(lengths[1:])
 
 
-def test_packing_behind_known_prompts_gives_the_same_states(tiny):
+def test_packing_behind_cached_prompts_gives_the_same_states(tiny):
     rows = [torch.randn(n, tiny.width) for n in (5, 3, 4)]
-    texts = [Text((3, 5, 7, n, n + 1), rows[n % 3], ways=[(4,), (6, 8)]) for n in range(7)] + [
+    texts = [Text((3, 5, 7, n, n + 1), rows[n % 3], continuations=[(4,), (6, 8)]) for n in range(7)] + [
         Text((9, 8), None),
         Text((1,), rows[0]),
     ]
-    known = PromptMemory(tiny).of(rows[:2])  # the third one is run with its texts
-    plain, behind = pack(tiny, texts), pack(tiny, texts, known)
+    cached = PromptCache(tiny).of(rows[:2])  # the third one is run with its texts
+    plain, behind = pack(tiny, texts), pack(tiny, texts, cached)
     assert len(behind.positions) <= len(plain.positions)
     states = [
-        tiny.packed(p.embeddings, p.positions, p.layout, torch.tensor([*p.ends, *[e for way in p.ways for _, e in way]]) - 1).last
+        tiny.packed(
+            p.embeddings, p.positions, p.layout, torch.tensor([*p.ends, *[e for way in p.continuations for _, e in way]]) - 1
+        ).last
         for p in (plain, behind)
     ]
     torch.testing.assert_close(states[1], states[0], rtol=1e-4, atol=1e-5)
 
 
-def test_deep_prompts_are_known_too(tiny):
+def test_deep_prompts_are_cached_too(tiny):
     card = TaskCard("short", "summarization", "Say it.", max_answer_tokens=5)
     rows = deepened(tiny, torch.randn(4, tiny.width)) + 0.1
     asked = [Request(card, Example(str(n), str(n), "fever " * (n + 1), Answer()), rows) for n in range(4)]
-    assert_near(predict(tiny, asked, memory=PromptMemory(tiny)), predict(tiny, asked))
+    assert_near(predict(tiny, asked, cache=PromptCache(tiny)), predict(tiny, asked))
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -85,15 +87,15 @@ def test_windows_and_sinks(make, name):  # noqa: F811
     prompts = [torch.randn(n, backbone.width) for n in (9, 3)]
     texts = ["aspirin given", "fever and cough", "one two aspirin ibuprofen given text none"]
     asked = [Request(card, Example(text, text, text, Answer()), prompt) for prompt in prompts for text in texts]
-    assert_near(predict(backbone, asked, memory=PromptMemory(backbone)), predict(backbone, asked))
+    assert_near(predict(backbone, asked, cache=PromptCache(backbone)), predict(backbone, asked))
 
 
 def test_what_a_prompt_left_goes_with_it(tiny):
-    memory = PromptMemory(tiny)
+    cache = PromptCache(tiny)
     prompts = [torch.randn(3, tiny.width) for _ in range(4)]
-    memory.of(prompts)
-    memory.of(prompts)
-    assert len(memory) == 4
+    cache.of(prompts)
+    cache.of(prompts)
+    assert len(cache) == 4
     del prompts[1:]
     gc.collect()
-    assert len(memory) == 1
+    assert len(cache) == 1
