@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,3 +208,30 @@ def test_without_steps_a_prompt_is_made_of_the_metaprompt_and_examples(tiny, tmp
 def test_a_prompt_that_was_only_trained_says_nothing_of_examples(run, tmp_path):
     header = json.loads(json.dumps(load(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header.to_json()))
     assert "derived_from_examples" not in header
+
+
+def test_a_private_run_says_so_in_its_prompt_and_tells_nothing_of_dev(tiny, tmp_path):
+    write_card(tmp_path)
+    write_metaprompt(tmp_path / "meta.safetensors", tiny)
+    privacy = {"epsilon": 8.0, "delta": 1e-3, "unit": "document"}
+    experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2, privacy=privacy)
+    assert (experiment.adapt.mpdd, experiment.adapt.race, experiment.adapt.patience) == ((0.03,), 0, 0)
+    pipeline.run(experiment, tmp_path / "run", Silent())
+    header = load(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header
+    assert header.privacy["epsilon"] <= 8.0 and header.privacy["unit"] == "document" and header.privacy["steps"] == 2
+    assert header.privacy["units"] == len({record("nli", n)["text"] for n in range(14)})
+    assert header.calibration == {}
+    assert config.build(tomllib.loads(config.to_toml(experiment)), "resolved") == experiment
+
+
+def test_privacy_leaves_nothing_to_choose(tiny, tmp_path):
+    write_card(tmp_path)
+    write_metaprompt(tmp_path / "meta.safetensors", tiny)
+    experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", privacy={"epsilon": 3.0})
+    values = tomllib.loads(config.to_toml(experiment))
+    with pytest.raises(InputError, match="with privacy nothing may be chosen by the data, found 2 rates a method"):
+        config.build({**values, "adapt": {**values["adapt"], "mpdd": [0.01, 0.03]}}, "test")
+    with pytest.raises(InputError, match="factor_start looks at the training examples"):
+        config.build({**values, "adapt": {**values["adapt"], "factor_start": "nearest"}}, "test")
+    with pytest.raises(InputError, match="epsilon"):
+        own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", privacy={"epsilon": 0.0})

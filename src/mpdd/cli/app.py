@@ -198,6 +198,14 @@ def adapt(
     steps: Annotated[int | None, typer.Option("--steps", help="For a card: training steps for each rate tried; 0: none.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For a card.")] = 0,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the metaprompt says.")] = "",
+    epsilon: Annotated[
+        float | None,
+        typer.Option("--epsilon", help="For a card: train with this differential privacy (docs/privacy.md)."),
+    ] = None,
+    delta: Annotated[float, typer.Option("--delta", help="With --epsilon.")] = 1e-5,
+    unit: Annotated[
+        str, typer.Option("--unit", help="With --epsilon, what it hides: an example, or a document with all its examples.")
+    ] = "example",
 ) -> None:
     """Adapt a finished metaprompt to the task of a card; or stages 1 to 3 of an experiment for our own method alone."""
     from mpdd.experiment import own_task
@@ -211,8 +219,9 @@ def adapt(
         typer.echo(f"mpdd: {own_task.no_metaprompt(backbone)}", err=True)
     compared = (*own_task.METHODS, *(name.strip() for name in methods.split(",") if name.strip()))
     experiment = own_task.experiment_for(
-        file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone
-    )
+        file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone,
+        privacy=None if epsilon is None else {"epsilon": epsilon, "delta": delta, "unit": unit},
+    )  # fmt: skip
     folder = out or Path("runs") / experiment.name
     _run(experiment, folder)
     method = next(name for name in ("mpdd", "mpdd-examples", "prompt-tuning") if name in experiment.methods)

@@ -18,7 +18,7 @@ from pydantic import (
 
 from mpdd.errors import InputError
 from mpdd.files.toml import Name, Positive, Rate, Rates, Section, Seed, Share, distinct, read_toml, validated
-from mpdd.methods.options import FROM_SOURCES, Adapt, MethodName, PromptOptions, Steps, rates_of
+from mpdd.methods.options import FROM_SOURCES, LOOKS_AT_EXAMPLES, Adapt, MethodName, PromptOptions, Steps, rates_of
 
 
 def _count_or_all(value: object) -> object:
@@ -196,6 +196,10 @@ class Experiment(Section):
         if len(set(trials.values())) > 1:
             found = ", ".join(f"{count} for {name}" for name, count in trials.items())
             raise ValueError(f"every method must try equally many rates, or the comparison is not fair, found {found}")
+        looking = [name for name in methods if name in LOOKS_AT_EXAMPLES]
+        if adapt.privacy and (looking or max(trials.values(), default=1) > 1):
+            found = looking[0] if looking else f"{max(trials.values())} rates a method"
+            raise ValueError(f"with privacy nothing may be chosen by the data, found {found}, wanted one rate for each method")
         return adapt
 
 
@@ -255,4 +259,4 @@ def build(values: dict[str, Any], where: str) -> Experiment:
 
 def to_toml(experiment: Experiment) -> str:
     """The experiment as resolved, defaults included."""
-    return tomli_w.dumps(experiment.model_dump(mode="json"))
+    return tomli_w.dumps(experiment.model_dump(mode="json", exclude_none=True))

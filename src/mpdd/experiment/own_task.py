@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,21 @@ _DEEP: dict[str, Any] = {
     "mpdd": [0.03, 0.1, 0.3],
 }  # fmt: skip
 
+# With differential privacy: batches that drown the noise, and one rate for each method, since trying more is not private.
+_PRIVATE: dict[str, Any] = {
+    "steps": 100, "batch_size": 32, "every": 100, "mpdd": [0.03], "prompt_tuning": [0.1], "deep_prompt_tuning": [0.03],
+    "lora": [0.001], "ia3": [0.01], "full_finetuning": [0.0001],
+}  # fmt: skip
+
 
 def experiment_for(
     card: Path, metaprompt: Path | None, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
-    seed: int = 0, backbone: str = "",
+    seed: int = 0, backbone: str = "", privacy: Mapping[str, Any] | None = None,
 ) -> Experiment:  # fmt: skip
     """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`; a deep one as
     Open-31 does. Without a metaprompt, that of the `methods` which need none (`WITHOUT_METAPROMPT` by default). With 0 `steps`
-    nothing is trained: `shots` examples (8 by default) are made into rows behind the metaprompt.
+    nothing is trained: `shots` examples (8 by default) are made into rows behind the metaprompt. With `privacy` (the values of
+    `methods.options.Privacy`) each method has one rate, and larger batches.
 
     Raise `InputError` for a card, a metaprompt or options that do not fit.
     """
@@ -44,6 +51,9 @@ def experiment_for(
         adapt = adapt | ({"in_context_examples": shots} if shots else {})
     elif steps is not None:
         adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "race": steps // 4 if adapt else 0}
+    if privacy:
+        adapt = {name: adapt[name] for name in ("mode", "factor_start") if name in adapt} | _PRIVATE | {"privacy": privacy}
+        adapt |= {"steps": steps, "every": steps} if steps else {}
     values: dict[str, Any] = {
         **origin,
         "name": name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mpdd.files.shard import Shard
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import row_width
 from mpdd.prompts.store import Header, load
+from mpdd.training.private import Guarantee, Private
 from mpdd.training.tune import Data
 
 
@@ -128,10 +129,18 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING, loaded: tuple[
 
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
-    train = training_examples(examples, shots, seed)
-    return Data.of(
+    train, options = training_examples(examples, shots, seed), run.experiment.adapt
+    data = Data.of(
         run.backbone, examples.task.card, train, examples.dev, _longest(run.experiment), loss_per=run.experiment.loss_per
     )
+    if options.privacy is None:
+        return data
+
+    def guarantee(units: int) -> Guarantee:
+        return Guarantee.calibrated(**dict(options.privacy or {}), units=units, batch=options.batch_size, steps=options.steps)
+
+    documents = [example.document for example in train]
+    return replace(data, private=Private.of(data.train, documents, guarantee, options.privacy.unit))
 
 
 def training_examples(examples: Examples, shots: Shots, seed: int) -> Sequence[Example]:

@@ -65,14 +65,20 @@ class Cell:
         return Data.of(self.backbone, self.task.card, self.train, self.dev, length, loss_per=self.loss_per)
 
     def calibration(self, prompt: Tensor) -> dict[str, float]:
-        """The scale of confidences under `prompt`, fitted on the dev examples, as a prompt file has it; empty for texts."""
+        """The scale of confidences under `prompt`, fitted on the dev examples, as a prompt file has it; empty for texts, and
+        where training is private, as the file would tell of dev examples."""
         card = self.task.card
-        if card.type == "summarization" or card.form == "free":
+        if self.data.private or card.type == "summarization" or card.form == "free":
             return {}
         answers = predict(self.backbone, [Request(card, e, prompt) for e in self.dev])
         known = units(self.backbone.tokenizer, card, self.dev, answers)
         scale = fit([p for p, _ in known], [right for _, right in known])
         return {"slope": scale.slope, "shift": scale.shift, "units": len(known)}
+
+    @property
+    def privacy(self) -> dict[str, Any]:
+        """The guarantee that the training of this cell keeps, as a prompt file has it; empty without one."""
+        return self.data.private.guarantee.to_dict() if self.data.private else {}
 
     def answer(self, prompt: Tensor | None) -> list[Prediction]:
         """Answer the test examples under `prompt`."""

@@ -26,6 +26,9 @@ FROM_SOURCES = frozenset(  # a finished metaprompt is not enough
     ("mpdd-no-teachers", "shared-prompt", "spot", "lora-multitask", "ia3-multitask")
 )
 
+# What these make tells of single training examples directly, or is chosen by them: no method for differential privacy.
+LOOKS_AT_EXAMPLES = frozenset(("in-context", "mpdd-examples", "mpdd-context", "spot", "sesom"))
+
 
 def rates_of(method: str, depth: str) -> str | None:
     """The list of `adapt` with the rates that a method tries; None for what is not trained.
@@ -66,6 +69,20 @@ class Steps(Section):
     patience: Annotated[int, Field(ge=0)] = 0
 
 
+class Privacy(Section):
+    """Differential privacy of stage 3 and its baselines (DP-SGD): what is published hides each `unit` of the training examples.
+
+    `unit` is an example, or all examples of a document (a patient, where the card's `document` column names patients). A step
+    draws `adapt.batch_size` units on average, clips the gradient of each to norm `clip` and adds noise, as much as `epsilon`
+    and `delta` ask for. Every method has one rate, and the last state is kept: choosing by dev examples would not be private.
+    """
+
+    epsilon: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+    delta: Annotated[float, Field(gt=0, lt=0.1)] = 1e-5
+    unit: Literal["example", "document"] = "example"
+    clip: Annotated[float, Field(gt=0, le=1000)] = 1.0
+
+
 class Adapt(Steps):
     """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
 
@@ -104,6 +121,14 @@ class Adapt(Steps):
     in_context_examples: Positive = 8
     example_rows: Positive = 64
     row_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    privacy: Privacy | None = None
+
+    @field_validator("privacy")
+    @classmethod
+    def _chooses_nothing(cls, privacy: Privacy | None, others: ValidationInfo) -> Privacy | None:
+        if privacy and others.data.get("factor_start") in ("nearest", "weighted"):
+            raise ValueError("factor_start looks at the training examples, which is not private; wanted mean or kind")
+        return privacy
 
     @field_validator("race")
     @classmethod

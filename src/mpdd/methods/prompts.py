@@ -168,6 +168,7 @@ def header_of(cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, flo
         metaprompt=meta.digest if meta else "",
         template=cell.backbone.template,
         calibration=calibration,
+        privacy=cell.privacy,
         provenance=cell.provenance,
         derived_from_examples=derived_from_examples,
     )

@@ -28,6 +28,7 @@ class Header:
     `kinds` are those of the answers of a metaprompt's tasks, in the same order (none in files of an older version).
     `derived_from_examples` says how many examples of the task's data the rows were made of directly (`mpdd.prompts.examples`);
     0, which is not written, for prompts that were only trained.
+    `privacy` has the guarantee of differential privacy that its training kept (`mpdd.training.private`); empty: none.
     `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
     """
 
@@ -44,6 +45,7 @@ class Header:
     depth: Literal["input", "all"] = "input"
     kinds: tuple[str, ...] = ()
     calibration: Mapping[str, float] = field(default_factory=dict)
+    privacy: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     derived_from_examples: int = 0
     format: int = FORMAT
@@ -126,6 +128,20 @@ class _Calibration(_Schema):
     units: Annotated[int, Field(ge=0)]
 
 
+class _Privacy(_Schema):
+    epsilon: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+    delta: Annotated[float, Field(gt=0, lt=1)]
+    unit: Literal["example", "document"]
+    units: _Size
+    sampling_rate: Annotated[float, Field(gt=0, le=1)]
+    steps: _Size
+    clip: Annotated[float, Field(gt=0, le=1e6)]
+    noise_multiplier: Annotated[float, Field(gt=0, le=1e6)]
+    accountant: _Line
+    noise: _Line
+    covers: _Line
+
+
 class _Header(_Schema):
     kind: Kind
     backbone: _Line
@@ -140,6 +156,7 @@ class _Header(_Schema):
     depth: Literal["input", "all"] = "input"
     kinds: Annotated[list[_Line], Field(max_length=10_000)] = []
     calibration: _Calibration | Annotated[dict[str, Any], Field(max_length=0)] = {}
+    privacy: _Privacy | Annotated[dict[str, Any], Field(max_length=0)] = {}
     provenance: dict[str, Any] = {}
     derived_from_examples: Annotated[int, Field(ge=0, le=2**31)] = 0
     format: int

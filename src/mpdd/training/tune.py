@@ -18,6 +18,7 @@ from mpdd.data.task import Example, TaskCard
 from mpdd.data.variations import asked
 from mpdd.training.loop import Dev, Fitted, Group, Log, Losses, Plan, fit
 from mpdd.training.passes import Row, add_gradients, answer_fit, mean_by_prompt, row_losses, row_parts
+from mpdd.training.private import Private, fit_privately
 
 Made = TypeVar("Made", covariant=True)
 ScoreDev = Callable[[Mapping[str, Tensor | None]], Mapping[str, float]]
@@ -25,10 +26,11 @@ ScoreDev = Callable[[Mapping[str, Tensor | None]], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Data:
-    """Encoded training and validation rows of one task."""
+    """Encoded training and validation rows of one task; with `private` units, their guarantee is kept in place of `train`."""
 
     train: Sequence[Encoded]
     dev: Sequence[Encoded]
+    private: Private | None = None
 
     @classmethod
     def of(
@@ -47,7 +49,8 @@ class Data:
         def with_divisor(row: Encoded) -> Encoded:
             return replace(row, mean_answer_tokens=mean if loss_per == "task" else float(len(row.answer_ids)))
 
-        return cls(*([with_divisor(row) for row in part] for part in rows))
+        of_train, of_dev = ([with_divisor(row) for row in part] for part in rows)
+        return cls(of_train, of_dev)
 
 
 def _mean_answer_tokens(rows: Sequence[Encoded]) -> float:
@@ -106,6 +109,8 @@ def tune(
     race. Jobs whose tensors are in the backbone must run alone; with `pause` such a one stops where the race is decided.
     """
     watch = watch or Watch()
+    if any(job.data.private for job in jobs.values()):
+        return {name: _tune_privately(backbone, name, job, plan, watch) for name, job in jobs.items()}
 
     def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
         rows: list[Row] = []
@@ -140,6 +145,14 @@ def _prompts_of(name: str, job: Job, step: int, rows: Sequence[Encoded]) -> list
     if job.row_prompts is None:
         return [(name, job.prompt())] * len(rows)
     return [(f"{name} row {number}", prompt) for number, prompt in enumerate(job.row_prompts(step, rows))]
+
+
+def _tune_privately(backbone: Backbone, name: str, job: Job, plan: Plan, watch: Watch) -> Fitted:
+    if job.data.private is None:
+        raise ValueError(f"{name} is not private, and others beside it are")
+    return fit_privately(
+        backbone, job.data.private, job.groups, job.prompt, plan, log=lambda _, values: watch.log(name, values), tick=watch.tick
+    )
 
 
 def job_name(task: str, lr: float) -> str:
