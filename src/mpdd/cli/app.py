@@ -16,6 +16,7 @@ from mpdd.cli.backbone import backbone as backbone_commands
 from mpdd.cli.export import export
 from mpdd.cli.federate import federate
 from mpdd.cli.predict import predict
+from mpdd.cli.prompt import prompt
 from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
 from mpdd.errors import InputError
@@ -34,6 +35,7 @@ data = typer.Typer(help="The data store.", no_args_is_help=True)
 app.add_typer(backbone_commands, name="backbone")
 app.add_typer(data, name="data")
 app.add_typer(task, name="task")
+app.add_typer(prompt, name="prompt")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Rehearse = Annotated[bool, typer.Option("--rehearse", help="Run a few steps of each stage to predict time and memory.")]

@@ -33,6 +33,9 @@ def serve(
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
     per_minute: Annotated[float, typer.Option("--per-minute", min=1, help="Requests a minute for each token.")] = 600.0,
     connections: Annotated[int, typer.Option("--connections", min=4, help="Connections at a time, at most.")] = 512,
+    signed_by: Annotated[
+        list[Path] | None, typer.Option("--signed-by", metavar="KEY.pub", help="Serve only files that one of these keys signed.")
+    ] = None,
 ) -> None:
     """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
@@ -59,7 +62,7 @@ def serve(
     allowed = Tokens.read(tokens) if tokens else _one_for_now()
     log = AuditLog(audit) if audit else None
     answers = open_engine(backbone, engine, patience=30.0)
-    folder = PromptFolder(prompts, answers.vocabulary)
+    folder = PromptFolder(prompts, answers.vocabulary, signed_by or ())
     service = Service(answers, folder, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
     found = service.folder.look()
     for problem in found.problems.values():

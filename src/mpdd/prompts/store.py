@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
+from mpdd.prompts import signature
 from mpdd.prompts.header import FORMAT, problems_of
 from mpdd.prompts.header import Header as Header
 from mpdd.prompts.header import Kind as Kind
@@ -105,14 +106,21 @@ def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> Pr
     return PromptFile(path, sealed, plain)
 
 
-def load(path: Path, backbone: Backbone | Vocabulary | None = None) -> PromptFile:
-    """Read and check a prompt file, and, when given, that it belongs to `backbone`.
+def without_provenance(file: PromptFile, path: Path) -> PromptFile:
+    """Write a prompt file again without how it was made; what it does is the same, its digest is not."""
+    return save_prompt(path, file.tensors, replace(file.header, provenance={}))
+
+
+def load(path: Path, backbone: Backbone | Vocabulary | None = None, *, signed_by: Sequence[Path] = ()) -> PromptFile:
+    """Read and check a prompt file, and, when given, that it belongs to `backbone` and is signed by one of the public keys.
 
     Raises `InputError` for a missing, foreign, truncated or edited file, for a header that does not fit its schema or
     its tensors, for numbers that are not finite, and for another backbone or width. The file is read, not mapped into
     memory: it may be replaced or cut short at any time.
     """
     data = _read(path)
+    if signed_by:
+        signature.verify(path, signed_by, data)
     described, tensors = _taken_apart(path, data)
     values = _parsed(path, described)
     header = _header(path, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
+from mpdd.prompts import signature
 from mpdd.prompts.store import SUFFIX, load
 
 
@@ -43,7 +44,7 @@ class _Stamp:
     """What tells whether a file is still the one that was read."""
 
     name: str
-    about: tuple[int, int, int, int]  # inode, size, times of the last change of the content and of the file
+    about: tuple[int, ...]  # inode, size, times of the last change of the content and of the file; those of its signature
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,12 @@ class PromptFolder:
     metaprompt that its factors need.
 
     Safe to ask from several threads. Metaprompts may lie beside the tasks that need them. Of two files for one task the
-    first by name is served. A file that cannot be used is a problem of its own; the others are served.
+    first by name is served. A file that cannot be used is a problem of its own; the others are served. With `signed_by` only
+    files are used that one of these public keys signed.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary) -> None:
-        self._path, self._vocabulary = path, vocabulary
+    def __init__(self, path: Path, vocabulary: Vocabulary, signed_by: Sequence[Path] = ()) -> None:
+        self._path, self._vocabulary, self._signed_by = path, vocabulary, signed_by
         self._lock = threading.Lock()
         self._stamps: dict[str, _Stamp] | None = None
         self._files: dict[_Stamp, _Read] = {}
@@ -89,10 +91,11 @@ class PromptFolder:
         stamps = {}
         for path in sorted(self._path.glob(f"*{SUFFIX}")):
             try:
-                about = path.stat()
+                about = _about(path)
             except OSError:  # gone since it was listed
                 continue
-            stamps[path.name] = _Stamp(path.name, (about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns))
+            signed = path.with_name(path.name + signature.SUFFIX)
+            stamps[path.name] = _Stamp(path.name, (*about, *(_about(signed) if self._signed_by and signed.exists() else ())))
         return stamps
 
     @staticmethod
@@ -111,7 +114,7 @@ class PromptFolder:
             return _Read(problem=f"The prompt file {stamp.name} cannot be used ({type(error).__name__}).")
 
     def _task(self, name: str, stamps: Mapping[str, _Stamp]) -> _Read:
-        file = load(self._path / name, self._vocabulary)
+        file = load(self._path / name, self._vocabulary, signed_by=self._signed_by)
         card, own, usual = file.header.card, file.header.template, self._vocabulary.template
         if card is None:
             return _Read()  # a metaprompt: no task, and no problem
@@ -122,6 +125,11 @@ class PromptFolder:
         template = usual if own == usual else own  # one object for all
         task = Served(card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file), template)
         return _Read(task, beside=stamps.get(beside.name) if beside else None)
+
+
+def _about(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _listing(files: Mapping[_Stamp, _Read]) -> Listing:
