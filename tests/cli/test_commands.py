@@ -27,6 +27,11 @@ COMMANDS = {
     "backbone list": "List the backbones with a name of their own",
     "backbone get": "Fetch a known backbone, check its sha256 and keep it",
     "backbone show": "Say what a backbone is",
+    "prompt": "Prompt files to share: signatures, and what they carry.",
+    "prompt new-key": "Make a pair of keys to sign prompt files with.",
+    "prompt sign": "Sign a prompt file; the signature lies beside it.",
+    "prompt verify": "Check that a prompt file is signed by one of the keys",
+    "prompt strip": "Write a prompt file again without its provenance",
     "data": "The data store.",
     "data get": "Fetch and verify the files of tasks",
     "check": "Validate an experiment and print what follows from it; run nothing.",
@@ -43,7 +48,7 @@ COMMANDS = {
     "serve": "Serve all tasks of a folder over HTTP, with a web page",
     "token": "Make an access token",
 }
-GROUPS = ["backbone", "data", "task"]
+GROUPS = ["backbone", "data", "task", "prompt"]
 SPY = """
 import sys, atexit
 atexit.register(lambda: sys.stderr.write(" ".join(sorted({name.split(".")[0] for name in sys.modules}))))

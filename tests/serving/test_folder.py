@@ -111,10 +111,10 @@ def test_an_error_that_nobody_foresaw_is_a_problem_of_one_file(tiny, tmp_path, m
     write(tmp_path, tiny, "drugs")
     write(tmp_path, tiny, "doses")
 
-    def broken(path, *rest):
+    def broken(path, *rest, **options):
         if path.name == "doses.safetensors":
             raise ZeroDivisionError("with text of a note")
-        return load(path, *rest)
+        return load(path, *rest, **options)
 
     monkeypatch.setattr("mpdd.serving.folder.load", broken)
     listing = PromptFolder(tmp_path, tiny.vocabulary).look()

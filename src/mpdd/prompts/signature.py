@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mpdd.errors import InputError, MpddError
 from mpdd.files import cannot_write, write_atomically
@@ -39,8 +39,8 @@ def new_keys(path: Path) -> tuple[Path, Path]:
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
     try:
-        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secret)
+        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+            opened.write(secret)
     except OSError as error:
         raise cannot_write(private, error) from error
     write_atomically(public, key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
@@ -109,7 +109,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
             f"{path.name} is not a private key", wanted="an Ed25519 key in PEM, without a password",
             next_step="`mpdd prompt new-key NAME` makes one.",
         )  # fmt: skip
-    return key
+    return cast("Ed25519PrivateKey", key)
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
@@ -120,7 +120,7 @@ def _public_key(path: Path) -> Ed25519PublicKey:
         key = None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise InputError(f"{path.name} is not a public key", wanted="an Ed25519 key in PEM, as `mpdd prompt new-key` writes it")
-    return key
+    return cast("Ed25519PublicKey", key)
 
 
 def _library() -> tuple[Any, Any]:
