@@ -235,3 +235,16 @@ def test_privacy_leaves_nothing_to_choose(tiny, tmp_path):
         config.build({**values, "adapt": {**values["adapt"], "factor_start": "nearest"}}, "test")
     with pytest.raises(InputError, match="epsilon"):
         own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", privacy={"epsilon": 0.0})
+
+
+def test_what_is_not_scored_is_said(tiny, tmp_path, capsys):
+    write_card(tmp_path)
+    write_metaprompt(tmp_path / "meta.safetensors", tiny)
+    card, metaprompt = tmp_path / "own.toml", tmp_path / "meta.safetensors"
+    assert own_task.experiment_for(card, metaprompt).limits.test == own_task.TEST_EXAMPLES
+    experiment = own_task.experiment_for(card, metaprompt, steps=2, test_examples=2)
+    rows = pipeline.run(experiment, tmp_path / "run", Reporter())
+    assert {row.n_examples for row in rows} == {2}
+    told = capsys.readouterr()
+    assert "own: scored on 2 of its 4 test examples" in told.out + told.err
+    assert own_task.experiment_for(card, metaprompt, test_examples=0).limits.test > 10**6

@@ -200,6 +200,9 @@ def adapt(
     steps: Annotated[int | None, typer.Option("--steps", help="For a card: training steps for each rate tried; 0: none.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For a card.")] = 0,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the metaprompt says.")] = "",
+    test_examples: Annotated[
+        int, typer.Option("--test-examples", min=0, help="For a card: so many test examples are scored at most; 0 for all.")
+    ] = 100,
     epsilon: Annotated[
         float | None,
         typer.Option("--epsilon", help="For a card: train with this differential privacy (docs/privacy.md)."),
@@ -222,7 +225,7 @@ def adapt(
     compared = (*own_task.METHODS, *(name.strip() for name in methods.split(",") if name.strip()))
     experiment = own_task.experiment_for(
         file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone,
-        privacy=None if epsilon is None else {"epsilon": epsilon, "delta": delta, "unit": unit},
+        privacy=None if epsilon is None else {"epsilon": epsilon, "delta": delta, "unit": unit}, test_examples=test_examples,
     )  # fmt: skip
     folder = out or Path("runs") / experiment.name
     _run(experiment, folder)

@@ -25,6 +25,8 @@ _DEEP: dict[str, Any] = {
     "mpdd": [0.03, 0.1, 0.3],
 }  # fmt: skip
 
+TEST_EXAMPLES = 100  # scored by default, so that a task is learnt in a minute or two; every method answers all of them
+_ALL = 10**9
 # With differential privacy: batches that drown the noise, and one rate for each method, since trying more is not private.
 _PRIVATE: dict[str, Any] = {
     "steps": 100, "batch_size": 32, "every": 100, "mpdd": [0.03], "prompt_tuning": [0.1], "deep_prompt_tuning": [0.03],
@@ -34,12 +36,12 @@ _PRIVATE: dict[str, Any] = {
 
 def experiment_for(
     card: Path, metaprompt: Path | None, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
-    seed: int = 0, backbone: str = "", privacy: Mapping[str, Any] | None = None,
+    seed: int = 0, backbone: str = "", privacy: Mapping[str, Any] | None = None, test_examples: int = TEST_EXAMPLES,
 ) -> Experiment:  # fmt: skip
     """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`; a deep one as
     Open-31 does. Without a metaprompt, that of the `methods` which need none (`WITHOUT_METAPROMPT` by default). With 0 `steps`
     nothing is trained: `shots` examples (8 by default) are made into rows behind the metaprompt. With `privacy` (the values of
-    `methods.options.Privacy`) each method has one rate, and larger batches.
+    `methods.options.Privacy`) each method has one rate, and larger batches. At most `test_examples` are scored (0: all).
 
     Raise `InputError` for a card, a metaprompt or options that do not fit.
     """
@@ -61,6 +63,7 @@ def experiment_for(
         "seeds": [seed],
         "shots": ["all" if shots is None else shots],
         "adapt": adapt,
+        "limits": {"test": test_examples or _ALL},
     }
     return config.build(values | ({"backbone": backbone} if backbone else {}), "the command line")
 

@@ -72,6 +72,10 @@ class Run:
         sources = {part.task.name: part for part in drawn}
         drawn = [draw(experiment, name, loaded=loaded[name]) for name in experiment.targets]
         targets = {part.task.name: part for part in drawn}
+        for part, name in zip(drawn, experiment.targets, strict=True):
+            there = len(loaded[name][1][experiment.limits.test_from])
+            if part.task.role == "user" and len(part.test) < there:
+                reporter.say(f"  {part.task.name}: scored on {len(part.test)} of its {there} test examples")
         tasks = sources | targets
         hashes = {f: store.registry()[f].sha256 for part in tasks.values() for f in part.task.files}
         hashes |= {f"own/{name}": _digest(part) for name, part in tasks.items() if part.task.role == "user"}
