@@ -23,6 +23,7 @@ from mpdd.experiment.comparison import part, remake
 from mpdd.experiment.setup import Run, draw
 from mpdd.inference.predict import Request, predict
 from mpdd.progress import Reporter, Silent
+from mpdd.prompts import ready
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, load, save_prompt
 from tests.data import brat_cases
@@ -128,7 +129,7 @@ def test_parts_of_a_run_come_together_in_the_whole(run, tmp_path):
 
 def test_the_metaprompt_of_the_package_is_found_by_name_and_by_fingerprint(tmp_path, monkeypatch, tiny, tiny_folder):
     shipped = {name: tmp_path / f"{name}.safetensors" for name in ("embedded", "smollm2-135m-instruct")}
-    monkeypatch.setattr(own_task, "metaprompts", lambda: {name: path for name, path in shipped.items() if path.is_file()})
+    monkeypatch.setattr(ready, "metaprompts", lambda: {name: path for name, path in shipped.items() if path.is_file()})
     card = tmp_path / "own.toml"
     with pytest.raises(InputError, match="no metaprompt to adapt; wanted --from METAPROMPT.*`mpdd demo` makes that one"):
         own_task.shipped_metaprompt(card)

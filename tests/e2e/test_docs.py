@@ -1,5 +1,6 @@
 """The commands of the documentation, run in their order as a reader would."""
 
+import importlib.util
 import json
 import os
 import re
@@ -43,3 +44,22 @@ def test_adding_a_task(tmp_path):
     kept = "".join(p.read_text(errors="replace") for p in (tmp_path / "runs" / "visits").rglob("*") if p.is_file())
     assert "metoprolol" not in kept
     assert "nosebleed" not in kept
+
+
+def python_blocks(page):
+    """Python of a page, without the blocks of libraries that are not installed here."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = re.findall(r"(<!-- needs spaCy -->\n)?^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    has_spacy = importlib.util.find_spec("spacy") is not None
+    return [code for needs_spacy, code in found if has_spacy or not needs_spacy]
+
+
+def test_python(tmp_path):
+    blocks = python_blocks("python.md")
+    assert len(blocks) >= 4
+    script = "\n".join(blocks) + "\nprint('all of it')\n"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("all of it\n")
+    assert (tmp_path / "answers.html").is_file() and (tmp_path / "answers-brat" / "1.ann").is_file()
+    assert (tmp_path / "urgency.safetensors").is_file()

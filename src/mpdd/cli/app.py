@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpdd.cli.backbone import backbone as backbone_commands
+from mpdd.cli.convert import convert
+from mpdd.cli.evaluate import evaluate
 from mpdd.cli.export import export
 from mpdd.cli.federate import federate
 from mpdd.cli.predict import predict
@@ -240,6 +242,8 @@ def compare(experiment: Config, out: Out = None, settings: Settings = None) -> N
 
 
 app.command()(predict)
+app.command()(convert)
+app.command()(evaluate)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table as Grid
 from rich.text import Text
 
+from mpdd.backbone.checkpoints.known import ready_for
 from mpdd.cli.show import console, print_pairs
 from mpdd.data import cache, counts, store
 from mpdd.data.task import SPLITS, Task
@@ -32,6 +33,9 @@ def print_tasks(tasks: Sequence[Task], as_json: bool) -> None:
         for r in rows
     ]
     print_grid(("task", "role", "type", *SPLITS, "licence", "data"), lines)
+    for backbone, names in ready_for().items():
+        command = f"mpdd predict --task NAME --backbone {backbone} NOTE.txt"
+        print_line(f"Ready without training for {backbone} (`{command}`): {len(names)} sources.")
 
 
 def print_task(task: Task, as_json: bool) -> None:
@@ -77,6 +81,7 @@ def _listed(task: Task) -> dict[str, Any]:
         "licence": task.licence,
         "data": "yours" if task.role == "user" else store.locate(task),
         "cached": kept is not None and os.path.isfile(kept),
+        "ready_for": [backbone for backbone, names in ready_for().items() if task.name in names],
         "examples": _by_split(_row(task)["examples"]),
     }
 

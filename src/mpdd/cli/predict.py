@@ -24,6 +24,10 @@ _WANTED = "one or more prompt files, then the input"
 
 def predict(
     files: Annotated[list[Path], typer.Argument(metavar="PROMPT... INPUT...", help="Prompt files, then the notes.")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A source task that needs no prompt file (`mpdd tasks`); may be repeated."),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Write JSON lines here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an output that holds something else.")] = False,
     column: Annotated[
@@ -42,16 +46,19 @@ def predict(
 ) -> None:
     """Answer notes (txt, jsonl, json, csv, tsv, parquet, folders of txt) with one or more prompt files in mixed batches.
 
-    With --output the same command goes on where a stopped one was. With --workers the notes are a Parquet file or a
-    folder of them, and the output is a folder.
+    With --task the prompts of source tasks that come with the package are used, without any training. With --output the
+    same command goes on where a stopped one was. With --workers the notes are a Parquet file or a folder of them, and the
+    output is a folder.
     """
     from mpdd.annotate.note_files import columns_of, read_inputs
     from mpdd.annotate.notes import card, shard
     from mpdd.prompts.store import load
 
-    named, inputs = _prompts_and_inputs(files)
+    named, inputs = _prompts_and_inputs(files, task or [])
     columns = columns_of(column or ())
     prompts = [load(path) for path in named]
+    if task:
+        prompts += _ready(task, backbone or (prompts[0].header.backbone if prompts else ""))
     for prompt in prompts:
         card(prompt)
     if workers or ray:
@@ -72,17 +79,31 @@ def predict(
         _print(answers, prompts, notes, read, as_json)
 
 
-def _prompts_and_inputs(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Tell prompt files from notes, by their endings. Raises `InputError` where there is none of either kind."""
+def _ready(tasks: Sequence[str], backbone: str) -> list[PromptFile]:
+    """The prompts of source tasks that come with the package."""
+    from mpdd.prompts.ready import ready
+
+    return ready(backbone, tasks)
+
+
+def _prompts_and_inputs(files: Sequence[Path], tasks: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Tell prompt files from notes, by their endings. Raise `InputError` where there are no notes, or neither prompts nor
+    `tasks` that need none."""
     from mpdd.annotate.note_files import is_readable
     from mpdd.prompts.store import SUFFIX
 
     prompts = [path for path in files if path.suffix == SUFFIX and not path.is_dir()]
     inputs = [path for path in files if path not in prompts]
+    if tasks and inputs:
+        return prompts, inputs
     if not prompts and any(map(is_readable, inputs)):
         found = next(path for path in inputs if is_readable(path))
         kind = "a folder" if found.is_dir() else "a note or a table of notes"
-        raise InputError(f"{found} is {kind}, and no prompt file was given", wanted=f"{_WANTED}; prompt files end in {SUFFIX}")
+        raise InputError(
+            f"{found} is {kind}, and no prompt file was given",
+            wanted=f"{_WANTED}; prompt files end in {SUFFIX}",
+            next_step="Or name a task that needs no prompt file: --task NAME (`mpdd tasks`).",
+        )
     if not prompts or not inputs:
         raise InputError("Too few files", found=len(files), wanted=_WANTED)
     return prompts, inputs

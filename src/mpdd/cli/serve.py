@@ -19,7 +19,10 @@ _KERNELS = "64"  # compiled products that torch keeps on a CPU; its 1,024 come t
 
 
 def serve(
-    prompts: Annotated[Path, typer.Option("--prompts", help="The folder of prompt files; it may change while serving.")],
+    prompts: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="The folder of prompt files, which may change; left out: the tasks that need none."),
+    ] = None,
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Who may use what (`mpdd token`); without it, one for now.")
     ] = None,
@@ -37,23 +40,29 @@ def serve(
         list[Path] | None, typer.Option("--signed-by", metavar="KEY.pub", help="Serve only files that one of these keys signed.")
     ] = None,
 ) -> None:
-    """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished."""
+    """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished.
+
+    Without a folder, the source tasks that come with the package for the backbone are served, without any training.
+    """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
     try:
         from mpdd.serving.server import run
     except ImportError as error:
         raise MpddError("Serving needs more libraries; `pip install mpdd[serve]` brings them.") from error
     from mpdd.inference.engines import open_engine
+    from mpdd.prompts.ready import ready
     from mpdd.serving.access import Tokens
     from mpdd.serving.audit import AuditLog
-    from mpdd.serving.folder import PromptFolder
+    from mpdd.serving.folder import FixedTasks, PromptFolder
     from mpdd.serving.limits import Limits
     from mpdd.serving.service import Service
 
-    if not prompts.is_dir():
+    if prompts is not None and not prompts.is_dir():
         raise InputError(
             "There is no such folder of prompt files", found=str(prompts), wanted="a folder, for example runs/demo/prompts"
         )
+    if prompts is None and signed_by:
+        raise InputError("The tasks of the package are not signed", found="--signed-by without --prompts", wanted="--prompts")
     if tokens is None and not _is_loopback(host):
         raise InputError(
             "Without a file of tokens only this machine is served", found=f"--host {host}", wanted="--tokens FILE",
@@ -61,9 +70,11 @@ def serve(
         )  # fmt: skip
     allowed = Tokens.read(tokens) if tokens else _one_for_now()
     log = AuditLog(audit) if audit else None
+    own = ready(backbone) if prompts is None else []  # before the backbone is opened: there may be none for it
     answers = open_engine(backbone, engine, patience=30.0)
-    folder = PromptFolder(prompts, answers.vocabulary, signed_by or ())
-    service = Service(answers, folder, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
+    words = answers.vocabulary
+    tasks = FixedTasks(own, words) if prompts is None else PromptFolder(prompts, words, signed_by or ())
+    service = Service(answers, tasks, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
     found = service.folder.look()
     for problem in found.problems.values():
         typer.echo(f"mpdd: {problem}", err=True)

@@ -112,6 +112,12 @@ def _items(card: TaskCard, pairs: Pairs) -> dict[str, Any]:
     }
 
 
+def outcomes(card: TaskCard, example: Example, output: Parsed) -> list[tuple[Item, str]]:
+    """Return what became of each gold entity, relation or label (`right`, or an error of `ERRORS`), and the spurious ones."""
+    kind = {"ner": "entities", "re": "relations"}.get(card.type, "labels")
+    return list(_outcomes(_of(card, example, example.gold), _of(card, example, output.answer), kind))
+
+
 def _says_none(card: TaskCard, example: Example, output: Parsed) -> bool:
     """Whether an output says that there is no item; one whose items are all dropped, or that cannot be read, does not."""
     return not (_of(card, example, output.answer) or output.ungrounded or output.unparseable)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpdd.backbone import vocabulary
-from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompts
+from mpdd.backbone.checkpoints.known import EMBEDDED
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.experiment import config
 from mpdd.experiment.config import Experiment
 from mpdd.methods.registry import ALONE, UNTRAINED
+from mpdd.prompts.ready import shipped
 from mpdd.prompts.store import load
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
@@ -111,19 +111,15 @@ def shipped_metaprompt(card: Path, backbone: str = "") -> Path | None:
     """Return the metaprompt inside the package that fits a backbone: by its known name, or, for a folder or a GGUF file, by its
     fingerprint. None where none of them fits; raise `InputError` where the embedded backbone's own is missing.
     """
-    shipped, name = metaprompts(), backbone or EMBEDDED
-    if name in shipped:
-        return shipped[name]
-    if name == EMBEDDED:
+    name = backbone or EMBEDDED
+    path = shipped(name)
+    if path is None and name == EMBEDDED:
         raise InputError(
             f"{card.name} is a task card, and there is no metaprompt to adapt",
             wanted="--from METAPROMPT, for example runs/demo/prompts/metaprompt.safetensors",
             next_step="`mpdd demo` makes that one.",
         )
-    if not shipped or not Path(name).exists():
-        return None
-    fingerprint = vocabulary.load(name).fingerprint
-    return next((path for path in shipped.values() if load(path).header.fingerprint == fingerprint), None)
+    return path
 
 
 def no_metaprompt(backbone: str) -> str:

@@ -99,11 +99,16 @@ class PromptFile:
 
 def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
     """Write a prompt file atomically and return it as loaded. Raises `InputError` when the folder is not writable."""
-    plain = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in tensors.items()}
-    sealed = replace(header, digest=_digest(header.to_json(), plain))
-    data = save(plain, metadata={"mpdd": json.dumps(sealed.to_json(), sort_keys=True)})
+    made = in_memory(path, tensors, header)
+    data = save(dict(made.tensors), metadata={"mpdd": json.dumps(made.header.to_json(), sort_keys=True)})
     write_atomically(path, data)
-    return PromptFile(path, sealed, plain)
+    return made
+
+
+def in_memory(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
+    """Return a prompt file as `save_prompt` would write it, without writing it; `path` is what messages call it."""
+    plain = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in tensors.items()}
+    return PromptFile(path, replace(header, digest=_digest(header.to_json(), plain)), plain)
 
 
 def without_provenance(file: PromptFile, path: Path) -> PromptFile:
@@ -138,6 +143,30 @@ def load(path: Path, backbone: Backbone | Vocabulary | None = None, *, signed_by
     if backbone is not None:
         require_backbone(path.name, header, backbone)
     return PromptFile(path, header, tensors)
+
+
+def load_tasks(paths: Sequence[str | Path]) -> list[PromptFile]:
+    """Load the task prompts of files and folders, in order; metaprompts in folders are passed over.
+
+    Raise `InputError` for a file that is no prompt of a task, a folder without any, and where no path is given.
+    """
+    if not paths:
+        raise InputError("No prompt file was named", wanted=f"{SUFFIX} files, or folders of them")
+    return [prompt for path in map(Path, paths) for prompt in (_of_folder(path) if path.is_dir() else [_task(path)])]
+
+
+def _of_folder(folder: Path) -> list[PromptFile]:
+    found = [prompt for path in sorted(folder.glob(f"*{SUFFIX}")) if (prompt := load(path)).header.card is not None]
+    if not found:
+        raise InputError(f"The folder {folder} holds no task prompts", wanted=f"at least one {SUFFIX} file of a task")
+    return found
+
+
+def _task(path: Path) -> PromptFile:
+    prompt = load(path)
+    if prompt.header.card is None:
+        raise InputError(f"{path.name} is not for one task", found=f"kind {prompt.header.kind}", wanted="a task's prompt file")
+    return prompt
 
 
 def require_backbone(name: str, header: Header, backbone: Backbone | Vocabulary) -> None:

@@ -6,16 +6,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
-from mpdd.annotate.notes import Confidence
+from mpdd.annotate.notes import Confidence, card
 from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
 from mpdd.prompts import signature
-from mpdd.prompts.store import SUFFIX, load
+from mpdd.prompts.store import SUFFIX, PromptFile, load
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,25 @@ class _Read:
     problem: str = ""
     beside: _Stamp | None = None
     again: bool = False  # the file itself may be right: reading failed
+
+
+class Tasks(Protocol):
+    """Where the tasks that are served come from."""
+
+    def look(self) -> Listing:
+        """The tasks as they are now."""
+        ...
+
+
+class FixedTasks:
+    """Prompts that stay as they are while serving, such as those that come with the package."""
+
+    def __init__(self, prompts: Sequence[PromptFile], vocabulary: Vocabulary) -> None:
+        self._listing = Listing({card(prompt).name: served_as(prompt, vocabulary) for prompt in prompts})
+
+    def look(self) -> Listing:
+        """The same tasks each time."""
+        return self._listing
 
 
 class PromptFolder:
@@ -115,16 +135,20 @@ class PromptFolder:
 
     def _task(self, name: str, stamps: Mapping[str, _Stamp]) -> _Read:
         file = load(self._path / name, self._vocabulary, signed_by=self._signed_by)
-        card, own, usual = file.header.card, file.header.template, self._vocabulary.template
-        if card is None:
+        if file.header.card is None:
             return _Read()  # a metaprompt: no task, and no problem
         beside = file.metaprompt_file()
-        rows = file.rows().to(self._vocabulary.table)
-        if not bool(rows.isfinite().all()):
-            raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")
-        template = usual if own == usual else own  # one object for all
-        task = Served(card, rows, file.header.digest, name, Confidence.of(self._vocabulary, file), template)
-        return _Read(task, beside=stamps.get(beside.name) if beside else None)
+        return _Read(served_as(file, self._vocabulary), beside=stamps.get(beside.name) if beside else None)
+
+
+def served_as(prompt: PromptFile, vocabulary: Vocabulary) -> Served:
+    """A task's prompt as it is served, in the backbone's type. Raise `MpddError` for numbers that this type cannot hold."""
+    name, own, usual = prompt.path.name, prompt.header.template, vocabulary.template
+    rows = prompt.rows().to(vocabulary.table)
+    if not bool(rows.isfinite().all()):
+        raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")
+    template = usual if own == usual else own  # one object for all
+    return Served(card(prompt), rows, prompt.header.digest, name, Confidence.of(vocabulary, prompt), template)
 
 
 def _about(path: Path) -> tuple[int, ...]:

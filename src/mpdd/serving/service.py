@@ -18,7 +18,7 @@ from mpdd.serving.access import Caller, Tokens
 from mpdd.serving.audit import AuditLog
 from mpdd.serving.batcher import Batcher, EngineError, StoppedError
 from mpdd.serving.errors import GoneError, RefusedError, shutting_down
-from mpdd.serving.folder import PromptFolder, Served
+from mpdd.serving.folder import Served, Tasks
 from mpdd.serving.limits import Admission, Full, Limits, Place, RateLimit
 from mpdd.serving.metrics import Metrics
 from mpdd.serving.pace import Pace
@@ -53,7 +53,7 @@ class Service:
     """Everything behind the routes. `abstain_below` marks answers that the engine is less sure of."""
 
     engine: Engine
-    folder: PromptFolder
+    folder: Tasks
     tokens: Tokens
     audit: AuditLog | None = None
     limits: Limits = field(default_factory=Limits)

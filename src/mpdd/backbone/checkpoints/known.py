@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,6 +100,18 @@ def metaprompt_of(name: str) -> Path:
 def metaprompts() -> dict[str, Path]:
     """The metaprompts inside the package, by the name of the backbone that each is for."""
     return {name: path for name in (EMBEDDED, *table()) if (path := metaprompt_of(name)).is_file()}
+
+
+def sources_of(metaprompt: Path) -> tuple[str, ...]:
+    """The source tasks of a metaprompt inside the package, from the header of its file alone."""
+    with metaprompt.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return tuple(json.loads(header["__metadata__"]["mpdd"])["tasks"])
+
+
+def ready_for() -> dict[str, tuple[str, ...]]:
+    """The tasks that need no training, by the name of the backbone that can answer them."""
+    return {name: sources_of(path) for name, path in metaprompts().items()}
 
 
 def _row(name: str, values: Mapping[str, Any]) -> KnownBackbone:

@@ -1,0 +1,27 @@
+"""Writers of other tools' formats, one module each: adding a module adds a format, named after it (`a_b` is `a-b`)."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from importlib import import_module
+
+from mpdd.annotate.writers.base import Writer
+from mpdd.errors import InputError
+
+_HELPERS = ("base", "bioc", "rows")
+
+
+def formats() -> tuple[str, ...]:
+    """The names of all formats that can be written."""
+    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
+
+
+def writer(name: str) -> Writer:
+    """The writer of a format; `InputError`, with a near name, where there is none."""
+    if name not in formats():
+        near = difflib.get_close_matches(name.lower(), formats(), n=1)
+        wanted = f"perhaps {near[0]}" if near else f"one of {', '.join(formats())}"
+        raise InputError(f"There is no format {name!r} to write", wanted=wanted)
+    found: Writer = import_module(f"{__name__}.{name.replace('-', '_')}").WRITER
+    return found

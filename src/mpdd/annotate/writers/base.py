@@ -1,0 +1,75 @@
+"""What a writer is: how annotated notes become the files of another tool."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mpdd import __version__
+from mpdd.annotate.answers.types import AnnotatedNote
+
+File = tuple[str, bytes]  # a path within the output folder ("" for an output that is one file), and its content
+_UNSAFE = re.compile(r"[^\w.-]+")
+_LONGEST = 150  # bytes of a file's name
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What made the annotations, and when; formats that have a place for it name it."""
+
+    model_version: str = f"mpdd {__version__}"
+    when: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A format. `files` gives the files of annotated notes one by one; `suffix` is the ending of the one file that there is,
+    empty where the output is a folder. `lost` says in a phrase what the format does not hold."""
+
+    title: str
+    suffix: str
+    files: Callable[[Sequence[AnnotatedNote], Origin], Iterator[File]]
+    lost: str
+
+
+def json_lines(rows: Iterable[Any]) -> bytes:
+    """Rows as JSON lines in UTF-8."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def json_document(content: Any) -> bytes:
+    """One JSON document in UTF-8."""
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def file_names(ids: Sequence[str]) -> list[str]:
+    """A distinct, safe file name for each id: unusual characters become `_`, repeated names get a number."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for note in ids:
+        stem = _UNSAFE.sub("_", note).strip(".") or "note"
+        stem = stem.encode()[:_LONGEST].decode(errors="ignore")
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def without_spaces(labels: Iterable[str]) -> dict[str, str]:
+    """A distinct name without white space for each label, for formats that allow none: `Side effect` is `Side_effect`."""
+    names: dict[str, str] = {}
+    for label in dict.fromkeys(labels):
+        stem = "_".join(label.split()) or "label"
+        name, number = stem, 1
+        while name in names.values():
+            number += 1
+            name = f"{stem}_{number}"
+        names[label] = name
+    return names

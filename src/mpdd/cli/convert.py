@@ -1,0 +1,67 @@
+"""`mpdd convert`: answers of `mpdd predict` in the formats of annotation tools, tables and health records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpdd.errors import InputError
+
+
+def convert(
+    answers: Annotated[
+        Path | None, typer.Argument(metavar="ANSWERS", help="What mpdd predict --output wrote.", show_default=False)
+    ] = None,
+    notes: Annotated[
+        list[Path] | None, typer.Argument(metavar="NOTES...", help="The notes that were asked.", show_default=False)
+    ] = None,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="The format; --list names them.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", help="The new file or folder.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="NAME=COLUMN", help="What a table of notes calls a column, as for mpdd predict."),
+    ] = None,
+    model_version: Annotated[str, typer.Option("--model-version", help="What to call the model, for formats that say it.")] = "",
+    listed: Annotated[bool, typer.Option("--list", help="List the formats.")] = False,
+) -> None:
+    """Write answers in another tool's format: brat, Label Studio, Prodigy, doccano, spaCy, BioC, CSV, Parquet, OMOP, FHIR, HTML.
+
+    The notes are given again because answers hold only the words of their entities. What a format does not hold is in
+    docs/formats.md.
+    """
+    if listed:
+        _print_formats()
+        return
+    if answers is None or not notes or not to or output is None:
+        raise InputError(
+            "Something is missing", wanted="mpdd convert ANSWERS NOTES... --to FORMAT --output OUT",
+            next_step="`mpdd convert --list` names the formats.",
+        )  # fmt: skip
+    _convert(answers, notes, to, output, column or [], model_version)
+
+
+def _convert(answers: Path, notes: list[Path], to: str, output: Path, column: list[str], model_version: str) -> None:
+    from mpdd.annotate.answers import file as answers_file
+    from mpdd.annotate.convert import require_free, write
+    from mpdd.annotate.note_files import columns_of, read_inputs
+    from mpdd.annotate.writers.base import Origin
+
+    require_free(output, to)
+    read = answers_file.read_answers(answers)
+    given = read_inputs(notes, columns_of(column)).notes
+    found = answers_file.annotated(read, given)
+    write(found, output, to, Origin(model_version) if model_version else None)
+    without = len(given) - len(found)
+    typer.echo(f"{len(found):,} notes: {output}" + (f" ({without:,} notes without answers left out)" if without else ""))
+
+
+def _print_formats() -> None:
+    from mpdd.annotate.writers import formats, writer
+    from mpdd.cli.listing import print_grid
+
+    print_grid(
+        ("format", "what", "output", "does not hold"),
+        [(name, (w := writer(name)).title, w.suffix or "folder", w.lost) for name in formats()],
+    )

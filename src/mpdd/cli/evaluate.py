@@ -1,0 +1,147 @@
+"""`mpdd evaluate`: the scores of a prompt on labelled files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mpdd.errors import InputError
+
+if TYPE_CHECKING:
+    from mpdd.data.task import Example
+    from mpdd.evaluation.compare import Interval
+    from mpdd.evaluation.labelled import Evaluation
+    from mpdd.prompts.store import PromptFile
+
+_SHOWN = 20  # errors on the screen; --json has all
+
+
+def evaluate(
+    prompt: Annotated[Path, typer.Argument(metavar="PROMPT", help="The prompt file.")],
+    labelled: Annotated[
+        list[Path], typer.Argument(metavar="LABELLED...", help="Labelled files, or a task card for its test split.")
+    ],
+    file_format: Annotated[str, typer.Option("--format", help="What the files are; left out: told by their content.")] = "",
+    column: Annotated[
+        list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="What the files call a column; may be repeated.")
+    ] = None,
+    value: Annotated[
+        list[str] | None, typer.Option("--value", metavar="THEIRS=OURS", help="Our label for theirs; may be repeated.")
+    ] = None,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Show the words of errors, which are text of the notes.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every error.")] = False,
+    backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
+    engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
+    grounded: Annotated[
+        bool, typer.Option("--grounded", help="Entities, relations and extracts can only name labels and the note.")
+    ] = False,
+) -> None:
+    """Answer labelled data with a prompt and score the answers, over all and for each label, with 95 % intervals."""
+    from mpdd.api.scoring import score_examples
+    from mpdd.inference.engines import open_engine
+    from mpdd.progress import Reporter
+    from mpdd.prompts.store import load
+
+    file = load(prompt)
+    examples, reading = _examples(file, labelled, file_format, _pairs("--column", column), _pairs("--value", value))
+    answers = open_engine(backbone or file.header.backbone, engine, patience=float("inf"), grounded=grounded)
+    with Reporter().job("examples", len(examples)) as tick:
+        found = score_examples(file, examples, answers, reading, show_text=show_text, tick=tick)
+    if as_json:
+        from mpdd.errors import printable_json
+
+        print(printable_json(json.dumps(found.to_dict(), indent=1, ensure_ascii=False)))
+    else:
+        _print(found)
+
+
+def _examples(
+    file: PromptFile, paths: list[Path], file_format: str, columns: dict[str, str], labels: dict[str, str]
+) -> tuple[list[Example], dict[str, int]]:
+    """The examples of labelled files, or of the test split of a card of the same answers."""
+    from mpdd.annotate.notes import card
+    from mpdd.data import catalogue
+    from mpdd.data.cards.labelled import Naming, read_labelled
+
+    task = card(file)
+    if len(paths) > 1 or paths[0].suffix != ".toml":
+        return read_labelled(task, paths, Naming(file_format, columns, labels))
+    if file_format or columns or labels:
+        raise InputError(
+            "A card says itself how its files are read", found="--format, --column or --value", wanted="none of them"
+        )
+
+    own = catalogue.get(str(paths[0]))
+    if (own.card.type, own.card.form, own.card.labels) != (task.type, task.form, task.labels):
+        raise InputError(
+            f"The card {paths[0].name} is for another task than the prompt",
+            found=f"{own.card.kind}, {len(own.card.labels)} labels", wanted=f"{task.kind} with the labels of {task.name}",
+        )  # fmt: skip
+    if own.in_windows and task.window is not None:
+        own = own.in_windows(task.window)
+    splits = own.load(paths[0].parent)
+    return list(splits.test), dict(splits.notes)
+
+
+def _print(found: Evaluation) -> None:
+    from rich.text import Text
+
+    from mpdd.cli.listing import print_grid, print_line
+    from mpdd.cli.show import console
+    from mpdd.errors import printable
+
+    print_line(f"{found.task}: {found.examples:,} examples of {found.documents:,} documents; 95 % intervals over documents")
+    lines = [(name.replace("_", " "), _shown(interval)) for name, interval in found.metrics.items()]
+    print_grid(("metric", "score"), [*lines, ("without a model", f"{found.baseline:.1f}")])
+    if found.labels:
+        print_line("")
+        print_grid(
+            ("label", "precision", "recall", "F1", "gold", "predicted"),
+            [
+                (printable(name), _shown(s.precision), _shown(s.recall), _shown(s.f1), s.gold, s.predicted)
+                for name, s in found.labels.items()
+            ],
+        )
+    for line in _remarks(found):
+        console().print(Text(printable(line)), soft_wrap=True)
+
+
+def _remarks(found: Evaluation) -> list[str]:
+    """What else to know: unreadable answers, what was skipped, and the errors."""
+    lines = [""] if found.errors else []
+    if found.unparseable:
+        lines.append(f"Answers that could not be read: {found.unparseable:.1f} %.")
+    if found.cut_inputs:
+        lines.append(f"Texts that were not read to their end: {found.cut_inputs:,}.")
+    lines += [f"{number:>8} {reason}" for reason, number in found.reading.items()]
+    lines += [f"{_error(error)}" for error in found.errors[:_SHOWN]]
+    if len(found.errors) > _SHOWN:
+        lines.append(f"{len(found.errors) - _SHOWN:,} further errors; --json lists all.")
+    return lines
+
+
+def _error(error: Mapping[str, Any]) -> str:
+    """One error on one line; a text in it is there only because it was asked for."""
+    parts = [f"{error['error']:<14}", str(error["example"])]
+    if "start" in error:
+        parts.append(f"{error['start']}-{error['end']}")
+    parts += [f"{name}: {' '.join(str(error[name]).split())}" for name in ("label", "gold", "predicted") if name in error]
+    parts += [f"{name}: {' '.join(error[name].split())!r}" for name in ("text", "head", "tail", "around") if name in error]
+    return "  ".join(parts)
+
+
+def _shown(interval: Interval) -> str:
+    return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given or []]
+    if any(not name or not value for name, _, value in pairs):
+        raise InputError(f"{option} names two things", found="one, or nothing", wanted=f"{option} A=B")
+    return {name.strip(): value.strip() for name, _, value in pairs}

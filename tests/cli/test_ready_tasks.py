@@ -1,0 +1,99 @@
+"""Source tasks that need no prompt file and no training: `predict --task`, `tasks`, and `serve` with a backbone alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from mpdd.backbone.checkpoints import known
+from mpdd.prompts import ready
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.store import Header, save_prompt
+from mpdd.serving.folder import FixedTasks
+from tests.cli.conftest import LENGTH, SECRET
+
+TASKS = ("bc5cdr_ner", "medqa")
+
+
+@pytest.fixture
+def shipped(tiny, tmp_path_factory, monkeypatch):
+    """As if a metaprompt for the tiny backbone came with the package."""
+    path = tmp_path_factory.mktemp("package") / "tiny.safetensors"
+    torch.manual_seed(1)
+    meta = MetaPrompt(torch.randn(LENGTH, tiny.width), [*TASKS, "a task that is gone"])
+    header = Header("meta", tiny.name, tiny.fingerprint, LENGTH, tiny.width, rank=1, tasks=meta.tasks, template=tiny.template)
+    save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
+    monkeypatch.setattr(ready, "metaprompts", lambda: {"tiny": path})
+    return path
+
+
+def test_a_note_is_answered_without_a_prompt_file(mpdd, place, shipped, tiny_folder):
+    ran = mpdd("predict", "--task", "bc5cdr_ner", "note.txt", "--backbone", tiny_folder, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["task"] == "bc5cdr_ner"
+    ran = mpdd(
+        "predict", "--task", "bc5cdr_ner", "drugs.safetensors", "note.txt", "--backbone", tiny_folder, "--output", "a.jsonl"
+    )
+    assert ran.code == 0, ran.err
+    tasks = [json.loads(line)["task"] for line in (place / "a.jsonl").read_text().splitlines()]
+    assert tasks == ["drugs", "bc5cdr_ner"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--task", "bc5cdr", "note.txt"),
+            "No prompt for the task bc5cdr comes with the package; wanted perhaps bc5cdr_ner or bc5cdr_cid.",
+        ),
+        (("--task", "bc5cdr_ner"), "Missing argument 'PROMPT... INPUT...'"),
+        (("note.txt",), "Or name a task that needs no prompt file: --task NAME (`mpdd tasks`)."),
+        (
+            ("--task", "medqa", "note.txt", "--backbone", "some/model"),
+            "No prompts come with the package for the backbone some/model",
+        ),
+    ],
+)
+def test_what_is_not_ready_is_said_in_one_sentence(mpdd, place, arguments, message):
+    ran = mpdd("predict", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err and ran.err.count("\n") == 1 and SECRET not in ran.err
+
+
+def test_the_list_of_tasks_says_which_are_ready(mpdd):
+    ran = mpdd("tasks", "--json")
+    found = {row["name"]: row["ready_for"] for row in json.loads(ran.out)}
+    assert found["bc5cdr_ner"] == list(known.metaprompts())
+    assert found["ncbi_disease"] == []  # a target
+    ran = mpdd("tasks")
+    assert "Ready without training for embedded (`mpdd predict --task NAME --backbone embedded NOTE.txt`): 21 sources." in ran.out
+
+
+def test_headers_alone_give_the_sources_of_a_metaprompt():
+    for path in known.metaprompts().values():
+        assert known.sources_of(path) == ready.load(path).header.tasks
+
+
+def test_serving_needs_only_a_backbone(tiny, shipped, tiny_folder, mpdd, monkeypatch):
+    from mpdd.serving import server
+
+    served = []
+    monkeypatch.setattr(server, "run", lambda service, host, port: served.append(service))
+    ran = mpdd("serve", "--backbone", tiny_folder)
+    assert ran.code == 0, ran.err
+    assert "2 tasks at http://127.0.0.1:8000/" in ran.err
+    (service,) = served
+    assert set(service.folder.look().tasks) == set(TASKS)
+    ran = mpdd("serve", "--backbone", "some/model")
+    assert ran.code == 2 and "No prompts come with the package for the backbone some/model" in ran.err
+
+
+def test_fixed_tasks_are_served_as_files_are(tiny, shipped, tiny_folder):
+    prompts = ready.ready(str(tiny_folder))
+    listing = FixedTasks(prompts, tiny.vocabulary).look()
+    for prompt in prompts:
+        served = listing.tasks[prompt.header.card.name]
+        assert torch.equal(served.rows, prompt.rows().to(tiny.vocabulary.table))
+        assert (served.digest, served.template) == (prompt.header.digest, prompt.header.template)
