@@ -1,21 +1,22 @@
-"""Writes what is in `results` (demo, open31, the runs by number of examples) into README.md:
+"""Writes what is in `results` into README.md (the demo) and docs/results.md (Open-31, the runs by number of examples):
 `python -m scripts.update_readme`; `--check` only compares.
 """
 
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from mpdd.evaluation import by_shots
-from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
+from mpdd.evaluation.conditions import objective_note, provenance_of, seeds_named
 from mpdd.evaluation.differences import difference_tables, mean_gap
 from mpdd.evaluation.records import run_files
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 from mpdd.experiment import config
+from scripts.generated_pages import put
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -24,43 +25,43 @@ DIFFERENCES = (*TRAINED, "zero-shot")  # that mpdd is held against
 
 
 def main() -> int:
-    """Update or check the README; exit code 1 when a check finds a difference."""
-    path = ROOT / "README.md"
-    old = new = path.read_text(encoding="utf-8")
-    sections = {"demo": demo(RESULTS / "demo"), "open31": open31(RESULTS / "open31"), "examples": by_examples()}
-    for name, section in sections.items():
-        begin, end = f"<!-- {name}-table -->", f"<!-- /{name}-table -->"
-        before, _, rest = new.partition(begin)
-        new = f"{before}{begin}\n{section}\n{end}{rest.partition(end)[2]}"
-    if "--check" in sys.argv:
-        return int(old != new)
-    path.write_text(new, encoding="utf-8")
-    return 0
+    """Update or check the pages; exit code 1 when a check finds a difference."""
+    sections = {
+        ROOT / "README.md": {"demo-table": demo(RESULTS / "demo")},
+        ROOT / "docs" / "results.md": {"open31-table": open31(RESULTS / "open31"), "examples-table": by_examples()},
+    }
+    differ = False
+    for path, tables in sections.items():
+        old = new = path.read_text(encoding="utf-8")
+        for name, lines in tables.items():
+            new = put(new, name, lines)
+        differ |= old != new
+        if "--check" not in sys.argv:
+            path.write_text(new, encoding="utf-8")
+    return int(differ and "--check" in sys.argv)
 
 
-def demo(run: Path) -> str:
+def demo(run: Path) -> list[str]:
     """The table in Markdown, with the conditions under which it was made."""
     table = results_tables(read_results(run / "results.json"))[0]
-    return "\n".join([_conditions(table, provenance_of(run)), "", *_older([run]), *_grid(table)])
+    return [*_conditions(table), "", *_older([run]), *_grid(table)]
 
 
-def open31(run: Path) -> str:
+def open31(run: Path) -> list[str]:
     """Targets down, methods across; below, how far mpdd is from others on the mean of all targets."""
-    table, made = results_tables(read_results(run / "results.json"))[0], provenance_of(run)
-    seeds = made["seeds"]
+    table, seeds = results_tables(read_results(run / "results.json"))[0], provenance_of(run)["seeds"]
     counts = {column.n_examples for column in table.columns}
     examples = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
     race = config.read(run / "config.toml").adapt.race
-    said = (
-        f"**All ten targets** (`{made['command']}`, {commits_named([made])}, {seeds_named(seeds)}, "
-        f"[results/open31](results/open31)): the embedded {table.backbone_parameters / 1e6:.1f} M backbone, a metaprompt from 21 "
-        f"sources, {table.shots} training and {examples} test examples a target, three learning rates tried for every "
-        f"method, of which the best on the same dev examples went on after {race} steps."
+    told = (
+        f"The {_size(table)} backbone, a metaprompt from 21 sources, {table.shots} training and {examples} test examples a "
+        f"target, {seeds_named(seeds)}; three learning rates tried for every method, of which the best on the same dev "
+        f"examples went on after {race} steps. Commands, commits and data hashes: `results/{run.name}`."
     )
-    return "\n".join([said, "", *_older([run]), *_turned(table), "", *_against(run, table.shots, len(seeds))])
+    return [*_wrapped(told), "", *_older([run]), *_turned(table), "", *_against(run, table.shots, len(seeds))]
 
 
-def by_examples() -> str:
+def by_examples() -> list[str]:
     """The mean of all targets by the number of training examples, and how mpdd stands."""
     few, most = RESULTS / "fewshot", RESULTS / "alldata"
     runs = [run for run in (few, RESULTS / "fewshot-one-draw", most) if run.is_dir()]
@@ -71,19 +72,17 @@ def by_examples() -> str:
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
     made = {run: provenance_of(run) for run in runs}
     for row in by_shots.rows(runs, others):
-        where = f"[results/{row.run.name}](results/{row.run.name}), {seeds_named(made[row.run]['seeds'])}"
+        where = f"`results/{row.run.name}`, {seeds_named(made[row.run]['seeds'])}"
         examples, *cells = row.cells
         lines.append("| " + " | ".join([named.get(examples, examples), *cells, where]) + " |")
     table = results_tables(read_results(few / "results.json"))[0]
     (bare,) = (line.mean for line in table.lines if line.method == "zero-shot")
     assert bare is not None
-    said = (
-        f"**By the number of training examples**: the mean of the ten targets, the same {table.backbone_parameters / 1e6:.1f} M "
-        f"backbone (zero-shot {bare.value:.1f}); differences with 95 % intervals (bootstrap over documents, and seeds where "
-        f"there are several). "
-        f"`{'`, `'.join(how['command'] for how in made.values())}`; {commits_named(made.values())}."
+    told = (
+        f"The mean of the ten targets on the same {_size(table)} backbone (zero-shot {bare.value:.1f}); differences with 95 % "
+        f"intervals (bootstrap over documents, and seeds where there are several)."
     )
-    return "\n".join([said, "", *_older(runs), *lines])
+    return [*_wrapped(told), "", *_older(runs), *lines]
 
 
 def _older(runs: Iterable[Path]) -> list[str]:
@@ -115,14 +114,21 @@ def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
     return [f"MPDD on the mean: {', '.join(told)} points, with 95 % intervals (bootstrap over {over})."]
 
 
-def _conditions(table: Table, made: dict[str, Any]) -> str:
+def _conditions(table: Table) -> list[str]:
     tests = ", ".join(f"{column.target} {column.n_examples}" for column in table.columns)
-    return (
-        f"**A real result** (`{made['command']}`, commit `{str(made['commit'])[:10]}`, seed {made['seeds'][0]}, "
-        f"[results/demo](results/demo)): the embedded {table.backbone_parameters / 1e6:.1f} M backbone, {table.shots} training "
-        f"examples a target, targets held out from the sources, three learning rates tried for every method on the same dev "
-        f"examples. Score with 95 % interval (bootstrap over documents, one seed); test examples: {tests}."
+    return _wrapped(
+        f"Scores of `make demo` with 95 % intervals (bootstrap over documents, one seed): the {_size(table)} backbone, "
+        f"{table.shots} training examples a target, three learning rates tried for every method on the same dev examples. "
+        f"Test examples: {tests}. How it was made: [results/demo](results/demo)."
     )
+
+
+def _size(table: Table) -> str:
+    return f"embedded {table.backbone_parameters / 1e6:.1f} M"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _grid(table: Table) -> list[str]:
