@@ -14,7 +14,8 @@ from mpdd.data.cards import new as cards
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.evaluation.row import Row
-from mpdd.experiment import own_task
+from mpdd.experiment import own_task, pipeline
+from mpdd.experiment.folder import alone_in
 from mpdd.progress import Reporter, Silent
 from mpdd.prompts.store import PromptFile, load
 
@@ -47,9 +48,11 @@ def adapt(
     """Adapt a metaprompt to a task, and score the prompt on the task's test split.
 
     `task` is the path of a task card, or a `TaskCard` with labelled examples: `train`, and `dev` and `test`, which are cut
-    from it where they are left out. Each is a path of any format that a card may name, a list of dicts, a pandas DataFrame or
-    a `datasets.Dataset`; At most `test_examples` are scored (0: all). `columns` says what the examples call our columns, `labels` gives our label for their value.
-    The other arguments are those of `mpdd adapt`. Raise `InputError` for what does not fit, before anything is trained.
+    from it where they are left out. Each is a path of any format that a card may name, a list of dicts, a pandas DataFrame
+    or a `datasets.Dataset`; `columns` says what the examples call our columns, `labels` gives our label for their value. At
+    most `test_examples` are scored (0: all). The other arguments are those of `mpdd adapt`.
+
+    Raise `InputError` for what does not fit, before anything is trained.
     """
     with _card(task, {"train": train, "dev": dev, "test": test}, columns, labels) as card, _folder(out) as folder:
         origin = Path(metaprompt) if metaprompt is not None else own_task.shipped_metaprompt(card, backbone)
@@ -57,9 +60,11 @@ def adapt(
         experiment = own_task.experiment_for(
             card, origin, methods=compared, shots=shots, steps=steps, seed=seed, backbone=backbone, test_examples=test_examples
         )
-        from mpdd.experiment import pipeline
-
-        rows = pipeline.run(experiment, folder, Silent() if quiet else Reporter())
+        reporter = Silent() if quiet else Reporter()
+        if origin is None:
+            reporter.say(own_task.no_metaprompt(backbone))
+        with alone_in(folder):
+            rows = pipeline.run(experiment, folder, reporter, "mpdd.adapt")
         method = "mpdd" if origin else "prompt-tuning"
         made = folder / "prompts" / f"{experiment.name}-{method}-{experiment.shots[0]}-s{seed}.safetensors"
         return Adapted(_whole(load(made)), tuple(rows), folder if out is not None else None)
