@@ -11,6 +11,7 @@ endif
 
 demo: $(VENV)/ready
 	$(BIN)/mpdd demo $(DEMO)
+	@echo "\`. $(VENV)/bin/activate\` makes mpdd a command of this shell."
 
 test: setup lint unit e2e
 

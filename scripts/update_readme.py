@@ -88,7 +88,7 @@ def by_examples() -> list[str]:
 def _older(runs: Iterable[Path]) -> list[str]:
     """A paragraph that marks runs of the former objective, where there are any."""
     note = objective_note(runs)
-    return [note, ""] if note else []
+    return [*_wrapped(note), ""] if note else []
 
 
 def _turned(table: Table) -> list[str]:
