@@ -14,6 +14,7 @@ from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import render_input, render_target
 from mpdd.inference.predict import Request, predict, score_options
 from mpdd.methods import ensemble
+from mpdd.methods.cell import Cell
 from mpdd.methods.ensemble import sesom
 from mpdd.methods.examples import in_context
 from mpdd.methods.options import Adapt
@@ -33,9 +34,10 @@ def says(k):
 
 
 def cell(tiny, card, train, test, **values):
-    return SimpleNamespace(
-        backbone=tiny, task=SimpleNamespace(card=card, name=card.name), train=train, test=test, seed=0,
-        adapt=Adapt(in_context_examples=2), tick=lambda _: None, **values,
+    given = {"data": Data((), ()), **values}
+    return Cell(
+        backbone=tiny, task=SimpleNamespace(card=card, name=card.name), train=train, dev=train, test=test, seed=0,
+        adapt=Adapt(in_context_examples=2), shape=None, save_to=None, watch_one=None, tick=lambda _: None, provenance={}, **given,
     )  # fmt: skip
 
 
@@ -94,6 +96,11 @@ def of_sources(tiny, card, make, meta):
     return cell(tiny, card, train, test, data=data, meta=SimpleNamespace(metaprompt=lambda: meta))
 
 
+def test_in_context_answers_have_priors_where_they_are_asked_for(tiny):
+    made = in_context(cell(tiny, NER, (drug(0), drug(1)), (drug(7),), fits_priors=True))
+    assert made.priors["examples"] == 2 and made.priors["none"] < 0  # neither dev example is "none"
+
+
 def test_an_ensemble_of_one_source_is_that_source(tiny, sources, monkeypatch):
     monkeypatch.setattr(ensemble, "MOST", 1)
     made = of_sources(tiny, NLI, says, sources)
@@ -118,7 +125,6 @@ def test_choices_take_the_weighted_mean_of_probabilities(tiny, sources, monkeypa
 
 def test_where_answers_are_generated_the_best_source_answers_alone(tiny, sources):
     made = of_sources(tiny, NER, drug, sources)
-    made.answer = lambda prompt: predict(tiny, [Request(NER, e, prompt) for e in made.test])
     losses = ensemble.fit_to(made, {task: sources(task).detach() for task in sources.tasks})
     best = min(losses, key=losses.__getitem__)
     wanted = predict(tiny, [Request(NER, e, sources(best).detach()) for e in made.test])

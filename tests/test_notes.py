@@ -66,7 +66,7 @@ def prompts(tiny, tmp_path_factory):
 def saying(output):
     """Let the model answer each request with `output(request)`, read back as any answer is."""
 
-    def predict(_, requests, tick, memory):
+    def predict(_, requests, tick, cache):
         written = [output(request) for request in requests]
         tick(len(requests))
         return [Prediction(text, parse(r.card, r.example, text), 0) for r, text in zip(requests, written, strict=True)]
@@ -83,7 +83,7 @@ NO_MODEL = SimpleNamespace(vocabulary=SimpleNamespace(tokenizer=None, context=EN
 
 def of_card(card):
     """What stands for the prompt file of a card, where no model reads it."""
-    return SimpleNamespace(header=SimpleNamespace(card=card, calibration={}, template=None), rows=lambda: None)
+    return SimpleNamespace(header=SimpleNamespace(card=card, calibration={}, priors={}, template=None), rows=lambda: None)
 
 
 def answered(prompt, note, output):

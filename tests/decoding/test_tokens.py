@@ -8,7 +8,7 @@ from mpdd.backbone.vocabulary import load as load_vocabulary
 from mpdd.data.batch import encode_answer
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import parse, render_target
-from mpdd.inference.decoding.grammar import grammar_of
+from mpdd.inference.decoding.grammar import Note, grammar_of
 from mpdd.inference.decoding.tokens import Allowed, Tokens, tokens_of
 
 CARD = TaskCard("t", "ner", "Find.", labels=("Drug", "Side effect"))
@@ -36,7 +36,7 @@ def test_the_gold_answers_tokens_are_allowed_one_by_one(tokenizer):
     gold = Example(
         "e", "e", TEXT, Answer(entities=(Entity(0, 7, "Drug"), Entity(TEXT.index("breast"), len(TEXT) - 1, "Side effect")))
     )
-    allowed = Allowed(grammar_of(CARD, gold, True), tokens_of(tokenizer))
+    allowed = Allowed(grammar_of(CARD, Note(gold.text), True), tokens_of(tokenizer))
     for token in encode_answer(tokenizer, render_target(CARD, gold)):
         assert token in allowed.next()
         allowed.write(token)
@@ -46,7 +46,7 @@ def test_whichever_allowed_token_is_taken_the_answer_reads_back(tokenizer):
     example = Example("e", "e", TEXT, Answer())
     tokens = tokens_of(tokenizer)
     for turn in range(20):
-        allowed, written = Allowed(grammar_of(CARD, example, True), tokens), []
+        allowed, written = Allowed(grammar_of(CARD, Note(example.text), True), tokens), []
         while not written or written[-1] != tokens.end:
             choice = sorted(allowed.next())
             written.append(tokens.end if tokens.end in choice and len(written) > 12 else choice[(turn * 7919) % len(choice)])

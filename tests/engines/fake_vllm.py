@@ -60,7 +60,10 @@ class FakeVllm:
             with self.lock:
                 scores = self.model(inputs_embeds=rows[None]).logits[0, -1].log_softmax(-1)
             allowed = body.get("allowed_token_ids")
-            ids.append(allowed[0] if allowed else int(scores.argmax()))
+            biased = scores.clone()
+            for token, bias in body.get("logit_bias", {}).items():
+                biased[int(token)] += bias
+            ids.append(allowed[0] if allowed else int(biased.argmax()))
             log_ps.append(float(scores[ids[-1]]))
             if ids[-1] in body.get("stop_token_ids", []):
                 break

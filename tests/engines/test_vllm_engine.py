@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM
 from mpdd.backbone import vocabulary
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.errors import InputError, MpddError
+from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import EngineDownError
 from mpdd.inference.engines.local import Local
 from mpdd.inference.engines.vllm import Vllm
@@ -126,3 +128,12 @@ def test_one_without_patience_says_so(tiny, engine, server):
     server.down = True
     with pytest.raises(EngineDownError, match="does not answer"):
         engine.predict(requests(tiny, 1))
+
+
+@pytest.mark.parametrize(("none", "stop"), [(50.0, 0.0), (-50.0, 3.0), (0.5, -2.0)])
+def test_priors_of_answers_are_applied_as_in_this_process(tiny, engine, none, stop):
+    priors = {"drugs": Priors(none, stop), "says": Priors(classes=(0.0, 3.0, -1.0)), "picks": None}
+    asked = [replace(request, priors=priors[request.card.name]) for request in requests(tiny)]
+    ours, theirs = Local(tiny).predict(asked), engine.predict(asked)
+    assert [p.output for p in theirs] == [p.output for p in ours]
+    assert all(p.output.startswith("none") for p in ours if p.tokens) is (none == 50.0)

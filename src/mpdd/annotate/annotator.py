@@ -17,7 +17,7 @@ from mpdd.prompts.store import PromptFile, require_backbone
 Text = str | Mapping[str, Any] | Note
 
 
-def open_backbone(name: str | Path = "embedded", *, engine: str = "", grounded: bool = False) -> Engine:
+def open_backbone(name: str | Path = "embedded", *, engine: str = "", grounded: bool | None = None) -> Engine:
     """Open a backbone by its name, folder, GGUF file or hub id, to be used by several annotators.
 
     With `engine`, the address of a vLLM server, that server runs it. `grounded` answers can only name the card's labels and
@@ -34,7 +34,11 @@ class Annotator:
     """
 
     def __init__(
-        self, prompts: PromptFile | Sequence[PromptFile], backbone: Engine | str | Path | None = None, *, grounded: bool = False
+        self,
+        prompts: PromptFile | Sequence[PromptFile],
+        backbone: Engine | str | Path | None = None,
+        *,
+        grounded: bool | None = None,
     ) -> None:
         self.prompts = (prompts,) if isinstance(prompts, PromptFile) else tuple(prompts)
         if not self.prompts:

@@ -22,6 +22,7 @@ from mpdd.data.windows import NER_CHARS, Span, windows
 from mpdd.errors import InputError
 from mpdd.files.shard import Shard
 from mpdd.inference.confidence import Item, Scale, of_items
+from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import Engine
 from mpdd.inference.predict import Prediction, Request, is_cut
 from mpdd.prompts.store import PromptFile
@@ -59,14 +60,18 @@ def answer_notes(
 ) -> Iterator[Result]:
     """Answer every note for every prompt's task in mixed batches; one result for each note and task, in order."""
     rows = {id(prompt): prompt.rows() for prompt in prompts}
-    jobs = [
-        (note, p, [] if note.is_blank else requests_for(note, card(p), rows[id(p)], engine.vocabulary, p.header.template))
-        for note in notes
-        for p in prompts
-    ]
+    jobs = [(note, p, _asked(note, p, rows[id(p)], engine.vocabulary)) for note in notes for p in prompts]
     answers = iter(engine.predict([request for _, _, asked in jobs for request in asked], tick=tick))
     for note, prompt, asked in jobs:
         yield result_of(note, card(prompt), asked, [next(answers) for _ in asked], Confidence.of(engine.vocabulary, prompt))
+
+
+def _asked(note: Note, prompt: PromptFile, rows: Tensor, vocabulary: Vocabulary) -> list[Request]:
+    """What to ask about a note for a prompt's task; nothing about a note without text."""
+    header = prompt.header
+    if note.is_blank:
+        return []
+    return requests_for(note, card(prompt), rows, vocabulary, header.template, Priors.of(header.priors))
 
 
 def shard(notes: Sequence[Note], part: str) -> Sequence[Note]:
@@ -82,8 +87,9 @@ def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None
 
 
 def requests_for(
-    note: Note, task: TaskCard, rows: Tensor, vocabulary: Vocabulary, template: Template | None = None
-) -> list[Request]:
+    note: Note, task: TaskCard, rows: Tensor, vocabulary: Vocabulary, template: Template | None = None,
+    priors: Priors | None = None,
+) -> list[Request]:  # fmt: skip
     """What to ask about a note for one task under the prompt `rows` [length, width]: one request for each window.
 
     A window that does not fit the context (a script or a table that takes a token for each character, say) is read in smaller
@@ -94,7 +100,7 @@ def requests_for(
     def request(span: Span) -> Request:
         start, end = span
         example = Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
-        return Request(task, example, rows, template)
+        return Request(task, example, rows, template, priors=priors)
 
     if task.type != "ner" and (task.type != "re" or task.window is None):
         return [request((0, len(note.text)))]

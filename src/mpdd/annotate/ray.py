@@ -34,10 +34,12 @@ from mpdd.annotate.note_files import is_missing, note_of, shown
 from mpdd.annotate.notes import answer_notes, card, require_inputs
 from mpdd.errors import InputError, MpddError
 from mpdd.files import cannot_write, write_atomically
+from mpdd.inference.decoding import GROUNDED
 from mpdd.inference.engines import Engine, open_engine
 from mpdd.prompts.store import PromptFile, require_backbone
 
 PART = 64  # notes of a part at most: what a killed worker has to do again
+DECODING = ".decoding"  # whether the answers in a folder are grounded
 WORKERS = ".workers"  # the file that workers hold, with the name of the job that they are to work for
 PATIENCE = 60.0  # seconds for the workers of a killed job to end
 KEY = ("id", "task", "prompt", "backbone")
@@ -54,6 +56,7 @@ class Work:
     output: Path
     backbone: str
     engine: str = ""
+    grounded: bool | None = None  # see `open_engine`
     job: str = ""  # which run of the command it is
 
     def key(self, note: str, prompt: PromptFile) -> tuple[str, str, str, str]:
@@ -110,6 +113,7 @@ def annotate(
         raise InputError("The same prompt was given twice", wanted="different prompt files")
     with _alone_in(work.output) as job:
         work = replace(work, job=job)
+        _require_same_decoding(work)
         known = set(_keys(work.output))
         parts, before = _missing(work, _groups(notes), known)
         made = 0
@@ -173,7 +177,7 @@ class Worker:
 
 
 def _opened(work: Work) -> Engine:
-    engine = open_engine(work.backbone, work.engine, patience=float("inf"))
+    engine = open_engine(work.backbone, work.engine, patience=float("inf"), grounded=work.grounded)
     for prompt in work.prompts:
         require_backbone(prompt.path.name, prompt.header, engine.vocabulary)
     return engine
@@ -207,6 +211,22 @@ def _run(work: Work, parts: Sequence[Part], workers: int, address: str) -> Itera
         yield from done.iter_rows()
     finally:
         ray.shutdown()
+
+
+def _require_same_decoding(work: Work) -> None:
+    """Write down how the answers of an output folder are decoded; raise `InputError` where those that it holds are not so."""
+    grounded = not work.engine and (GROUNDED if work.grounded is None else work.grounded)
+    path = work.output / DECODING
+    known = json.loads(path.read_text()) if path.is_file() else None
+    if known is None and any(work.output.glob("part-*.parquet")):
+        known = {"grounded": False}  # by a version that could not ground them
+    if known not in (None, {"grounded": grounded}):
+        raise InputError(
+            f"The output {work.output.name} holds answers that are decoded otherwise",
+            found="free answers" if grounded else "grounded answers", wanted="one kind in a folder",
+            next_step=f"Add --{'free' if grounded else 'grounded'}, or choose another --output.",
+        )  # fmt: skip
+    write_atomically(path, json.dumps({"grounded": grounded}).encode())
 
 
 def _missing(work: Work, groups: Iterator[Group], known: set[tuple[str, ...]]) -> tuple[list[Part], int]:

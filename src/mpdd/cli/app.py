@@ -17,7 +17,7 @@ from mpdd.cli.convert import convert
 from mpdd.cli.evaluate import evaluate
 from mpdd.cli.export import export
 from mpdd.cli.federate import federate
-from mpdd.cli.predict import predict
+from mpdd.cli.predict import Grounded, predict
 from mpdd.cli.prompt import prompt
 from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
@@ -213,6 +213,7 @@ def adapt(
     unit: Annotated[
         str, typer.Option("--unit", help="With --epsilon, what it hides: an example, or a document with all its examples.")
     ] = "example",
+    grounded: Grounded = None,
 ) -> None:
     """Adapt a finished metaprompt to the task of a card; or stages 1 to 3 of an experiment for our own method alone."""
     from mpdd.experiment import own_task
@@ -228,6 +229,7 @@ def adapt(
     experiment = own_task.experiment_for(
         file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone,
         privacy=None if epsilon is None else {"epsilon": epsilon, "delta": delta, "unit": unit}, test_examples=test_examples,
+        grounded=grounded,
     )  # fmt: skip
     folder = out or Path("runs") / experiment.name
     _run(experiment, folder)

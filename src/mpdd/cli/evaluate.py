@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpdd.cli.predict import Grounded
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,9 +39,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every error.")] = False,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
-    grounded: Annotated[
-        bool, typer.Option("--grounded", help="Entities, relations and extracts can only name labels and the note.")
-    ] = False,
+    grounded: Grounded = None,
 ) -> None:
     """Answer labelled data with a prompt and score the answers, over all and for each label, with 95 % intervals."""
     from mpdd.api.scoring import score_examples

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mpdd.prompts.store import PromptFile
 
 _WANTED = "one or more prompt files, then the input"
+Grounded = Annotated[
+    bool | None,
+    typer.Option("--grounded/--free", help="Entities, relations and extracts can only name labels and the note; or any words."),
+]
 
 
 def predict(
@@ -37,9 +41,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
-    grounded: Annotated[
-        bool, typer.Option("--grounded", help="Entities, relations and extracts can only name labels and the note.")
-    ] = False,
+    grounded: Grounded = None,
     part: Annotated[str, typer.Option("--shard", metavar="I/N", help="Only this part of the notes, as one of N jobs.")] = "",
     workers: Annotated[int, typer.Option("--workers", min=0, help="So many workers share the notes, by Ray.")] = 0,
     ray: Annotated[str, typer.Option("--ray", metavar="ADDRESS", help="With --workers: the Ray cluster; default one here.")] = "",
@@ -62,9 +64,8 @@ def predict(
     for prompt in prompts:
         card(prompt)
     if workers or ray:
-        if grounded:
-            raise InputError("Workers write freely", found="--grounded with --workers", wanted="one of the two")
-        _annotate_with_ray(prompts, inputs, output, backbone, engine, workers, ray, has_columns=bool(columns))
+        has_columns = bool(columns)
+        _annotate_with_ray(prompts, inputs, output, backbone, engine, workers, ray, grounded, has_columns=has_columns)
         return
     read = read_inputs(inputs, columns)
     notes = shard(read.notes, part) if part else read.notes
@@ -109,7 +110,7 @@ def _prompts_and_inputs(files: Sequence[Path], tasks: Sequence[str]) -> tuple[li
     return prompts, inputs
 
 
-def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded: bool) -> Engine:
+def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded: bool | None) -> Engine:
     """The backbone that all prompts were made for."""
     from mpdd.inference.engines import open_engine
     from mpdd.prompts.store import require_backbone
@@ -151,6 +152,7 @@ def _annotate_with_ray(
     engine: str,
     workers: int,
     address: str,
+    grounded: bool | None,
     *,
     has_columns: bool,
 ) -> None:
@@ -163,7 +165,7 @@ def _annotate_with_ray(
         found = "--column" if has_columns else f"{len(inputs)} inputs"
         raise InputError("Workers read a Parquet file or a folder of them", found=found, wanted="one, with columns id and text")
     (notes,) = inputs
-    work = Work(prompts, output.resolve(), backbone or prompts[0].header.backbone, engine)
+    work = Work(prompts, output.resolve(), backbone or prompts[0].header.backbone, engine, grounded)
     reporter, began = Reporter(), time.perf_counter()
     with reporter.job("answers", count(notes) * len(prompts)) as tick:
         tally = annotate(work, notes, workers=workers, address=address, tick=tick)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpdd.cli.predict import Grounded
 from mpdd.errors import InputError, MpddError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def serve(
         float, typer.Option("--abstain-below", min=0, max=1, help="Mark answers less sure than this.")
     ] = 0.0,
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
+    grounded: Grounded = None,
     per_minute: Annotated[float, typer.Option("--per-minute", min=1, help="Requests a minute for each token.")] = 600.0,
     connections: Annotated[int, typer.Option("--connections", min=4, help="Connections at a time, at most.")] = 512,
     signed_by: Annotated[
@@ -71,7 +73,7 @@ def serve(
     allowed = Tokens.read(tokens) if tokens else _one_for_now()
     log = AuditLog(audit) if audit else None
     own = ready(backbone) if prompts is None else []  # before the backbone is opened: there may be none for it
-    answers = open_engine(backbone, engine, patience=30.0)
+    answers = open_engine(backbone, engine, patience=30.0, grounded=grounded)
     words = answers.vocabulary
     tasks = FixedTasks(own, words) if prompts is None else PromptFolder(prompts, words, signed_by or ())
     service = Service(answers, tasks, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)

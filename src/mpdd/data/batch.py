@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mpdd.backbone.template import PLAIN, Template
 from mpdd.data.task import Example, TaskCard
-from mpdd.data.types import render_input, render_target
+from mpdd.data.types import candidates, render_input, render_target
 from mpdd.errors import InputError
 
 BETWEEN = "\n\n"  # between an example and what follows it
@@ -28,7 +28,7 @@ class Encoded:
     """Token ids of one input and, for training, of its answer (end token included); `cut` counts characters lost.
 
     `mean_answer_tokens` is the mean number of answer tokens over the training examples of the task: losses, which are sums
-    over an answer's tokens, are divided by it.
+    over an answer's tokens, are divided by it. `wrong_answers` are the other options of a choice, for losses that use them.
     """
 
     task: str
@@ -36,6 +36,7 @@ class Encoded:
     answer_ids: tuple[int, ...] = ()
     cut: int = 0
     mean_answer_tokens: float = 1.0
+    wrong_answers: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,15 @@ def fitting(lengths: Sequence[int], room: int) -> tuple[int, ...]:
             numbers.append(number)
             room -= length
     return tuple(numbers)
+
+
+def wrong_answers(
+    tokenizer: PreTrainedTokenizerBase, card: TaskCard, example: Example, template: Template = PLAIN
+) -> tuple[tuple[int, ...], ...]:
+    """Encode the options that are not the example's answer, in order; none for tasks whose answer is no choice."""
+    right = render_target(card, example)
+    others = [option for option in candidates(card, example) or () if option != right]
+    return tuple(encode_answer(tokenizer, option, template) for option in others)
 
 
 def collate(rows: Sequence[Encoded], pad: int) -> Batch:

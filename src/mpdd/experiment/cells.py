@@ -76,6 +76,7 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
             data=data_of(run, examples, shots, seed) if has_examples else Data((), ()),
             train=training_examples(examples, shots, seed) if has_examples else (),
             loss_per=experiment.loss_per,
+            choice_loss=experiment.choice_loss,
             dev=examples.dev,
             test=examples.test,
             meta=origin.meta,
@@ -91,7 +92,9 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
                 by_accuracy=experiment.adapt.select_by == "accuracy",
             ),
             tick=tick,
-            provenance=how(run, "adapt"),
+            provenance={**how(run, "adapt"), "decoding": experiment.decoding.model_dump()},
+            grounded=experiment.decoding.grounded,
+            fits_priors=experiment.decoding.priors,
         )
         outcome = METHODS[method](cell)
     parsed = [p.parsed for p in outcome.predictions]
@@ -108,6 +111,7 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
         "cut_inputs": cut_inputs,
         "failures": failures(examples.task.card, examples.test, parsed, cut_inputs),
         "reliability": reliability(sure, outcome.calibration),
+        "priors": dict(outcome.priors),
         "lr": outcome.lr,
         "best_step": outcome.best_step,
         "documents": _documents(examples, scored.documents),
@@ -118,13 +122,14 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
 
 def dev_scorer(run: Run, examples: Examples) -> ScoreDev | None:
     """Scores each prompt by the headline metric of its answers to dev examples, where the experiment selects by it."""
-    options, card = run.experiment.adapt, examples.task.card
+    options, card, grounded = run.experiment.adapt, examples.task.card, run.experiment.decoding.grounded
     if options.select_by != "metric":
         return None
     dev = examples.dev[: options.select_examples]
 
     def score_dev(prompts: Mapping[str, Tensor | None]) -> dict[str, float]:
-        answers = iter(predict(run.backbone, [Request(card, e, prompt) for prompt in prompts.values() for e in dev]))
+        requests = [Request(card, e, prompt, grounded=grounded) for prompt in prompts.values() for e in dev]
+        answers = iter(predict(run.backbone, requests))
         parsed = {name: [next(answers).parsed for _ in dev] for name in prompts}
         return {name: scored.values[scored.headline] for name in prompts for scored in [score(card, dev, parsed[name])]}
 

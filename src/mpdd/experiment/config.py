@@ -18,7 +18,7 @@ from pydantic import (
 
 from mpdd.errors import InputError
 from mpdd.files.toml import Name, Positive, Rate, Rates, Section, Seed, Share, distinct, read_toml, validated
-from mpdd.methods.options import FROM_SOURCES, LOOKS_AT_EXAMPLES, Adapt, MethodName, PromptOptions, Steps, rates_of
+from mpdd.methods.options import FROM_SOURCES, LOOKS_AT_EXAMPLES, Adapt, Decoding, MethodName, PromptOptions, Steps, rates_of
 
 
 def _count_or_all(value: object) -> object:
@@ -123,6 +123,8 @@ class Experiment(Section):
     `loss_per` task divides the loss of an answer, a sum over its tokens, by the mean number of answer tokens of its task, which
     is maximum likelihood within a task; example divides by the answer's own tokens, which favours short answers and is kept to
     compare with.
+    `choice_loss` t-few adds, at the targets that choose among options, the unlikelihood and the length-normalised loss of T-Few
+    (Liu et al. 2022, arXiv 2205.05638); sources are always learned by likelihood.
     `template` chat puts every input into a user's turn of the backbone's chat template (instruction-tuned backbones).
     """
 
@@ -140,11 +142,13 @@ class Experiment(Section):
     shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(distinct)] = ("all",)
     vary: Annotated[float, Field(ge=0, le=1)] = 0.0
     loss_per: Literal["task", "example"] = "task"
+    choice_loss: Literal["likelihood", "t-few"] = "likelihood"
     limits: Limits = Limits()
     prompt: PromptOptions = PromptOptions()
     teach: Teach = Teach()
     distil: Distil = Distil()
     adapt: Adapt = Adapt()
+    decoding: Decoding = Decoding()
 
     @field_validator("methods")
     @classmethod

@@ -37,6 +37,7 @@ _PRIVATE: dict[str, Any] = {
 def experiment_for(
     card: Path, metaprompt: Path | None, *, methods: Sequence[str] = METHODS, shots: int | None = None, steps: int | None = None,
     seed: int = 0, backbone: str = "", privacy: Mapping[str, Any] | None = None, test_examples: int = TEST_EXAMPLES,
+    grounded: bool | None = None,
 ) -> Experiment:  # fmt: skip
     """Return the experiment that adapts `metaprompt` to the task of `card`, with the defaults of `config.Adapt`; a deep one as
     Open-31 does. Without a metaprompt, that of the `methods` which need none (`WITHOUT_METAPROMPT` by default). With 0 `steps`
@@ -64,6 +65,7 @@ def experiment_for(
         "shots": ["all" if shots is None else shots],
         "adapt": adapt,
         "limits": {"test": test_examples or _ALL},
+        "decoding": {} if grounded is None else {"grounded": grounded},
     }
     return config.build(values | ({"backbone": backbone} if backbone else {}), "the command line")
 

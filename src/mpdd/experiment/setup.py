@@ -135,8 +135,9 @@ def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
     train, options = training_examples(examples, shots, seed), run.experiment.adapt
     data = Data.of(
-        run.backbone, examples.task.card, train, examples.dev, _longest(run.experiment), loss_per=run.experiment.loss_per
-    )
+        run.backbone, examples.task.card, train, examples.dev, _longest(run.experiment), loss_per=run.experiment.loss_per,
+        choice_loss=run.experiment.choice_loss,
+    )  # fmt: skip
     if options.privacy is None:
         return data
 

@@ -42,6 +42,7 @@ def described(prompt: PromptFile, task: TaskCard, backbone: Backbone | Vocabular
     """What a program must know to ask one task and to read its answer, as JSON values."""
     template = prompt.header.template or backbone.template
     before, after = around(backbone.tokenizer, template)
+    priors = {"priors": dict(prompt.header.priors)} if prompt.header.priors else {}
     return {
         "before": {"text": template.before, "ids": before},
         "input": layout(task),
@@ -50,6 +51,7 @@ def described(prompt: PromptFile, task: TaskCard, backbone: Backbone | Vocabular
         "answer": _answer(task),
         "card": task.to_dict(),
         "prompt": {"length": prompt.header.length, "digest": prompt.header.digest, "metaprompt": prompt.header.metaprompt},
+        **priors,
     }
 
 

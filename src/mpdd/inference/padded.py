@@ -14,16 +14,16 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.packed.deep import deep_rows, given
 from mpdd.backbone.vocabulary import factor_of
-from mpdd.inference.decoding.tokens import Allowed, mask
+from mpdd.inference.decoding.steering import Steering, steer
 
 Prompt = Float[Tensor, "_ width"]
 
 
 def generate(
-    backbone: Backbone, ids: Sequence[int], prompt: Prompt | None, most: int, allowed: Allowed | None = None
+    backbone: Backbone, ids: Sequence[int], prompt: Prompt | None, most: int, steering: Steering | None = None
 ) -> list[tuple[int, float]]:
     """Write at most so many tokens greedily behind a prompt and `ids`; return each, the end token among them, with its
-    log-probability among the tokens that are `allowed` (None: all).
+    log-probability under the `steering` (None: as the backbone says it).
 
     In the place of the prompt stand padding tokens, whose embeddings are exchanged for its rows in the first pass; from then on
     the cache has the keys and values of the rows, of a deep prompt in every layer.
@@ -41,7 +41,7 @@ def generate(
             do_sample=False,
             pad_token_id=backbone.end,
             eos_token_id=backbone.end,
-            logits_processor=LogitsProcessorList([] if allowed is None else [_Only(allowed, whole.shape[1])]),
+            logits_processor=LogitsProcessorList([] if steering is None else [_Steered(steering, whole.shape[1])]),
             return_dict_in_generate=True,
             output_scores=True,
         )
@@ -69,18 +69,18 @@ def likelihoods(
     return torch.cat(found)
 
 
-class _Only(LogitsProcessor):
-    """Leaves transformers' decoding of one row only what may come next behind the first `read` tokens."""
+class _Steered(LogitsProcessor):
+    """Steers transformers' decoding of one row behind the first `read` tokens."""
 
-    def __init__(self, allowed: Allowed, read: int) -> None:
-        self._allowed, self._read = allowed, read
+    def __init__(self, steering: Steering, read: int) -> None:
+        self._steering, self._read = steering, read
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """The scores [1, vocabulary] of the next token, in a tensor of their own."""
         if input_ids.shape[1] > self._read:
-            self._allowed.write(int(input_ids[0, -1]))
+            self._steering.write(int(input_ids[0, -1]))
         scores = scores.clone()
-        mask(scores, [self._allowed])
+        steer(scores, [self._steering])
         return scores
 
 

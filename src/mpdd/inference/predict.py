@@ -19,9 +19,12 @@ from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import encode_answer, encode_input
 from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse, render_input
+from mpdd.errors import InputError
 from mpdd.inference import padded
-from mpdd.inference.decoding.grammar import Grammar, grammar_of
-from mpdd.inference.decoding.tokens import Allowed, mask, tokens_of
+from mpdd.inference.decoding.grammar import Grammar, Grammars
+from mpdd.inference.decoding.priors import Priors, TokenShifts, shifts_of
+from mpdd.inference.decoding.steering import Steering, steer
+from mpdd.inference.decoding.tokens import Allowed, tokens_of
 from mpdd.inference.prompt_cache import PromptCache
 from mpdd.prompts.pack import Text, pack
 
@@ -35,13 +38,15 @@ _TEMPLATE_TOKENS = 64  # tokens that a chat template puts around an input, at mo
 class Request:
     """One example to answer for one task, under `prompt` [length, width] (None: the bare backbone), in a `template` (None: the
     backbone's own). A `grounded` answer names only the card's labels and what stands in the text (`decoding`); confidences
-    are then those among the answers that may be written."""
+    are then those among the answers that may be written. `priors` shift its log-odds of "none", of ending a list and of each
+    class, and confidences are those behind the shift."""
 
     card: TaskCard
     example: Example
     prompt: Tensor | None = None
     template: Template | None = None
     grounded: bool = False
+    priors: Priors | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,9 @@ class Written:
 @dataclass(frozen=True)
 class Asked:
     """A request in tokens: what is read, what may be answered (empty: anything, `most` tokens at most), and whether the
-    likelihood of an answer is taken by the token. `free`: tokens of the context that neither this nor an answer takes."""
+    likelihood of an answer is taken by the token. Answers written freely follow a `grammar` under `shifts` of some tokens, and
+    `of_class` is added to the log-likelihood of each option. `free`: tokens of the context
+    that neither this nor an answer takes."""
 
     ids: tuple[int, ...]
     prompt: Tensor | None
@@ -86,6 +93,8 @@ class Asked:
     cut: int
     grammar: Grammar | None = None
     free: int = 0
+    shifts: TokenShifts | None = None
+    of_class: tuple[float, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -105,7 +114,8 @@ def predict(
     in the `cache` are not run again. Calls `tick(n)` after each batch of n.
     """
     words = backbone.vocabulary
-    asked = [ask(words, request) for request in requests]
+    grammars = Grammars()  # kept no longer than this call, as they hold text
+    asked = [ask(words, request, grammars) for request in requests]
     found: dict[int, Prediction] = {}
     for batch in _batches(backbone, asked, batch_size):
         chosen = [asked[i] for i in batch]
@@ -125,8 +135,11 @@ def read(request: Request, asked: Asked, written: Written) -> Prediction:
     return Prediction(written.text, parsed, asked.cut, written.confidence, written.tokens)
 
 
-def ask(vocabulary: Vocabulary, request: Request) -> Asked:
-    """A request in tokens, its text cut to what fits the context. Raises `InputError` where it does not fit even so."""
+def ask(vocabulary: Vocabulary, request: Request, grammars: Grammars | None = None) -> Asked:
+    """A request in tokens, its text cut to what fits the context; requests that share `grammars` share what is made of a text.
+
+    Raises `InputError` where it does not fit even so.
+    """
     card, prompt = request.card, request.prompt
     options = candidates(card, request.example) or ()
     template = request.template or vocabulary.template
@@ -135,9 +148,13 @@ def ask(vocabulary: Vocabulary, request: Request) -> Asked:
     answer = max(most, min(max(map(len, continuations), default=0), vocabulary.context // 2))
     room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
     encoded = encode_input(vocabulary.tokenizer, card, request.example, room, template)
-    grammar = grammar_of(card, request.example, template.space) if request.grounded else None
+    grammar = (grammars or Grammars()).of(card, request.example, template.space) if request.grounded else None
     by_token, free = bool(request.example.choices), room - len(encoded.input_ids)
-    return Asked(encoded.input_ids, prompt, options, continuations, most, by_token, encoded.cut, grammar, free)
+    of_class = request.priors.classes if request.priors and options and not by_token else ()
+    if of_class and len(of_class) != len(options):
+        raise InputError(f"The priors do not fit the task {card.name}", found=f"{len(of_class)} classes", wanted=len(options))
+    shifts = shifts_of(vocabulary.tokenizer, card, template, request.priors)
+    return Asked(encoded.input_ids, prompt, options, continuations, most, by_token, encoded.cut, grammar, free, shifts, of_class)
 
 
 def is_cut(vocabulary: Vocabulary, request: Request) -> bool:
@@ -172,9 +189,9 @@ def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[
 
 def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | None) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
-    allowed = [Allowed(one.grammar, tokens_of(backbone.tokenizer)) if one.grammar else None for one in asked]
+    steering = [_steering(backbone, one) for one in asked]
     if not backbone.packs:
-        rows = [padded.generate(backbone, one.ids, one.prompt, one.most, may) for one, may in zip(asked, allowed, strict=True)]
+        rows = [padded.generate(backbone, one.ids, one.prompt, one.most, by) for one, by in zip(asked, steering, strict=True)]
         return [Written.of(backbone.tokenizer, tokens) for tokens in rows]
     written: list[list[tuple[int, float]]] = [[] for _ in asked]
     active = torch.arange(len(asked))
@@ -185,16 +202,16 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | N
     over = [False] * len(asked)
     while True:
         logits = backbone.logits(states)
-        if any(allowed):
-            mask(logits, [None if over[row] else allowed[row] for row in active.tolist()])
+        if any(steering):
+            steer(logits, [None if over[row] else steering[row] for row in active.tolist()])
         likeliest, following = logits.max(-1)
         for row, token, log_p in zip(
             active.tolist(), following.tolist(), (likeliest - logits.logsumexp(-1)).tolist(), strict=True
         ):
             if not over[row]:
                 written[row].append((token, log_p))
-                if (grammar := allowed[row]) is not None and token != backbone.end:
-                    grammar.write(token)
+                if (by := steering[row]) is not None and token != backbone.end:
+                    by.write(token)
                 over[row] = token == backbone.end or len(written[row]) == asked[row].most
         going = [k for k, row in enumerate(active.tolist()) if not over[row]]
         if not going:
@@ -205,6 +222,13 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | N
         every = torch.arange(len(active), device=backbone.device)
         states = backbone.packed(backbone.embed(following), written_on.lengths, written_on, every, ids=following)
         written_on.advance()
+
+
+def _steering(backbone: Backbone, one: Asked) -> Steering | None:
+    """What an answer is steered by; None where it is written as the backbone would."""
+    if one.grammar is None and one.shifts is None:
+        return None
+    return Steering(Allowed(one.grammar, tokens_of(backbone.tokenizer)) if one.grammar else None, one.shifts)
 
 
 def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written]:
@@ -218,10 +242,14 @@ def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written
 
 def option_scores(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[list[float]]:
     """The score of each row's options, end token included: the whole answer's log-likelihood for fixed labels, the mean of
-    a token for options written out, whose lengths differ for reasons of their own. `likelihoods` as in `choose`.
+    a token for options written out, whose lengths differ for reasons of their own; the priors of classes are
+    added. `likelihoods` as in `choose`.
     """
-    tokens = iter(likelihoods)
-    return [[sum(next(tokens) for _ in way) / (len(way) if row.by_token else 1) for way in row.continuations] for row in asked]
+    tokens, found = iter(likelihoods), []
+    for row in asked:
+        scores = [sum(next(tokens) for _ in way) / (len(way) if row.by_token else 1) for way in row.continuations]
+        found.append([score + by for score, by in zip(scores, row.of_class or (0.0,) * len(scores), strict=True)])
+    return found
 
 
 @torch.inference_mode()

@@ -12,11 +12,13 @@ from torch import Tensor
 from mpdd.backbone.model import Backbone
 from mpdd.data.task import Example, Task
 from mpdd.inference.confidence import fit, units
+from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.predict import Prediction, Request, predict
 from mpdd.methods.options import Adapt, PromptOptions, Steps
+from mpdd.methods.priors import fit_priors
 from mpdd.prompts.store import PromptFile
 from mpdd.training.loop import Plan
-from mpdd.training.tune import Data, Trial, Watch, best
+from mpdd.training.tune import ChoiceLoss, Data, Trial, Watch, best
 
 
 def plan_of(options: Steps) -> Plan:
@@ -30,6 +32,7 @@ class Cell:
 
     `train` are the examples of which `data` has the encoded rows. From the sources it has the metaprompt to start from (`meta`),
     the teachers' prompts by task, and the tensors of LoRA or IA3 trained on them (`adapter`), where the method asks for them.
+    `grounded` says how its answers are decoded, `fits_priors` whether their priors are fitted on dev (`methods/priors.py`).
     """
 
     backbone: Backbone
@@ -49,6 +52,9 @@ class Cell:
     adapter: Mapping[str, Tensor] = field(default_factory=dict)
     train: Sequence[Example] = ()
     loss_per: Literal["task", "example"] = "task"
+    grounded: bool = False
+    fits_priors: bool = False
+    choice_loss: ChoiceLoss = "likelihood"
 
     @property
     def watch(self) -> Watch:
@@ -62,15 +68,27 @@ class Cell:
 
     def data_for(self, length: int) -> Data:
         """The training and validation rows, encoded for a prompt of `length` rows."""
-        return Data.of(self.backbone, self.task.card, self.train, self.dev, length, loss_per=self.loss_per)
+        return Data.of(self.backbone, self.task.card, self.train, self.dev, length, 0.0, self.loss_per, self.choice_loss)
 
-    def calibration(self, prompt: Tensor) -> dict[str, float]:
+    def priors(self, prompt: Tensor | None) -> dict[str, Any]:
+        """The priors of answers after training, fitted on the dev examples, as a prompt file has them; empty where not asked,
+        and where training is private, as they would tell of dev examples.
+
+        `prompt` is None where what is trained stands in the backbone.
+        """
+        return self.priors_by(self.requests(prompt, self.dev))
+
+    def priors_by(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """The same, fitted on these requests for dev examples."""
+        return fit_priors(self.backbone, requests) if self.fits_priors and not self.data.private else {}
+
+    def calibration(self, prompt: Tensor, priors: Mapping[str, Any] | None = None) -> dict[str, float]:
         """The scale of confidences under `prompt`, fitted on the dev examples, as a prompt file has it; empty for texts, and
         where training is private, as the file would tell of dev examples."""
         card = self.task.card
         if self.data.private or card.type == "summarization" or card.form == "free":
             return {}
-        answers = predict(self.backbone, [Request(card, e, prompt) for e in self.dev])
+        answers = predict(self.backbone, self.requests(prompt, self.dev, priors))
         known = units(self.backbone.tokenizer, card, self.dev, answers)
         scale = fit([p for p, _ in known], [right for _, right in known])
         return {"slope": scale.slope, "shift": scale.shift, "units": len(known)}
@@ -80,9 +98,16 @@ class Cell:
         """The guarantee that the training of this cell keeps, as a prompt file has it; empty without one."""
         return self.data.private.guarantee.to_dict() if self.data.private else {}
 
-    def answer(self, prompt: Tensor | None) -> list[Prediction]:
-        """Answer the test examples under `prompt`."""
-        return predict(self.backbone, [Request(self.task.card, e, prompt) for e in self.test], tick=self.tick)
+    def answer(self, prompt: Tensor | None, priors: Mapping[str, Any] | None = None) -> list[Prediction]:
+        """Answer the test examples under `prompt`, with these priors of answers."""
+        return predict(self.backbone, self.requests(prompt, self.test, priors), tick=self.tick)
+
+    def requests(
+        self, prompt: Tensor | None, examples: Sequence[Example], priors: Mapping[str, Any] | None = None
+    ) -> list[Request]:
+        """Requests for examples of the task under `prompt`, decoded as the experiment wants."""
+        known = Priors.of(priors or {})
+        return [Request(self.task.card, e, prompt, grounded=self.grounded, priors=known) for e in examples]
 
 
 @dataclass(frozen=True)
@@ -98,6 +123,7 @@ class Outcome:
     lr: float | None = None
     best_step: int | None = None
     calibration: Mapping[str, float] = field(default_factory=dict)
+    priors: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -107,6 +133,7 @@ class Outcome:
         stored: int,
         trials: Sequence[Trial[Any]],
         calibration: Mapping[str, float] | None = None,
+        priors: Mapping[str, Any] | None = None,
     ) -> Outcome:
         """The outcome of the best of `trials`, at the cost of all."""
         chosen = best(trials)
@@ -120,4 +147,5 @@ class Outcome:
             chosen.lr,
             chosen.fitted.best_step,
             calibration or {},
+            priors or {},
         )

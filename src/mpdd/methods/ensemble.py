@@ -31,7 +31,7 @@ def sesom(cell: Cell) -> Outcome:
     if candidates(cell.task.card, cell.test[0]) is None:
         return Outcome(cell.answer(prompts[names[0]]))
     weights = weights_of_losses(torch.tensor([losses[name] for name in names])).tolist()
-    requests = [[Request(cell.task.card, example, prompts[name]) for example in cell.test] for name in names]
+    requests = [cell.requests(prompts[name], cell.test) for name in names]
     scores = [score_options(cell.backbone, of_prompt) for of_prompt in requests]
     predictions = []
     for number, request in enumerate(requests[0]):

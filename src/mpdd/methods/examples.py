@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,15 +29,18 @@ def in_context(cell: Cell) -> Outcome:
     """
     tokens = [_tokens(cell, example) for example in few_shot(cell.train, cell.adapt.in_context_examples, cell.seed)]
     fronts: dict[tuple[int, ...], Tensor | None] = {(): None}
-    requests = []
-    for example in cell.test:
+
+    def request(example: Example, priors: Mapping[str, Any] | None = None) -> Request:
         room = ask(cell.backbone.vocabulary, Request(cell.task.card, example)).free
         numbers = fitting([len(found) for found in tokens], room)
         if numbers not in fronts:
             ids = torch.tensor([token for number in numbers for token in tokens[number]], device=cell.backbone.device)
             fronts[numbers] = cell.backbone.embed(ids).float()
-        requests.append(Request(cell.task.card, example, fronts[numbers]))
-    return Outcome(predict(cell.backbone, requests, tick=cell.tick))
+        return cell.requests(fronts[numbers], [example], priors)[0]
+
+    priors = cell.priors_by([request(example) for example in cell.dev])
+    answers = predict(cell.backbone, [request(example, priors) for example in cell.test], tick=cell.tick)
+    return Outcome(answers, priors=priors)
 
 
 def mpdd_examples(cell: Cell) -> Outcome:
@@ -48,7 +54,8 @@ def mpdd_examples(cell: Cell) -> Outcome:
     made = example_rows(cell.backbone, start, read, cell.adapt.example_rows)
     rows = torch.cat([before_every_layer(cell.backbone, start), made.rows]).to(cell.backbone.device)
     saved, calibration = _saved(cell, rows, len(read))
-    return Outcome(cell.answer(rows), stored_bytes=saved.stored_bytes, calibration=calibration)
+    priors = saved.header.priors
+    return Outcome(cell.answer(rows, priors), stored_bytes=saved.stored_bytes, calibration=calibration, priors=priors)
 
 
 def mpdd_context(cell: Cell) -> Outcome:
@@ -73,7 +80,8 @@ def mpdd_context(cell: Cell) -> Outcome:
     rows = tuned().detach()
     saved, calibration = _saved(cell, rows, len(read))
     numbers = sum(tensor.numel() for tensor in tuned.trained.values())
-    return Outcome.of(cell.answer(rows), numbers, saved.stored_bytes, trials, calibration)
+    priors = saved.header.priors
+    return Outcome.of(cell.answer(rows, priors), numbers, saved.stored_bytes, trials, calibration, priors)
 
 
 def _read(cell: Cell, data: Data) -> tuple[Encoded, ...]:
@@ -90,6 +98,7 @@ def _tokens(cell: Cell, example: Example) -> tuple[int, ...]:
 
 def _saved(cell: Cell, rows: Tensor, examples: int) -> tuple[PromptFile, dict[str, float]]:
     """The prompt's file, which says that it is derived from so many examples, and the scale of confidences under it."""
-    calibration = cell.calibration(rows)
-    header = header_of(cell, "soft", rows, calibration, derived_from_examples=examples)
+    priors = cell.priors(rows)
+    calibration = cell.calibration(rows, priors)
+    header = header_of(cell, "soft", rows, calibration, priors, derived_from_examples=examples)
     return save_prompt(cell.save_to, {"rows": rows}, header), calibration

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mpdd.data.task import PROMPT_LENGTH
 from mpdd.files.toml import Positive, Rate, Rates, Section
+from mpdd.inference.decoding import GROUNDED
 
 MethodName = Literal[
     "zero-shot", "prompt-tuning", "deep-prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers",
@@ -55,6 +56,19 @@ class PromptOptions(Section):
         if self.rank > self.length:
             raise ValueError(f"rank {self.rank} is above length {self.length}")
         return self
+
+
+class Decoding(Section):
+    """How answers are decoded at the targets, by every method alike.
+
+    `grounded`: entities, relations, extracted answers and multiple labels can only name the card's labels and what stands in
+    the text (`inference/decoding`). Answers to dev examples, which choose a step or fit a scale of confidences, are too.
+    `priors`: after training the log-odds of "none", of ending a list and of each class are shifted to what makes the dev answers
+    likeliest (`methods/priors.py`); methods that train nothing have none.
+    """
+
+    grounded: bool = GROUNDED
+    priors: bool = False
 
 
 class Steps(Section):

@@ -126,9 +126,10 @@ def _tuned(cell: Cell, start: Tensor, rates: Sequence[float]) -> Outcome:
         watch=cell.watch,
     )[cell.task.name]  # fmt: skip
     rows = best(trials).made.rows.detach()
-    calibration = cell.calibration(rows)
-    saved = save_prompt(cell.save_to, {"rows": rows}, header_of(cell, "soft", rows, calibration))
-    return Outcome.of(cell.answer(rows), rows.numel(), saved.stored_bytes, trials, calibration)
+    priors = cell.priors(rows)
+    calibration = cell.calibration(rows, priors)
+    saved = save_prompt(cell.save_to, {"rows": rows}, header_of(cell, "soft", rows, calibration, priors))
+    return Outcome.of(cell.answer(rows, priors), rows.numel(), saved.stored_bytes, trials, calibration, priors)
 
 
 def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
@@ -139,10 +140,12 @@ def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
     )  # fmt: skip
     target = best(trials).made
     tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
-    calibration = cell.calibration((target.shared * (target.u[0].T @ target.v[0])).detach())
-    saved = save_prompt(cell.save_to, tensors, header_of(cell, "task", target.shared, calibration))
+    rows = (target.shared * (target.u[0].T @ target.v[0])).detach()
+    priors = cell.priors(rows)
+    calibration = cell.calibration(rows, priors)
+    saved = save_prompt(cell.save_to, tensors, header_of(cell, "task", target.shared, calibration, priors))
     numbers = sum(t.numel() for t in tensors.values())
-    return Outcome.of(cell.answer(saved.rows()), numbers, saved.stored_bytes, trials, calibration)
+    return Outcome.of(cell.answer(saved.rows(), priors), numbers, saved.stored_bytes, trials, calibration, priors)
 
 
 def metaprompt_of(cell: Cell) -> MetaPrompt:
@@ -152,7 +155,10 @@ def metaprompt_of(cell: Cell) -> MetaPrompt:
     return cell.meta.metaprompt()
 
 
-def header_of(cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, float], derived_from_examples: int = 0) -> Header:
+def header_of(
+    cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, float], priors: Mapping[str, Any],
+    derived_from_examples: int = 0,
+) -> Header:  # fmt: skip
     """The header of the prompt that a cell made, with rows of this shape."""
     meta = cell.meta.header if cell.meta and kind == "task" else None
     return Header(
@@ -169,6 +175,7 @@ def header_of(cell: Cell, kind: Any, rows: Tensor, calibration: Mapping[str, flo
         template=cell.backbone.template,
         calibration=calibration,
         privacy=cell.privacy,
+        priors=priors,
         provenance=cell.provenance,
         derived_from_examples=derived_from_examples,
     )

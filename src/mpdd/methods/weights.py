@@ -90,9 +90,10 @@ def _tuned(
     kept = best(trials).made
     with put() as inside:
         inside.set(kept)
-        predictions = cell.answer(None)
+        priors = cell.priors(None)
+        predictions = cell.answer(None, priors)
     if not stored:
         data = save({name: t.cpu().contiguous() for name, t in kept.items()})
         write_atomically(cell.save_to.with_suffix("") / "adapter_model.safetensors", data)
         stored = len(data)
-    return Outcome.of(predictions, sum(t.numel() for t in kept.values()), stored, trials)
+    return Outcome.of(predictions, sum(t.numel() for t in kept.values()), stored, trials, priors=priors)

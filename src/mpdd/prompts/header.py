@@ -30,6 +30,8 @@ class Header:
     0, which is not written, for prompts that were only trained.
     `privacy` has the guarantee of differential privacy that its training kept (`mpdd.training.private`); empty: none.
     `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
+    `priors` has the shifts of log-odds that answers are decoded with (`none`, `stop`, `classes`), and how many dev `examples`
+    they were fitted on; empty, as in files of an older version: none.
     """
 
     kind: Kind
@@ -46,6 +48,7 @@ class Header:
     kinds: tuple[str, ...] = ()
     calibration: Mapping[str, float] = field(default_factory=dict)
     privacy: Mapping[str, Any] = field(default_factory=dict)
+    priors: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     derived_from_examples: int = 0
     format: int = FORMAT
@@ -142,6 +145,13 @@ class _Privacy(_Schema):
     covers: _Line
 
 
+class _Priors(_Schema):
+    none: _Odds
+    stop: _Odds
+    classes: Annotated[list[_Odds], Field(max_length=10_000)]
+    examples: Annotated[int, Field(ge=0)]
+
+
 class _Header(_Schema):
     kind: Kind
     backbone: _Line
@@ -157,6 +167,7 @@ class _Header(_Schema):
     kinds: Annotated[list[_Line], Field(max_length=10_000)] = []
     calibration: _Calibration | Annotated[dict[str, Any], Field(max_length=0)] = {}
     privacy: _Privacy | Annotated[dict[str, Any], Field(max_length=0)] = {}
+    priors: _Priors | Annotated[dict[str, Any], Field(max_length=0)] = {}
     provenance: dict[str, Any] = {}
     derived_from_examples: Annotated[int, Field(ge=0, le=2**31)] = 0
     format: int
@@ -166,6 +177,13 @@ class _Header(_Schema):
     def _has_a_rank(self) -> _Header:
         if self.kind != "soft" and not 1 <= self.rank <= min(self.length, self.width):
             raise ValueError("the rank does not fit the length and the width")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_prior_for_each_label(self) -> _Header:
+        classes = self.priors.classes if isinstance(self.priors, _Priors) else []
+        if classes and (self.card is None or len(classes) != len(self.card.labels)):
+            raise ValueError("the priors do not fit the labels of the card")
         return self
 
 
@@ -210,7 +228,7 @@ def _words(kind: str, message: str) -> str:
     return f"{words[0].lower()}{words[1:]}"
 
 
-_KEYS = {name for model in (_Header, _Card, _Template, _Calibration) for name in model.model_fields}
+_KEYS = {name for model in (_Header, _Card, _Template, _Calibration, _Priors) for name in model.model_fields}
 
 
 def _place(place: tuple[int | str, ...]) -> str:

@@ -15,6 +15,7 @@ from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
+from mpdd.inference.decoding.priors import Priors
 from mpdd.prompts import signature
 from mpdd.prompts.store import SUFFIX, PromptFile, load
 
@@ -22,7 +23,7 @@ from mpdd.prompts.store import SUFFIX, PromptFile, load
 @dataclass(frozen=True, slots=True)
 class Served:
     """A task with its prompt [length, width] in the backbone's type, the file that it came from with its digest, how sure its
-    answers are said to be, and the template that it was trained in."""
+    answers are said to be, the template that it was trained in, and the priors of its answers."""
 
     card: TaskCard
     rows: Tensor
@@ -30,6 +31,7 @@ class Served:
     file: str
     confidence: Confidence
     template: Template | None
+    priors: Priors | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def served_as(prompt: PromptFile, vocabulary: Vocabulary) -> Served:
     if not bool(rows.isfinite().all()):
         raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")
     template = usual if own == usual else own  # one object for all
-    return Served(card(prompt), rows, prompt.header.digest, name, Confidence.of(vocabulary, prompt), template)
+    confidence, priors = Confidence.of(vocabulary, prompt), Priors.of(prompt.header.priors)
+    return Served(card(prompt), rows, prompt.header.digest, name, confidence, template, priors)
 
 
 def _about(path: Path) -> tuple[int, ...]:

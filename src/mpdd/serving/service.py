@@ -216,7 +216,7 @@ class Service:
         if most_tokens is not None:
             card = replace(card, max_answer_tokens=min(most_tokens, card.max_answer_tokens))
         try:
-            return requests_for(note, card, served.rows, self.engine.vocabulary, served.template)
+            return requests_for(note, card, served.rows, self.engine.vocabulary, served.template, served.priors)
         except InputError as error:
             raise RefusedError(422, "missing_input", str(error)) from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mpdd.backbone import distributed
 from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Batch, Encoded, collate
+from mpdd.training.choices import choice_losses, with_options
 from mpdd.training.forward import Outputs, forward
 from mpdd.training.losses import cross_entropy, sum_by_example
 
@@ -133,11 +134,21 @@ def mean_by_prompt(values: Float[Tensor, " rows"], rows: Sequence[Row]) -> dict[
 
 
 def _run(backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf, all_layers: bool) -> Parts:
+    if losses_of is answer_losses and any(row.encoded.wrong_answers for row in rows):
+        return {"loss": _run_with_options(backbone, rows, prompts)}
     batch = encoded_batch(backbone, rows)
     chosen = [prompt for row in rows if (prompt := prompts[row.prompt]) is not None]
     parts = losses_of(forward(backbone, batch, chosen or None, all_layers=all_layers), batch, rows)
     answer_tokens = parts["loss"].new_tensor([row.encoded.mean_answer_tokens for row in rows])
     return {name: values / answer_tokens for name, values in parts.items()}
+
+
+def _run_with_options(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Float[Tensor, " rows"]:
+    """The losses of rows beside those of their wrong options, which share the input."""
+    sequences = [replace(row, encoded=encoded) for row in rows for encoded in with_options(row.encoded)]
+    batch = encoded_batch(backbone, sequences)
+    chosen = [prompt for row in sequences if (prompt := prompts[row.prompt]) is not None]
+    return choice_losses(forward(backbone, batch, chosen or None).logits, batch, [row.encoded for row in rows])
 
 
 def _place(found: dict[str, Tensor], parts: Parts, chunk: Sequence[int], count: int) -> None:
@@ -193,4 +204,8 @@ def _cut(rows: Sequence[Row], order: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _sizes(rows: Sequence[Row]) -> list[int]:
-    return [len(row.encoded.input_ids) + len(row.encoded.answer_ids) for row in rows]
+    """Tokens of each row, its input once for each option."""
+    return [
+        (1 + len(e.wrong_answers)) * len(e.input_ids) + len(e.answer_ids) + sum(map(len, e.wrong_answers))
+        for e in (row.encoded for row in rows)
+    ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mpdd.backbone.model import Backbone
-from mpdd.data.batch import Encoded, encode
+from mpdd.data.batch import Encoded, encode, wrong_answers
 from mpdd.data.mixture import single
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.variations import asked
@@ -21,6 +21,7 @@ from mpdd.training.passes import Row, add_gradients, answer_fit, mean_by_prompt,
 from mpdd.training.private import Private, fit_privately
 
 Made = TypeVar("Made", covariant=True)
+ChoiceLoss = Literal["likelihood", "t-few"]
 ScoreDev = Callable[[Mapping[str, Tensor | None]], Mapping[str, float]]
 
 
@@ -35,15 +36,15 @@ class Data:
     @classmethod
     def of(
         cls, backbone: Backbone, card: TaskCard, train: Sequence[Example], dev: Sequence[Example], length: int,
-        vary: float = 0.0, loss_per: Literal["task", "example"] = "task",
+        vary: float = 0.0, loss_per: Literal["task", "example"] = "task", choice_loss: ChoiceLoss = "likelihood",
     ) -> Data:  # fmt: skip
         """Encode examples for a prompt of `length` tokens; the share `vary` of the training ones is asked otherwise.
 
         The loss of an answer is divided by the mean number of answer tokens of the training examples, or with `loss_per`
-        example by its own number.
+        example by its own number. With `choice_loss` t-few the wrong options of a choice take part (`mpdd.training.choices`).
         """
         room, parts = backbone.context - length, (asked(card, train, vary, 0), asked(card, dev, 0, 0))
-        rows = [[encode(backbone.tokenizer, c, e, room, backbone.template) for c, e in part] for part in parts]
+        rows = [[_encode(backbone, c, e, room, choice_loss) for c, e in part] for part in parts]
         mean = _mean_answer_tokens(rows[0] or rows[1])
 
         def with_divisor(row: Encoded) -> Encoded:
@@ -51,6 +52,18 @@ class Data:
 
         of_train, of_dev = ([with_divisor(row) for row in part] for part in rows)
         return cls(of_train, of_dev)
+
+
+def _encode(backbone: Backbone, card: TaskCard, example: Example, room: int, choice_loss: ChoiceLoss) -> Encoded:
+    """Encode a row, with the wrong options where the loss wants them; the longest option has room behind the input."""
+    row = encode(backbone.tokenizer, card, example, room, backbone.template)
+    if choice_loss == "likelihood":
+        return row
+    wrong = tuple(a[: room // 2] for a in wrong_answers(backbone.tokenizer, card, example, backbone.template))
+    surplus = max(map(len, wrong), default=0) - len(row.answer_ids)
+    if surplus > 0:
+        row = encode(backbone.tokenizer, card, example, room - surplus, backbone.template)
+    return replace(row, wrong_answers=wrong)
 
 
 def _mean_answer_tokens(rows: Sequence[Encoded]) -> float:

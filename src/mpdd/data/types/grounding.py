@@ -22,6 +22,17 @@ def plain(text: str) -> str:
     return " ".join("".join(map(_plain, text)).split())
 
 
+def is_invisible(character: str) -> bool:
+    """Return whether a mention may leave this character of the text out: soft hyphens, zero-width characters and the like."""
+    return not _plain(character)
+
+
+def is_accent(text: str, position: int) -> bool:
+    """Return whether an accent stands here, invisible characters left out, so that no mention may end before it."""
+    visible = next((plain for character in text[position:] if (plain := _plain(character))), "")
+    return unicodedata.combining(visible[:1] or " ") > 0
+
+
 class Grounding:
     """Where mentions stand in one text; what that needs is computed at the first question and kept."""
 

@@ -15,12 +15,12 @@ from functools import cached_property
 from typing import Any
 
 from mpdd.data.task import Example, TaskCard
+from mpdd.data.types.grounding import is_accent, is_invisible
 from mpdd.data.types.relation import ARROW
 from mpdd.data.types.spans import NONE, escape, is_bounded
 
 Place = tuple[Any, ...]  # where an answer stands between two pieces of text: a name, and what it depends on
 Edge = tuple[bytes, Place]  # what is written next (nothing: b""), and where that leads
-INVISIBLE = {"\u00ad", "\u200b", "\u200c", "\u200d", "\ufeff"}  # characters that an answer may leave out
 _END: Place = ("end",)
 
 
@@ -104,7 +104,11 @@ class Note:
     @cached_property
     def starts(self) -> list[int]:
         """Where a mention may begin."""
-        return [at for at, character in enumerate(self.text) if self.bounds[at] and _is_written(character)]
+        return [
+            at
+            for at, character in enumerate(self.text)
+            if self.bounds[at] and _is_written(character) and not is_accent(self.text, at)
+        ]
 
     def steps(self, at: int, *marks: str) -> list[tuple[bytes, int]]:
         """How the text goes on at a character: what is written for it, and the next character.
@@ -112,7 +116,7 @@ class Note:
         A run of white space is written as it stands (escaped), or as one space; `marks` are escaped.
         """
         character = self.text[at]
-        if character in INVISIBLE:
+        if is_invisible(character):
             return [(character.encode(), at + 1), (b"", at + 1)]
         if character.isspace():
             end = at + 1
@@ -125,8 +129,8 @@ class Note:
         return [(written.encode("utf-8", "surrogatepass"), at + 1)]
 
     def may_end(self, at: int) -> bool:
-        """Whether a mention may end before this character."""
-        return at > 0 and self.bounds[at] and _is_written(self.text[at - 1])
+        """Whether a mention may end before this character: at the edge of a word, and not between a letter and its accent."""
+        return at > 0 and self.bounds[at] and _is_written(self.text[at - 1]) and not is_accent(self.text, at)
 
     @cached_property
     def ends(self) -> list[int]:
@@ -147,16 +151,33 @@ class Note:
         return len(self.text) + 1
 
 
-def grammar_of(card: TaskCard, example: Example, space: bool) -> Grammar | None:
-    """The answers that a task allows, or None for tasks that answer in words of their own or by options.
+class Grammars:
+    """The grammars of many requests. A text is prepared once for all of them, and requests about it that have the same form
+    and labels, as the same note has for a task that is asked twice, share one grammar with all that is known of it."""
+
+    def __init__(self) -> None:
+        self._notes: dict[str, Note] = {}
+        self._grammars: dict[tuple[str, str, tuple[str, ...], str, bool], Grammar | None] = {}
+
+    def of(self, card: TaskCard, example: Example, space: bool) -> Grammar | None:
+        """Return `grammar_of` this request."""
+        key = (card.type, card.form, card.labels, example.text, space)
+        if key not in self._grammars:
+            note = self._notes.setdefault(example.text, Note(example.text))
+            self._grammars[key] = grammar_of(card, note, space)
+        return self._grammars[key]
+
+
+def grammar_of(card: TaskCard, note: Note, space: bool) -> Grammar | None:
+    """Return the answers that a task allows about a note, or None for tasks that answer in words of their own or by options.
 
     `space` says whether an answer begins with one space.
     """
     first: Callable[[Place], Iterable[Edge]]
     if card.type in ("ner", "re"):
-        first = _Items(card, Note(example.text)).edges
+        first = _Items(card, note).edges
     elif card.form == "extractive":
-        first = _Extract(Note(example.text)).edges
+        first = _Extract(note).edges
     elif card.form == "multiple":
         first = _Labels(card).edges
     else:
@@ -281,4 +302,4 @@ class _Labels:
 
 
 def _is_written(character: str) -> bool:
-    return not character.isspace() and character not in INVISIBLE
+    return not character.isspace() and not is_invisible(character)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -25,11 +26,16 @@ class Tokens:
         self.end = int(tokenizer.eos_token_id or 0)
         self.bytes_of = _bytes_of(tokenizer)
         self.root: Node = {}
+        self._known: WeakKeyDictionary[Grammar, dict[State, list[int]]] = WeakKeyDictionary()
         for token, written in self.bytes_of.items():
             node = self.root
             for byte in written:
                 node = node.setdefault(byte, {})
             node.setdefault(_HERE, []).append(token)
+
+    def known_of(self, grammar: Grammar) -> dict[State, list[int]]:
+        """Return the known tokens after each state of a grammar, which are added to as they are asked for."""
+        return self._known.setdefault(grammar, {})
 
 
 @lru_cache(maxsize=4)
@@ -43,7 +49,7 @@ class Allowed:
 
     def __init__(self, grammar: Grammar, tokens: Tokens) -> None:
         self._grammar, self._tokens, self._state = grammar, tokens, grammar.start
-        self._known: dict[State, list[int]] = {}
+        self._known = tokens.known_of(grammar)
 
     def next(self) -> list[int]:
         """The tokens that may come next; the end token alone where nothing else may."""

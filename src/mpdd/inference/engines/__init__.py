@@ -7,6 +7,7 @@ from typing import Protocol
 
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError, MpddError
+from mpdd.inference.decoding import GROUNDED
 from mpdd.inference.predict import Prediction, Request
 
 
@@ -41,16 +42,18 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(backbone: str, url: str, *, patience: float, grounded: bool = False) -> Engine:
+def open_engine(backbone: str, url: str, *, patience: float, grounded: bool | None = None) -> Engine:
     """The backbone in this process; or, with a `url`, the vLLM server there, which is waited for `patience` seconds at most.
 
+    `grounded` says whether answers can name only the card's labels and the text; None: as experiments do by default, but never
+    with a server.
     Raises `InputError` for a server that takes no soft prompts or runs another model, and for `grounded` answers of a server.
     """
     if not url:
         from mpdd.backbone import model as backbones
         from mpdd.inference.engines.local import Local
 
-        return Local(backbones.load(backbone), grounded=grounded)
+        return Local(backbones.load(backbone), grounded=GROUNDED if grounded is None else grounded)
     if grounded:
         raise InputError("A vLLM server writes freely", found="--grounded with --engine", wanted="one of the two")
     try:

@@ -99,9 +99,21 @@ class Vllm:
         return list(self._pool.map(answer, requests))
 
     def _write(self, asked: Asked) -> Written:
-        found = self._post(asked, (), {"max_tokens": asked.most, "logprobs": 1, "stop_token_ids": [self._vocabulary.end]})
-        tokens = zip(found["token_ids"], found["logprobs"]["token_logprobs"], strict=True)
-        return Written.of(self._vocabulary.tokenizer, list(tokens))
+        """Write freely. Priors need a request for each of the first tokens, until it is clear whether the answer is "none"."""
+        written: list[tuple[int, float]] = []
+        alone = 0 if asked.shifts is None else len(asked.shifts.none_tokens)
+        for count in (*[1] * min(alone, asked.most - 1), asked.most - min(alone, asked.most - 1)):
+            if not written or written[-1][0] != self._vocabulary.end:
+                written += self._go_on(asked, [token for token, _ in written], count)
+        return Written.of(self._vocabulary.tokenizer, written)
+
+    def _go_on(self, asked: Asked, before: Sequence[int], count: int) -> list[tuple[int, float]]:
+        """The next tokens behind `before`, at most so many, under the shift of a logit that holds for all of them."""
+        options: dict[str, Any] = {"max_tokens": count, "logprobs": 1, "stop_token_ids": [self._vocabulary.end]}
+        if asked.shifts is not None and (shifted := asked.shifts.next(before)):
+            options["logit_bias"] = {str(shifted[0]): shifted[1]}
+        found = self._post(asked, before, options)
+        return list(zip(found["token_ids"], found["logprobs"]["token_logprobs"], strict=True))
 
     def _choose(self, asked: Asked) -> Written:
         (found,) = choose(
