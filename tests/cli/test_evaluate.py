@@ -69,6 +69,8 @@ def test_other_names_of_columns_and_labels_are_taken(mpdd, place):
     [
         (("drugs.safetensors", "none.jsonl"), "There is no such file of labelled data; found none.jsonl"),
         (("meta.safetensors", "gold.jsonl"), "meta.safetensors is not for one task"),
+        (("none.safetensors", "gold.jsonl"), "There is no such prompt file"),
+        (("bc5cdr", "gold.jsonl"), "No prompt for the task bc5cdr comes with the package; wanted perhaps bc5cdr_ner"),
         (("drugs.safetensors", "gold.jsonl", "--format", "word"), "Unknown format; found word"),
         (("drugs.safetensors", "gold.jsonl", "--column", "text"), "--column names two things"),
         (("drugs.safetensors", "own.toml", "--format", "csv"), "A card says itself how its files are read"),

@@ -22,7 +22,7 @@ _SHOWN = 20  # errors on the screen; --json has all
 
 
 def evaluate(
-    prompt: Annotated[Path, typer.Argument(metavar="PROMPT", help="The prompt file.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt file, or a task that needs none (`mpdd tasks`).")],
     labelled: Annotated[
         list[Path], typer.Argument(metavar="LABELLED...", help="Labelled files, or a task card for its test split.")
     ],
@@ -45,9 +45,8 @@ def evaluate(
     from mpdd.api.scoring import score_examples
     from mpdd.inference.engines import open_engine
     from mpdd.progress import Reporter
-    from mpdd.prompts.store import load
 
-    file = load(prompt)
+    file = _prompt(prompt, backbone)
     examples, reading = _examples(file, labelled, file_format, _pairs("--column", column), _pairs("--value", value))
     answers = open_engine(backbone or file.header.backbone, engine, patience=float("inf"), grounded=grounded)
     with Reporter().job("examples", len(examples)) as tick:
@@ -58,6 +57,17 @@ def evaluate(
         print(printable_json(json.dumps(found.to_dict(), indent=1, ensure_ascii=False)))
     else:
         _print(found)
+
+
+def _prompt(name: str, backbone: str) -> PromptFile:
+    """A prompt file, or the prompt of a source task that comes with the package."""
+    from mpdd.prompts.ready import ready
+    from mpdd.prompts.store import SUFFIX, load
+
+    if name.endswith(SUFFIX) or Path(name).exists():
+        return load(Path(name))
+    (prompt,) = ready(backbone, [name])
+    return prompt
 
 
 def _examples(

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,13 @@ class PromptFile:
     def rows(self) -> Tensor:
         """The effective prompt [length, width] of a `soft` or `task` file, or a metaprompt's zero-shot prompt.
 
+        It is the same tensor each time, which must not be changed, so that a backbone computes its keys and values once.
         Raises `InputError` where the metaprompt of factors is not beside them or does not fit, or a number overflows.
         """
+        return self._finite_rows
+
+    @cached_property
+    def _finite_rows(self) -> Tensor:
         rows = self._rows()
         if not bool(torch.isfinite(rows).all()):
             raise InputError(f"The prompt of {self.path.name} is not finite", wanted="factors whose product is finite")
