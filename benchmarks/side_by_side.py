@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import common
 
-DEMO = Path(__file__).parents[1] / "src" / "mpdd" / "demo" / "demo.toml"
+DEMO = Path(__file__).parents[1] / "src" / "mpdd" / "experiment" / "demo.toml"
 FEWER = {
     "limits.dev": 12, "limits.test": 16, "teach.steps": 6, "teach.every": 6, "distil.steps": 8, "distil.every": 8,
     "adapt.steps": 8, "adapt.every": 4, "adapt.race": 4,

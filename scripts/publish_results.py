@@ -13,14 +13,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from mpdd.evaluation.records import ARCHIVE, BESIDE, RECORDS, packed, run_files
+from mpdd.evaluation.records import ARCHIVE, BESIDE, RECORDS, packed, raw_files
 
 RESULTS = Path(__file__).parent.parent / "results"
 
 
 def publish(run: Path, to: Path) -> None:
     """Publish the run in the folder `run`, finished or not, as the folder `to`, in the place of what is there."""
-    files = run_files(run)
+    files = raw_files(run)
     beside = {name: (files / name).read_bytes() for name in BESIDE if (files / name).is_file()}
     records = {name: (files / name).read_bytes() for name in RECORDS if (files / name).is_file()}
     records |= {f"cells/{path.name}": _without_texts(path) for path in (files / "cells").glob("*.json")}

@@ -43,16 +43,16 @@ def main() -> int:
 
 def demo(run: Path) -> list[str]:
     """The table in Markdown, with the conditions under which it was made."""
-    table = results_tables(read_results(run / "results.json"))[0]
+    table = results_tables(read_results(run_files(run) / "results.json"))[0]
     return [*_conditions(table), "", *_older([run]), *_grid(table)]
 
 
 def open31(run: Path) -> list[str]:
     """Targets down, methods across; below, how far mpdd is from others on the mean of all targets."""
-    table, seeds = results_tables(read_results(run / "results.json"))[0], provenance_of(run)["seeds"]
+    table, seeds = results_tables(read_results(run_files(run) / "results.json"))[0], provenance_of(run)["seeds"]
     counts = {column.n_examples for column in table.columns}
     examples = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
-    race = config.read(run / "config.toml").adapt.race
+    race = config.read_written(run / "config.toml").adapt.race
     told = (
         f"The {_size(table)} backbone, a metaprompt from 21 sources, {table.shots} training and {examples} test examples a "
         f"target, {seeds_named(seeds)}; three learning rates tried for every method, of which the best on the same dev "
@@ -65,9 +65,9 @@ def by_examples() -> list[str]:
     """The mean of all targets by the number of training examples, and how mpdd stands."""
     few, most = RESULTS / "fewshot", RESULTS / "alldata"
     runs = [run for run in (few, RESULTS / "fewshot-one-draw", most) if run.is_dir()]
-    options = config.read(most / "config.toml")
+    options = config.read_written(most / "config.toml")
     named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
-    others = [name for name in TRAINED if name in config.read(few / "config.toml").methods]
+    others = [name for name in TRAINED if name in config.read_written(few / "config.toml").methods]
     heads = ["examples a target", *by_shots.heads(others)[1:], "run"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
     made = {run: provenance_of(run) for run in runs}
@@ -75,7 +75,7 @@ def by_examples() -> list[str]:
         where = f"`results/{row.run.name}`, {seeds_named(made[row.run]['seeds'])}"
         examples, *cells = row.cells
         lines.append("| " + " | ".join([named.get(examples, examples), *cells, where]) + " |")
-    table = results_tables(read_results(few / "results.json"))[0]
+    table = results_tables(read_results(run_files(few) / "results.json"))[0]
     (bare,) = (line.mean for line in table.lines if line.method == "zero-shot")
     assert bare is not None
     told = (

@@ -87,6 +87,24 @@ def test_all_problems_come_in_one_sentence():
     ]  # fmt: skip
 
 
+def test_keys_and_methods_of_earlier_versions_are_refused_with_the_present_ones():
+    with pytest.raises(InputError, match=r"^a.toml has keys of an earlier version; found adapt.mode: gone; .*mpdd-full"):
+        build(LEAST | {"adapt": {"mode": "factors"}}, "a.toml")
+    (problem,) = problems(methods=["mpdd-factors"])
+    assert "mpdd-factors is called mpdd" in problem
+
+
+def test_the_configuration_of_an_earlier_run_is_read_as_what_it_was(tmp_path):
+    for mode, methods in {"all": ("mpdd-full", "mpdd"), "factors": ("mpdd",)}.items():
+        path = tmp_path / mode / "config.toml"
+        path.parent.mkdir()
+        path.write_text(tomli_w.dumps(LEAST | {"methods": ["mpdd", "mpdd-factors"], "adapt": {"mode": mode}}))
+        made = config.read_written(path)
+        assert (made.methods, made.loss_per) == (methods, "example")
+        with pytest.raises(InputError, match="adapt.mode"):
+            read(path)
+
+
 def test_missing_keys_are_named_together():
     with pytest.raises(InputError, match=r"^a.toml has 3 problems: name: missing; sources: missing; targets: missing\.$"):
         build({}, "a.toml")

@@ -76,7 +76,7 @@ def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tm
         {"prompt": {"rank": 2}, "adapt": {"factor_start": "weighted"}},
         {"adapt": {"factor_start": "nearest"}},
         {"adapt": {"factor_start": "kind"}},
-        {"prompt": {"depth": "all"}, "adapt": {"mode": "factors", "prompt_tuning_length": 9}},
+        {"prompt": {"depth": "all"}, "adapt": {"prompt_tuning_length": 9}},
         {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0}},
         {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
         {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
@@ -86,16 +86,15 @@ def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tm
     ids=str,
 )
 def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
-    methods = ["mpdd", "mpdd-factors", "mpdd-zero-shot", "prompt-tuning", "deep-prompt-tuning", "spot", "shared-prompt"]
+    methods = ["mpdd", "mpdd-full", "mpdd-zero-shot", "prompt-tuning", "deep-prompt-tuning", "spot", "shared-prompt"]
     methods += ["mpdd-examples", "mpdd-context"]
     rows = {row.method: row for row in pipeline.run(made(methods, **values), tmp_path / "run", Silent())}
     deep = tiny.depth if values.get("prompt", {}).get("depth") == "all" else 1
     rank = values.get("prompt", {}).get("rank", 1)
     width = deep * tiny.width
     factors = rank * (6 + width)
-    alone = values.get("adapt", {}).get("mode") == "factors"
-    assert rows["mpdd"].trainable_parameters == factors + (0 if alone else 6 * width)
-    assert rows["mpdd-factors"].trainable_parameters == factors
+    assert rows["mpdd"].trainable_parameters == factors
+    assert rows["mpdd-full"].trainable_parameters == factors + 6 * width
     assert rows["spot"].trainable_parameters == rows["shared-prompt"].trainable_parameters == 6 * width
     short = values.get("adapt", {}).get("prompt_tuning_length", 6)
     assert rows["prompt-tuning"].trainable_parameters == short * tiny.width

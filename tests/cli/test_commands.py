@@ -203,8 +203,8 @@ def test_check_derives_its_numbers_by_arithmetic_and_writes_nothing(mpdd, place,
     trained = {name: part["parameters"] for name, part in facts["trainable"].items()}
     assert trained == {
         "prompt-tuning": 5 * 32,
-        "mpdd": 5 * 32 + factors,
-        "mpdd-factors": factors,
+        "mpdd": factors,
+        "mpdd-full": 5 * 32 + factors,
         "metaprompt (all sources)": 5 * 32 + 3 * factors,
     }
     assert facts["backbone"]["parameters"] == sum(p.numel() for p in tiny.model.parameters())
@@ -218,7 +218,7 @@ def test_check_derives_its_numbers_by_arithmetic_and_writes_nothing(mpdd, place,
     assert (facts["backbone"]["rows"], facts["backbone"]["rows_because"]) == tuple(tiny.rows_path.values())
 
     out = answer(mpdd, "check", "a.toml")
-    assert "mpdd-factors" in out and facts["backbone"]["fingerprint"] in out
+    assert "mpdd-full" in out and facts["backbone"]["fingerprint"] in out
 
 
 # Prompt files

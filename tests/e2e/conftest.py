@@ -19,7 +19,7 @@ EXPERIMENT = {
     "name": "small",
     "sources": ["bc5cdr_ner", "scifact", "medqa"],
     "targets": ["ncbi_disease", "rqe", "meqsum"],
-    "methods": ["zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd", "mpdd-no-teachers"],
+    "methods": ["zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd", "mpdd-full", "mpdd-no-teachers"],
     "shots": [8],
     "limits": {"train": 12, "dev": 4, "test": 4},
     "prompt": {"length": 4, "rank": 2},

@@ -77,7 +77,7 @@ def test_the_experiment_runs_from_end_to_end_at_reduced_size(world, name):
     values["prompt"]["length"] = 6
     (place / "small.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
     out, _ = world.run("run", place / "small.toml", "--out", place / "run")
-    assert "mpdd-factors" in out
+    assert "mpdd-full" in out
 
     prompts = [place / "run" / "prompts" / f"{task}-mpdd-8-s0.safetensors" for task in REDUCED["targets"]]
     template = load(prompts[0]).header.template
@@ -104,5 +104,5 @@ def test_at_the_true_shape_less_than_a_two_thousandth_is_trained(world, name, pa
     assert found["backbone"]["parameters"] == parameters
     assert all(numbers["percent"] < 0.05 for numbers in found["trainable"].values())
     length = config.read(EXPERIMENTS / f"{name}.toml").prompt.length
-    assert found["trainable"]["mpdd-factors"]["bytes_fp32"] == 4 * (length + found["backbone"]["width"])
+    assert found["trainable"]["mpdd"]["bytes_fp32"] == 4 * (length + found["backbone"]["width"])
     assert found["calculated"]["peak_bytes"] < 80e9

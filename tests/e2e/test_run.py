@@ -26,8 +26,8 @@ TRAINED = {
     "zero-shot": 0,
     "mpdd-zero-shot": 0,
     "prompt-tuning": LENGTH * WIDTH,
-    "mpdd-factors": FACTORS,
-    "mpdd": LENGTH * WIDTH + FACTORS,
+    "mpdd": FACTORS,
+    "mpdd-full": LENGTH * WIDTH + FACTORS,
     "mpdd-no-teachers": LENGTH * WIDTH + FACTORS,
     "lora": LORA,
 }

@@ -28,14 +28,16 @@ def name(folder):
 def test_published_results_are_four_files_and_load(folder):
     listed = {path.name for path in folder.iterdir()} - {"README.md", "report.html"}
     assert {"config.toml", "provenance.json", ARCHIVE} <= listed <= {*BESIDE, ARCHIVE}
-    config.read(folder / "config.toml")
+    config.read_written(folder / "config.toml")
     assert json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["commit"]
     assert (run_files(folder) / "metrics.jsonl").is_file()
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=name)
 def test_published_cells_have_no_text_and_are_those_of_the_results(folder):
-    rows = read_results(folder / "results.json") if (folder / "results.json").is_file() else ()  # none: the run goes on
+    rows = (
+        read_results(run_files(folder) / "results.json") if (folder / "results.json").is_file() else ()
+    )  # none: the run goes on
     listed = {(r.target, r.method, r.shots, r.seed): r for r in rows if r.seed != "all"}
     cells = [json.loads(path.read_text(encoding="utf-8")) for path in run_files(folder).glob("cells/*.json")]
     found = {tuple(cell["row"][key] for key in ("target", "method", "shots", "seed")): cell for cell in cells}
@@ -72,6 +74,26 @@ def test_a_run_goes_on_from_published_results(tmp_path):
     assert not (published / ARCHIVE).exists()
     publish(published, published)  # what was unpacked is packed as it was
     assert not (published / "cells").exists() and (published / ARCHIVE).is_file()
+
+
+def test_rows_of_earlier_versions_have_the_present_names_of_methods(tmp_path):
+    """Until mpdd-full had a name, mpdd was that where adapt.mode was all."""
+    assert "mpdd-full" in {row.method for row in read_results(run_files(RESULTS / "demo") / "results.json")}
+    for mode, names in {"all": {"mpdd-full", "mpdd", "lora"}, "factors": {"mpdd", "lora"}}.items():
+        folder = tmp_path / mode
+        (folder / "cells").mkdir(parents=True)
+        (folder / "config.toml").write_text(f'[adapt]\nmode = "{mode}"\n')
+        (folder / "metrics.jsonl").write_text('{"run": "rqe/mpdd/4/s0/x", "step": 1}\n')
+        methods = ("mpdd", "mpdd-factors", "lora") if mode == "all" else ("mpdd", "lora")
+        for method in methods:
+            cell = {"row": {"method": method}, "outputs": {"1": "a text about mpdd"}}
+            (folder / "cells" / f"rqe--{method}--4--s0.json").write_text(json.dumps(cell))
+        read = run_files(folder)
+        cells = {path.name: json.loads(path.read_text()) for path in (read / "cells").iterdir()}
+        assert {cell["row"]["method"] for cell in cells.values()} == names
+        assert cells.keys() == {f"rqe--{name}--4--s0.json" for name in names}
+        assert cells["rqe--mpdd--4--s0.json"]["outputs"] == {"1": "a text about mpdd"}
+        assert f"rqe/{'mpdd-full' if mode == 'all' else 'mpdd'}/4/s0/x" in (read / "metrics.jsonl").read_text()
 
 
 def test_the_same_files_give_the_same_archive():

@@ -37,7 +37,7 @@ COSTS: dict[str, tuple[float, int, float, int]] = {
     "mpdd-zero-shot": (-18, 0, 0, 0),
     "mpdd-examples": (-10, 0, 0, 0),
     "mpdd-context": (8, 1_300, 400, 6),
-    "mpdd-factors": (1.5, 868, 220, 6),
+    "mpdd-full": (1.5, 77_668, 220, 6),
     "mpdd-no-teachers": (4.6, 77_668, 390, 6),
     "shared-prompt": (2.8, 76_800, 400, 6),
     "spot": (3.1, 76_800, 405, 6),

@@ -388,7 +388,7 @@ def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[st
             prepare(opened)
         else:
             metaprompt = metaprompt_of(opened)
-            compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-factors"))
+            compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-full"))
         if is_first:
             typer.echo(f"Prompts: {folder / 'prompts'}")
 

@@ -31,7 +31,7 @@ def rows(runs: Sequence[Path], others: Sequence[str]) -> list[ShotsRow]:
 
     Cells of what was not run are empty.
     """
-    tables = [(run, table) for run in runs for table in results_tables(read_results(run / "results.json"))]
+    tables = [(run, table) for run in runs for table in results_tables(read_results(run_files(run) / "results.json"))]
     return [_row(run, table, others) for run, table in sorted(tables, key=lambda found: after_numbers(found[1].shots))]
 
 

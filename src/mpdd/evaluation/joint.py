@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mpdd.evaluation.compare import Difference, Pair, Value, bootstrap_interval, holm, mean_difference, paired_difference
-from mpdd.evaluation.row import METHODS, Row
+from mpdd.evaluation.row import METHODS, Row, ours
 
 Finished = Mapping[str, Any]
 MEAN = "mean"  # stands for all targets
@@ -45,7 +45,7 @@ def rows_over_seeds(cells: Sequence[Finished], values: Mapping[str, Value]) -> l
     return found
 
 
-def comparisons(cells: Sequence[Finished], values: Mapping[str, Value], method: str = "mpdd") -> list[dict[str, Any]]:
+def comparisons(cells: Sequence[Finished], values: Mapping[str, Value], method: str = "") -> list[dict[str, Any]]:
     """`method` minus every other method, on each target and on their mean, at each number of shots.
 
     Each has `value`, `low`, `high` (points of the headline metric) and `p` of no difference; on targets also `p_holm`, adjusted
@@ -54,13 +54,14 @@ def comparisons(cells: Sequence[Finished], values: Mapping[str, Value], method: 
     grouped, found = _grouped(cells), []
     targets = list(dict.fromkeys(cell["row"]["target"] for cell in cells))
     methods = {name for name, _, _ in grouped}
+    method = method or ours(methods)
     for shots in dict.fromkeys(shots for name, _, shots in grouped if name == method):
         for other in (name for name in METHODS if name in methods and name != method):
             pairs = {}
             for target in targets:
-                ours, theirs = grouped.get((method, target, shots)), _of(grouped, other, target, shots)
-                if ours and theirs and len({len(ours), len(theirs)} - {1}) < 2:
-                    pairs[target] = Pair(counts_of(ours), counts_of(theirs), ours[0]["documents"], values[target])
+                own, others = grouped.get((method, target, shots)), _of(grouped, other, target, shots)
+                if own and others and len({len(own), len(others)} - {1}) < 2:
+                    pairs[target] = Pair(counts_of(own), counts_of(others), own[0]["documents"], values[target])
             if pairs:
                 found += _compared(method, other, shots, pairs)
     return found

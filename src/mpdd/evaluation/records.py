@@ -1,19 +1,23 @@
 """Published results: a run folder with its many small files packed into one archive, `records.tar.xz`.
 
-Beside the archive lie the files that people read as they are: `config.toml`, `provenance.json` and `results.json`.
+Beside the archive lie the files that people read as they are: `config.toml`, `provenance.json` and `results.json`. All of
+them stay as the run left them; where earlier versions had other names for methods, reading puts the present ones.
 """
 
 from __future__ import annotations
 
 import atexit
 import io
+import json
 import lzma
 import shutil
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mpdd.errors import InputError
 
@@ -52,19 +56,83 @@ def unpack_in_place(folder: Path) -> None:
         (folder / ARCHIVE).unlink(missing_ok=True)
 
 
-def run_files(folder: Path) -> Path:
-    """A folder with all files of a run, to read from: `folder`, or for published results a temporary copy, unpacked."""
+def raw_files(folder: Path) -> Path:
+    """A folder with all files of a run as they are: `folder`, or for published results a temporary copy, unpacked."""
     archive = folder / ARCHIVE
     return _unpacked(folder, archive.stat().st_mtime_ns) if archive.is_file() else folder
+
+
+def run_files(folder: Path) -> Path:
+    """A folder with all files of a run, to read from, with the present names of methods; a temporary copy where need be."""
+    files = raw_files(folder)
+    names = former_names(folder)
+    return _renamed(files, tuple(names.items()), _changed(files)) if names else files
+
+
+def former_names(folder: Path) -> Mapping[str, str]:
+    """The present names of methods by those in a run's files, where they differ.
+
+    Until `mpdd-full` had a name, `mpdd` was that or the factors alone, as `adapt.mode` of the configuration said, and
+    `mpdd-factors` the factors alone.
+    """
+    written = folder / "config.toml"
+    adapt = tomllib.loads(written.read_text(encoding="utf-8")).get("adapt", {}) if written.is_file() else {}
+    if not isinstance(adapt, dict) or "mode" not in adapt:
+        return {}
+    return {"mpdd-factors": "mpdd"} | ({"mpdd": "mpdd-full"} if adapt["mode"] == "all" else {})
+
+
+def _changed(files: Path) -> tuple[int, ...]:
+    """When the files that a copy is made of were last written."""
+    return tuple(path.stat().st_mtime_ns for path in (files, *(files / n for n in (*BESIDE, *RECORDS))) if path.exists())
 
 
 @cache
 def _unpacked(folder: Path, _changed: int) -> Path:
     """A copy that lasts as long as this process; made again when the archive has changed."""
-    place = Path(tempfile.mkdtemp(prefix="mpdd-results-"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place = _temporary()
     for name in BESIDE:
         if (folder / name).is_file():
             shutil.copy(folder / name, place / name)
     unpack(folder, place)
+    return place
+
+
+@cache
+def _renamed(files: Path, names: tuple[tuple[str, str], ...], _changed: tuple[int, ...]) -> Path:
+    """A copy in which the methods have other names."""
+    place, new = _temporary(), dict(names)
+    for path in (*(files / name for name in (*BESIDE, *RECORDS, "examples.json")), *(files / "cells").glob("*.json")):
+        if path.is_file():
+            to = place / path.relative_to(files)
+            if path.parent.name == "cells":
+                target, method, *rest = path.stem.split("--")
+                to = to.with_name("--".join((target, new.get(method, method), *rest)) + ".json")
+            to.parent.mkdir(exist_ok=True)
+            is_record = path.suffix in (".json", ".jsonl") and path.name != "provenance.json"
+            to.write_text(_with_names(path, new) if is_record else path.read_text(encoding="utf-8"), encoding="utf-8")
+    return place
+
+
+def _with_names(path: Path, new: Mapping[str, str]) -> str:
+    """The text of a file of JSON, or of lines of it, with other names of methods."""
+    text = path.read_text(encoding="utf-8")
+    values = [json.loads(part) for part in (text.splitlines() if path.suffix == ".jsonl" else [text])]
+    return "".join(json.dumps(_named(value, new), ensure_ascii=False) + "\n" for value in values)
+
+
+def _named(value: Any, new: Mapping[str, str]) -> Any:
+    """A value of JSON in which what is the name of a method, by itself or in the name of a cell, is replaced."""
+    if isinstance(value, dict):
+        return {new.get(key, key): _named(inner, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_named(inner, new) for inner in value]
+    if isinstance(value, str) and value.count("/") >= 3:
+        return "/".join(new.get(part, part) for part in value.split("/"))
+    return new.get(value, value) if isinstance(value, str) else value
+
+
+def _temporary() -> Path:
+    place = Path(tempfile.mkdtemp(prefix="mpdd-results-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from mpdd.errors import InputError
+from mpdd.methods import registry as methods
 
-METHODS = (
-    "zero-shot",
-    "in-context",
-    "prompt-tuning",
-    "deep-prompt-tuning",
-    "mpdd",
-    "mpdd-zero-shot",
-    "mpdd-examples",
-    "mpdd-context",
-    "mpdd-factors",
-    "mpdd-no-teachers",
-    "shared-prompt",
-    "spot",
-    "sesom",
-    "lora",
-    "lora-matched",
-    "lora-multitask",
-    "ia3",
-    "ia3-multitask",
-    "full-finetuning",
-)
+METHODS = tuple(methods.METHODS)  # their names, in the order of tables
+OURS = ("mpdd", "mpdd-full")  # the first that a run has speaks for it
 HEADLINES: Mapping[str, tuple[str, ...]] = {  # a task's is the first of them that it has
     "ner": ("strict_f1",),
     "re": ("strict_f1",),
@@ -148,6 +130,12 @@ def row_order(row: Row) -> tuple[Any, ...]:
         row.metric,
         after_numbers(row.seed),
     )
+
+
+def ours(present: Iterable[str]) -> str:
+    """The form of our own method that speaks for a run with these methods; `mpdd` where there is none."""
+    among = set(present)
+    return next((name for name in OURS if name in among), OURS[0])
 
 
 def after_numbers(value: int | Literal["all"]) -> float:

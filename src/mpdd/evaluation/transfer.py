@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from mpdd.errors import InputError
 from mpdd.evaluation.report import wording
 from mpdd.evaluation.results import read_json
-from mpdd.evaluation.row import after_numbers
+from mpdd.evaluation.row import after_numbers, ours
 
 Numbers = NDArray[np.float64]
 Factors = tuple[Any, Any]  # u [rank, length] and v [rank, width] of one task, as arrays
 Shots = int | Literal["all"]
-METHOD, AGAINST = "mpdd", "prompt-tuning"
+AGAINST = "prompt-tuning"
 _FEWEST = 3  # targets that a correlation takes
 _TELLING = 5  # targets; with fewer, no order of ranks is as rare as 5 %
 _EXACT = 7  # targets up to which every permutation is counted
@@ -46,7 +46,8 @@ def transfer(
     Similarities are means over the seeds. Where `before`, what an earlier call returned for the same sources, knows more seeds
     of a target than there are factors of, as in a run that goes on from published results, its similarities stand.
     """
-    gains = {(c["shots"], c["target"]): c for c in compared if (c["method"], c["against"]) == (METHOD, AGAINST)}
+    method = compared[0]["method"] if compared else ours(())
+    gains = {(c["shots"], c["target"]): c for c in compared if (c["method"], c["against"]) == (method, AGAINST)}
     alike = {(item["shots"], t["target"]): t for item in before if item["sources"] == list(sources) for t in item["targets"]}
     by_shots: dict[Shots, list[dict[str, Any]]] = {}
     for (shots, name), seeds in adapted.items():
@@ -58,7 +59,7 @@ def transfer(
             by_shots.setdefault(shots, []).append(_target(name, seeds, sources, told))
     return [
         {
-            "shots": shots, "method": METHOD, "against": AGAINST, "sources": list(sources), "targets": targets,
+            "shots": shots, "method": method, "against": AGAINST, "sources": list(sources), "targets": targets,
             "correlation": _of_nearest(targets),
         }
         for shots, targets in sorted(by_shots.items(), key=lambda item: after_numbers(item[0]), reverse=True)

@@ -22,8 +22,7 @@ from mpdd.experiment.setup import Examples, Run, data_of, how, training_examples
 from mpdd.inference.confidence import units
 from mpdd.inference.predict import Request, predict
 from mpdd.methods.cell import Cell, Outcome
-from mpdd.methods.options import rates_of
-from mpdd.methods.registry import IN_THE_WEIGHTS, METHODS, UNTRAINED, WITHOUT_EXAMPLES
+from mpdd.methods.registry import IN_THE_WEIGHTS, METHODS, UNTRAINED, WITHOUT_EXAMPLES, rates_of
 from mpdd.training.tune import Data, ScoreDev
 
 
@@ -96,7 +95,7 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
             grounded=experiment.decoding.grounded,
             fits_priors=experiment.decoding.priors,
         )
-        outcome = METHODS[method](cell)
+        outcome = METHODS[method].run(cell)
     parsed = [p.parsed for p in outcome.predictions]
     sure = units(run.backbone.tokenizer, examples.task.card, examples.test, outcome.predictions)
     cut_inputs = sum(p.cut > 0 for p in outcome.predictions)

@@ -30,8 +30,8 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
     factors = rank * (length + width)
     trained = {
         "prompt-tuning": (experiment.adapt.prompt_tuning_length or length) * shape.width,
-        "mpdd": factors + (length * width if experiment.adapt.mode == "all" else 0),
-        "mpdd-factors": factors,
+        "mpdd": factors,
+        "mpdd-full": factors + length * width,
         "metaprompt (all sources)": length * width + factors * len(experiment.sources),
     }
     cells = len(experiment.targets) * len(experiment.shots) * len(experiment.seeds)

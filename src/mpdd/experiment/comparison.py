@@ -15,8 +15,8 @@ from mpdd.evaluation.joint import comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import metrics_for
 from mpdd.evaluation.reliability import reliability_of
 from mpdd.evaluation.results import read_json, write_results
-from mpdd.evaluation.row import Row
-from mpdd.evaluation.transfer import METHOD, transfer
+from mpdd.evaluation.row import Row, ours
+from mpdd.evaluation.transfer import transfer
 from mpdd.experiment.cells import Key, cells_of, make_cell
 from mpdd.experiment.config import Shots
 from mpdd.experiment.origins import origins
@@ -97,8 +97,9 @@ def _transfer(
     """What transfers to what, by the factors of the metaprompt and of the prompts adapted from it; of prompts that are not there,
     as the record in the run folder has it."""
     adapted: dict[tuple[Shots, str], list[tuple[Any, Any]]] = {}
-    for row in (cell["row"] for cell in cells if cell["row"]["method"] == METHOD):
-        path = run.folder.prompt(Key(row["target"], METHOD, row["shots"], row["seed"]).name.replace("/", "-"))
+    lead = ours(cell["row"]["method"] for cell in cells)
+    for row in (cell["row"] for cell in cells if cell["row"]["method"] == lead):
+        path = run.folder.prompt(Key(row["target"], lead, row["shots"], row["seed"]).name.replace("/", "-"))
         seeds = adapted.setdefault((row["shots"], row["target"]), [])
         if path.is_file():
             tensors = load(path, run.backbone).tensors
@@ -127,7 +128,8 @@ def _worked_examples(run: Run, cells: Sequence[Mapping[str, Any]]) -> dict[str, 
         if not all(cell["outputs"] for cell in own):  # a user's own task, or cells that were published without texts
             continue
         chosen = {method: own[place] for method, place in at_most_shots([cell["row"] for cell in own]).items()}
-        counts = chosen[METHOD]["counts"] if METHOD in chosen else None
+        lead = ours(chosen)
+        counts = chosen[lead]["counts"] if lead in chosen else None
         shown[target] = [
             {
                 "id": e.id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,8 +17,10 @@ from pydantic import (
 )
 
 from mpdd.errors import InputError
+from mpdd.evaluation.records import former_names
 from mpdd.files.toml import Name, Positive, Rate, Rates, Section, Seed, Share, distinct, read_toml, validated
-from mpdd.methods.options import FROM_SOURCES, LOOKS_AT_EXAMPLES, Adapt, Decoding, MethodName, PromptOptions, Steps, rates_of
+from mpdd.methods.options import Adapt, Decoding, MethodName, PromptOptions, Steps
+from mpdd.methods.registry import FROM_METAPROMPT, FROM_SOURCES, LOOKS_AT_EXAMPLES, METHODS, ORIGIN, rates_of
 
 
 def _count_or_all(value: object) -> object:
@@ -133,7 +135,7 @@ class Experiment(Section):
     template: Literal["plain", "chat"] = "plain"
     compute: Compute = Compute()
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1), AfterValidator(distinct)] = (
-        "zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd-factors", "mpdd",
+        "zero-shot", "prompt-tuning", "lora", "mpdd-zero-shot", "mpdd", "mpdd-full",
     )  # fmt: skip
     metaprompt: str = ""
     sources: Annotated[tuple[str, ...], AfterValidator(distinct), Field(validate_default=True)] = ()
@@ -153,7 +155,7 @@ class Experiment(Section):
     @field_validator("methods")
     @classmethod
     def _leave_split_weights_alone(cls, methods: tuple[MethodName, ...], others: ValidationInfo) -> tuple[MethodName, ...]:
-        if "full-finetuning" in methods and others.data.get("compute", Compute()).shard:
+        if any(METHODS[name].trains == "backbone" for name in methods) and others.data.get("compute", Compute()).shard:
             raise ValueError("full-finetuning cannot train a backbone that is split (compute.shard)")
         return methods
 
@@ -166,11 +168,7 @@ class Experiment(Section):
             raise ValueError("given beside a finished metaprompt, wanted one of the two")
         if finished and (needing := [name for name in methods if name in FROM_SOURCES]):
             raise ValueError(f"missing, and {', '.join(needing)} {'learn' if len(needing) > 1 else 'learns'} from sources")
-        if (
-            not finished
-            and not sources
-            and any(name.startswith("mpdd") or name == "sesom" or name in FROM_SOURCES for name in methods)
-        ):
+        if not finished and not sources and (FROM_SOURCES | FROM_METAPROMPT).intersection(methods):
             raise ValueError("missing")
         return sources
 
@@ -185,7 +183,7 @@ class Experiment(Section):
     @classmethod
     def _goes_on_from_the_same(cls, distil: Distil, others: ValidationInfo) -> Distil:
         """What goes on from a metaprompt has its teachers and factors: there is no such start without them."""
-        apart = [name for name in ("mpdd-no-teachers", "shared-prompt") if name in others.data.get("methods", ())]
+        apart = [name for name in ORIGIN if name in others.data.get("methods", ())]
         if distil.goes_on and apart:
             raise ValueError(f"start is a metaprompt, and {', '.join(apart)} must start from nothing of the kind")
         return distil
@@ -205,6 +203,12 @@ class Experiment(Section):
             found = looking[0] if looking else f"{max(trials.values())} rates a method"
             raise ValueError(f"with privacy nothing may be chosen by the data, found {found}, wanted one rate for each method")
         return adapt
+
+
+# Keys of earlier versions: the present key in the same table (empty: there is none), and what a user is told.
+FORMER: Mapping[str, tuple[str, str]] = {
+    "adapt.mode": ("", 'gone; the method "mpdd" trains the factors alone, and "mpdd-full" the shared prompt with them'),
+}
 
 
 def read(path: Path, changes: Sequence[str] = ()) -> Experiment:
@@ -256,8 +260,44 @@ def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     return found
 
 
+def read_written(path: Path) -> Experiment:
+    """Read the `config.toml` of a run, also of an earlier version: `FORMER` keys and names of methods are read as the present
+    ones, and from before `loss_per` was a key, it is what runs did then.
+    """
+    values = {"loss_per": "example"} | read_toml(path, "configuration")
+    names = former_names(path.parent)
+    if "methods" in values:
+        values["methods"] = list(dict.fromkeys(names.get(name, name) for name in values["methods"]))
+    for former, (present, _) in FORMER.items():
+        _move(values, former, present)
+    return build(values, str(path))
+
+
+def _move(values: dict[str, Any], former: str, present: str) -> None:
+    """Put the value of a former key, where there is one, under the present one; under none where that is empty."""
+    *tables, key = former.split(".")
+    section = values.get(tables[0]) if tables else values
+    if isinstance(section, dict) and key in section:
+        value = section.pop(key)
+        if present:
+            section[present.split(".")[-1]] = value
+
+
+def _refuse_former(values: Mapping[str, Any], where: str) -> None:
+    """Raise `InputError` for keys of earlier versions, which names the present ones."""
+    found = []
+    for former, (_, advice) in FORMER.items():
+        *tables, key = former.split(".")
+        section = values.get(tables[0]) if tables else values
+        if isinstance(section, Mapping) and key in section:
+            found.append(f"{former}: {advice}")
+    if found:
+        raise InputError(f"{where} has keys of an earlier version", found="; ".join(found), next_step="See CHANGELOG.md.")
+
+
 def build(values: dict[str, Any], where: str) -> Experiment:
     """Build an experiment from plain values; raise one `InputError` that lists every problem."""
+    _refuse_former(values, where)
     return validated(Experiment, values, where)
 
 

@@ -28,8 +28,8 @@ from mpdd.experiment.config import Experiment
 from mpdd.experiment.setup import Run, data_of, kinds_of, source_data
 from mpdd.experiment.sources import fresh_metaprompt, weights_of
 from mpdd.inference.predict import Request, predict
-from mpdd.methods.options import Adapt, Steps, rates_of
-from mpdd.methods.registry import IN_THE_WEIGHTS, MULTITASK, UNTRAINED, WITHOUT_EXAMPLES
+from mpdd.methods.options import Adapt, Steps
+from mpdd.methods.registry import IN_THE_WEIGHTS, METHODS, MULTITASK, UNTRAINED, WITHOUT_EXAMPLES, rates_of
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import initial_rows
 from mpdd.training import baselines
@@ -127,7 +127,7 @@ def _distilling(run: Run, folder: Path) -> dict[str, float]:
         with baselines.lora(run.backbone, rank=experiment.adapt.lora_rank, seed=turn) as inside:
             return [baselines.tune_on_all(run.backbone, data, inside, plan, lr=1e-4, seed=turn)]
 
-    times = 1 + ("shared-prompt" in experiment.methods)
+    times = 1 + any(METHODS[method].starts_from == "metaprompt-shared" for method in experiment.methods)
     found = {"ask_teachers": times * a_row * _drawn(run, whole, options.steps, experiment.seeds[0])}
     found["distil"] = times * distilled(kept, a_row * _drawn(run, data, STEPS, 1))
     if "mpdd-no-teachers" in experiment.methods:

@@ -25,13 +25,12 @@ import torch
 from mpdd import __version__
 from mpdd.backbone.model import Backbone
 from mpdd.errors import InputError
-from mpdd.evaluation.records import unpack_in_place
+from mpdd.evaluation.records import former_names, unpack_in_place
 from mpdd.experiment import config
 from mpdd.experiment.config import Experiment
 from mpdd.files import write_atomically
 from mpdd.files.locks import held
 from mpdd.files.shard import Shard
-from mpdd.files.toml import read_toml
 from mpdd.training.tune import Watch
 
 METRICS, PROVENANCE, LOCK = "metrics.jsonl", "provenance.json", ".lock"
@@ -217,9 +216,10 @@ def prompt_in(path: Path, name: str) -> Path:
 
 def _continues(experiment: Experiment, written: Path) -> bool:
     """Whether the run of a configuration file differs in nothing but which cells are made."""
+    if "mpdd" in former_names(written.parent):  # its cells of that name are another method's
+        return False
     try:
-        values = read_toml(written, "configuration")
-        before = config.build({"loss_per": "example"} | values, str(written))  # what runs from before that key did
+        before = config.read_written(written)
     except InputError:
         return False
     return _alike(experiment) == _alike(before)

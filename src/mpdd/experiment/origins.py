@@ -21,7 +21,7 @@ from mpdd.experiment.sources import (
     metaprompt_of,
     teach_sources,
 )
-from mpdd.methods.registry import ALONE, MULTITASK, ORIGIN
+from mpdd.methods.registry import ALONE, METHODS, MULTITASK, ORIGIN
 from mpdd.prompts.store import PromptFile
 
 _TAUGHT = frozenset(("metaprompt", "metaprompt-shared"))  # what is distilled from the teachers
@@ -38,8 +38,9 @@ class Origin:
 
 def origins(run: Run, methods: Sequence[str], metaprompt: PromptFile | None) -> dict[str, Origin]:
     """What each method starts from, made now unless it is there."""
-    shared = "shared-prompt" in methods and not run.folder.prompt(ORIGIN["shared-prompt"]).is_file()
-    asked = "spot" in methods or (shared and distils(run.experiment))
+    wanted = {METHODS[method].starts_from for method in methods}
+    shared = "metaprompt-shared" in wanted and not run.folder.prompt("metaprompt-shared").is_file()
+    asked = "teachers" in wanted or (shared and distils(run.experiment))
     teachers = teach_sources(run) if asked else {}
     return {method: _origin(run, method, metaprompt, teachers) for method in methods}
 
@@ -60,7 +61,8 @@ def not_prepared(experiment: Experiment, path: Path) -> list[str]:
     names += [name for method, name in ORIGIN.items() if method in methods]
     names += [adapter_name(method) for method in MULTITASK if method in methods]
     missing = [name for name in names if not prompt_in(path, name).is_file()]
-    if "spot" in methods or (distils(experiment) and _TAUGHT.intersection(missing)):
+    from_teachers = any(METHODS[method].starts_from == "teachers" for method in methods)
+    if from_teachers or (distils(experiment) and _TAUGHT.intersection(missing)):
         teachers = [f"teacher-{catalogue.get(source).name}" for source in experiment.sources]
         missing = [*(name for name in teachers if not prompt_in(path, name).is_file()), *missing]
     return missing

@@ -21,7 +21,7 @@ WITHOUT_STEPS = ("zero-shot", "mpdd-zero-shot", "mpdd-examples")
 WITHOUT_METAPROMPT = ("zero-shot", "prompt-tuning")
 # How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml; a whole one is no small file.
 _DEEP: dict[str, Any] = {
-    "steps": 120, "batch_size": 4, "every": 20, "race": 20, "patience": 2, "mode": "factors", "factor_start": "kind",
+    "steps": 120, "batch_size": 4, "every": 20, "race": 20, "patience": 2, "factor_start": "kind",
     "mpdd": [0.03, 0.1, 0.3],
 }  # fmt: skip
 
@@ -55,7 +55,7 @@ def experiment_for(
     elif steps is not None:
         adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "race": steps // 4 if adapt else 0}
     if privacy:
-        adapt = {name: adapt[name] for name in ("mode", "factor_start") if name in adapt} | _PRIVATE | {"privacy": privacy}
+        adapt = {name: adapt[name] for name in ("factor_start",) if name in adapt} | _PRIVATE | {"privacy": privacy}
         adapt |= {"steps": steps, "every": steps} if steps else {}
     values: dict[str, Any] = {
         **origin,

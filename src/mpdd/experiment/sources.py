@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -26,7 +26,6 @@ from mpdd.training.distil import Weights, distil
 from mpdd.training.teacher import teach
 from mpdd.training.tune import Data, Trial, best, task_of
 
-Metaprompt = Literal["metaprompt", "metaprompt-no-teachers", "metaprompt-shared"]
 _METHOD_OF: Mapping[str, str] = {
     "metaprompt": "mpdd",
     "metaprompt-no-teachers": "mpdd-no-teachers",
@@ -44,7 +43,7 @@ def teach_sources(run: Run) -> dict[str, PromptFile]:
     return {name: load(path, run.backbone) for name, path in paths.items()}
 
 
-def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: Metaprompt = "metaprompt") -> PromptFile:
+def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: str = "metaprompt") -> PromptFile:
     """Stage 2: distil the teachers into one metaprompt; or, by `name`, without teachers, or without decomposition."""
     options = run.experiment.distil
     with_teachers = name != "metaprompt-no-teachers"
@@ -167,7 +166,7 @@ def adapter_of_sources(run: Run, method: str) -> dict[str, Tensor]:
     return kept.made
 
 
-def _placed(run: Run, kind: Literal["lora", "ia3"], seed: int) -> baselines.Placed:
+def _placed(run: Run, kind: str, seed: int) -> baselines.Placed:
     if kind == "ia3":
         return baselines.ia3(run.backbone, seed=seed)
     return baselines.lora(run.backbone, rank=run.experiment.adapt.lora_rank, seed=seed)

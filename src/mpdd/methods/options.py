@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from mpdd.data.task import PROMPT_LENGTH
 from mpdd.files.toml import Positive, Rate, Rates, Section
 from mpdd.inference.decoding import GROUNDED
+from mpdd.methods.registry import checked_name
 
-MethodName = Literal[
-    "zero-shot", "prompt-tuning", "deep-prompt-tuning", "mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers",
-    "shared-prompt", "spot", "lora", "lora-matched", "lora-multitask", "ia3", "full-finetuning", "in-context",
-    "mpdd-examples", "mpdd-context", "ia3-multitask", "sesom",
-]  # fmt: skip
-_RATES: Mapping[str, str] = {  # the list of `adapt` with the rates that a method tries
-    "prompt-tuning": "prompt_tuning", "shared-prompt": "prompt_tuning", "spot": "prompt_tuning",
-    "deep-prompt-tuning": "deep_prompt_tuning",
-    "mpdd": "mpdd", "mpdd-factors": "mpdd", "mpdd-no-teachers": "mpdd", "mpdd-context": "mpdd",
-    "lora": "lora", "lora-matched": "lora", "lora-multitask": "lora",
-    "ia3": "ia3", "ia3-multitask": "ia3", "full-finetuning": "full_finetuning",
-}  # fmt: skip
-FROM_SOURCES = frozenset(  # a finished metaprompt is not enough
-    ("mpdd-no-teachers", "shared-prompt", "spot", "lora-multitask", "ia3-multitask")
-)
-
-# What these make tells of single training examples directly, or is chosen by them: no method for differential privacy.
-LOOKS_AT_EXAMPLES = frozenset(("in-context", "mpdd-examples", "mpdd-context", "spot", "sesom"))
-
-
-def rates_of(method: str, depth: str) -> str | None:
-    """The list of `adapt` with the rates that a method tries; None for what is not trained.
-
-    Whole prompts that start from the sources' are as deep as the metaprompt, and deep ones have rates of their own.
-    """
-    return "deep_prompt_tuning" if method in ("shared-prompt", "spot") and depth == "all" else _RATES.get(method)
+MethodName = Annotated[str, AfterValidator(checked_name)]
 
 
 class PromptOptions(Section):
@@ -100,10 +75,10 @@ class Privacy(Section):
 class Adapt(Steps):
     """Stage 3 and its baselines: one budget for all. Every method tries its own rates, equally many.
 
-    MPDD trains (`mode`) `all`, the shared prompt at the rate tried and the factors at `factor_ratio` times it; or the `factors`
-    alone, so that all tasks share one prompt. Prompt tuning has `prompt_tuning_length` virtual tokens at the input (0: as many
-    as the metaprompt); deep prompt tuning is of the metaprompt's length, with rows before every layer. With `race` every
-    method tries its rates for so many steps only, and goes on with the one that is then best on dev (0: to the end).
+    `mpdd-full` trains the shared prompt at the rate tried, and the factors at `factor_ratio` times it. Prompt tuning has
+    `prompt_tuning_length` virtual tokens at the input (0: as many as the metaprompt); deep prompt tuning is of the metaprompt's
+    length, with rows before every layer. With `race` every method tries its rates for so many steps only, and goes on with the
+    one that is then best on dev (0: to the end).
 
     Which step and which rate are kept is decided on dev for every method alike (`select_by`): by the `loss`; by the `accuracy`
     of answer tokens, gold tokens before them given; or by the headline `metric` of the answers to the first `select_examples`
@@ -125,7 +100,6 @@ class Adapt(Steps):
     lora: Rates = (0.0003, 0.001, 0.003)
     ia3: Rates = (0.003, 0.01, 0.03)
     full_finetuning: Rates = (0.00003, 0.0001, 0.0003)
-    mode: Literal["all", "factors"] = "all"
     factor_ratio: Rate = 1.0
     factor_start: Literal["mean", "kind", "nearest", "weighted"] = "mean"
     lora_rank: Positive = 8

@@ -60,13 +60,13 @@ def spot(cell: Cell) -> Outcome:
 
 
 def mpdd(cell: Cell) -> Outcome:
-    """The metaprompt adapted to this task: shared prompt and factors, or (`adapt.mode`) the factors alone."""
-    return _adapted(cell, cell.adapt.mode)
-
-
-def mpdd_factors(cell: Cell) -> Outcome:
-    """The metaprompt adapted by its factors alone."""
+    """The metaprompt adapted to this task by its factors alone: rank * (length + width) numbers; it stays as it is."""
     return _adapted(cell, "factors")
+
+
+def mpdd_full(cell: Cell) -> Outcome:
+    """The metaprompt and its factors trained on this task, as in the paper: length * width numbers more."""
+    return _adapted(cell, "all")
 
 
 def fit_to(cell: Cell, prompts: dict[str, Tensor]) -> dict[str, float]:

@@ -25,8 +25,7 @@ def lora_matched(cell: Cell) -> Outcome:
         budget = cell.shape.length * cell.backbone.width
     else:
         header = cell.meta.header
-        whole = header.length * header.width if cell.adapt.mode == "all" else 0
-        budget = whole + header.rank * (header.length + header.width)
+        budget = header.rank * (header.length + header.width)
     return _tuned(cell, lambda: baselines.lora_within(cell.backbone, budget=budget, seed=cell.seed), cell.adapt.lora)
 
 

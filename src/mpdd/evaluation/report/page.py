@@ -23,6 +23,7 @@ from mpdd.evaluation.report import plots, wording
 from mpdd.evaluation.report.curves import Panel, panels_by_part, panels_by_task, read_metrics
 from mpdd.evaluation.report.failure_tables import failure_tables
 from mpdd.evaluation.results import Cell, Column, Line, Table, read_json, read_results, results_tables, write_atomically
+from mpdd.evaluation.row import OURS, ours
 from mpdd.evaluation.transfer import transfer_tables
 
 _EXAMPLES = 20  # shown for each target
@@ -65,7 +66,7 @@ def _warnings(provenance: Mapping[str, Any]) -> list[str]:
 
 def _template() -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals.update(wording=wording, legend_mark=plots.legend_mark, style=plots.style)
+    environment.globals.update(wording=wording, ours=OURS, legend_mark=plots.legend_mark, style=plots.style)
     return environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
 
 
@@ -171,12 +172,13 @@ def _beside(first: Line, others: Sequence[Line], table: Table, differences: Sequ
 
 def _ranked(table: Table) -> list[Line]:
     """The methods with every target: mpdd, then the others from the best on."""
-    return sorted((line for line in table.lines if line.mean), key=lambda line: (line.method != "mpdd", -_mean(line).value))
+    lead = ours(line.method for line in table.lines if line.mean)
+    return sorted((line for line in table.lines if line.mean), key=lambda line: (line.method != lead, -_mean(line).value))
 
 
 def _best_first(table: Table) -> list[str]:
     """The methods in the order in which they are to speak for the run."""
-    return ["mpdd", *(line.method for line in _ranked(table))]
+    return [ours(line.method for line in table.lines), *(line.method for line in _ranked(table))]
 
 
 def _mean(line: Line) -> Cell:

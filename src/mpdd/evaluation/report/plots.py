@@ -12,6 +12,7 @@ from mpdd.evaluation.report import svg, wording
 from mpdd.evaluation.report.curves import Curve, Panel
 from mpdd.evaluation.report.svg import Scale
 from mpdd.evaluation.results import Cell, Column, Line, Table
+from mpdd.methods.registry import METHODS
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,7 @@ _SHAPES = (
     ("circle", ""), ("square", "6 3"), ("triangle", "1.5 3"), ("diamond", "7 3 1.5 3"), ("wedge", "2 2"), ("hourglass", "10 4"),
 )  # fmt: skip
 _FAMILIES = {
-    "untrained": ("zero-shot", "in-context", "sesom"),
-    "mpdd": ("mpdd", "mpdd-zero-shot", "mpdd-factors", "mpdd-no-teachers", "mpdd-examples", "mpdd-context"),
-    "prompt": ("prompt-tuning", "deep-prompt-tuning", "shared-prompt", "spot"),
-    "lora": ("lora", "lora-matched", "lora-multitask"),
-    "other": ("full-finetuning", "ia3", "ia3-multitask"),
+    method.family: [name for name, other in METHODS.items() if other.family == method.family] for method in METHODS.values()
 }
 STYLES = {
     method: Style(family, shape, dashes)

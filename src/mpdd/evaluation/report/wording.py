@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mpdd.methods.registry import METHODS
+
 SPACE = "\u00a0"
 BREAK = "_\u200b"  # an underscore after which a name may break
 TYPE_NAMES = {"ner": "NER", "re": "RE", "qa": "QA", "nli": "NLI", "summarization": "summary", "classification": "classes"}
@@ -31,27 +33,7 @@ METRIC_NOTES = {
     "rougeL": "Longest common run of words in order, against the reference summary. It measures wording, not whether a "
     "statement is true.",
 }
-METHOD_NOTES = {
-    "zero-shot": "The backbone with the task's instruction; nothing is trained.",
-    "in-context": "The backbone with training examples of the target in front of every question; nothing is trained.",
-    "prompt-tuning": "One soft prompt for each target, trained on that target alone.",
-    "deep-prompt-tuning": "As prompt tuning, with trained rows before every layer of the backbone.",
-    "mpdd": "A metaprompt distilled from many source tasks, adapted to the target together with low-rank task factors.",
-    "mpdd-zero-shot": "The metaprompt with the source tasks' mean factors; nothing is trained on the target.",
-    "mpdd-examples": "As mpdd-zero-shot, with rows behind the metaprompt that are made of training examples; nothing is trained.",
-    "mpdd-context": "As mpdd-examples, with factors of the metaprompt and of the examples' rows trained on the target.",
-    "mpdd-factors": "As mpdd, but only the target's factors are trained and the metaprompt stays shared.",
-    "mpdd-no-teachers": "As mpdd, but the metaprompt was trained on the source tasks without teachers.",
-    "shared-prompt": "One prompt trained on all source tasks without factors, then tuned on the target.",
-    "spot": "Prompt tuning that starts from the best single source task's prompt.",
-    "sesom": "The predictions of source tasks' prompts, weighted by how well each fits the training examples.",
-    "lora": "Low-rank updates of the backbone's weights, at a usual rank.",
-    "lora-matched": "LoRA with about as many trainable parameters as mpdd.",
-    "lora-multitask": "LoRA trained on the same source tasks first.",
-    "ia3": "Learned factors that rescale activations inside the backbone.",
-    "ia3-multitask": "IA3 trained on the same source tasks first.",
-    "full-finetuning": "Every weight of the backbone is trained.",
-}
+METHOD_NOTES = {name: method.note for name, method in METHODS.items()}
 
 
 def metric_name(metric: str) -> str:
