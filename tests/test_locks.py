@@ -36,7 +36,7 @@ def test_a_shared_lock_is_held_by_many_and_by_none_alone(tmp_path):
 
 def test_a_lock_that_is_taken_away_while_one_waits_for_it_is_taken_anew(tmp_path, monkeypatch):
     """Between opening the file and locking it, another process may end and remove it: that lock would be nobody's."""
-    import mpdd.locks as locks
+    import mpdd.files.locks as locks
 
     path, opened = tmp_path / "lock", locks._open
 

@@ -41,6 +41,8 @@ COMMANDS = {
     "adapt": "Adapt a finished metaprompt to the task of a card",
     "compare": "All methods of the experiment on every target, with the report.",
     "predict": "Answer notes (txt, jsonl, json, csv, tsv, parquet, folders of txt) with one or more prompt files",
+    "convert": "Write answers in another tool's format",
+    "evaluate": "Answer labelled data with a prompt and score the answers",
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",
     "export": "Write prompts for other programs",
@@ -110,9 +112,14 @@ def test_tasks_lists_the_whole_catalogue_by_role_with_sizes(mpdd, monkeypatch):
     title, heads, *lines = answer(mpdd, "tasks").splitlines()
     assert title == "31 tasks: 21 sources, 10 targets, 1 spare"
     assert heads.split() == ["task", "role", "type", "train", "dev", "test", "licence", "data"]
+    lines, ready = lines[:32], lines[32:]
+    assert ready[0].startswith("Ready without training") and ready[1:] == [
+        "  embedded: all 21 sources",
+        "  smollm2-135m-instruct: all 21 sources",
+    ]
     assert [line.split()[1] for line in lines] == ["source"] * 21 + ["target"] * 10 + ["spare"]
     assert sorted(line.split()[0] for line in lines) == list(catalogue.names())
-    assert max(map(len, (title, heads, *lines))) <= 100
+    assert max(map(len, (title, heads, *lines, *ready))) <= 100
     (rqe,) = (line for line in lines if line.startswith("rqe "))
     assert rqe.split()[:6] == ["rqe", "target", "nli", "8,587", "302", "230"]
 
@@ -120,7 +127,9 @@ def test_tasks_lists_the_whole_catalogue_by_role_with_sizes(mpdd, monkeypatch):
 def test_tasks_as_json_gives_the_same(mpdd):
     listed = json.loads(answer(mpdd, "tasks", "--json"))
     assert [task["name"] for task in listed] == list(catalogue.names())
-    assert all(set(task) == {"name", "role", "type", "headline", "licence", "data", "cached", "examples"} for task in listed)
+    assert all(
+        set(task) == {"name", "role", "type", "headline", "licence", "data", "cached", "ready_for", "examples"} for task in listed
+    )
     assert {task["role"] for task in listed} == {"source", "target", "spare"}
     assert {task["name"]: list(task["examples"].values()) for task in listed} == {
         name: row["examples"] for name, row in counts.table().items()

@@ -165,7 +165,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from mpdd.errors import InputError
-from mpdd.locks import held
+from mpdd.files.locks import held
 with held(Path(sys.argv[1]), InputError("busy")):
     print("held", flush=True)
     time.sleep(120)

@@ -68,7 +68,7 @@ def test_the_list_of_tasks_says_which_are_ready(mpdd):
     assert found["bc5cdr_ner"] == list(known.metaprompts())
     assert found["ncbi_disease"] == []  # a target
     ran = mpdd("tasks")
-    assert "Ready without training for embedded (`mpdd predict --task NAME --backbone embedded NOTE.txt`): 21 sources." in ran.out
+    assert "  embedded: all 21 sources" in ran.out
 
 
 def test_headers_alone_give_the_sources_of_a_metaprompt():

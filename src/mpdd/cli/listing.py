@@ -33,9 +33,10 @@ def print_tasks(tasks: Sequence[Task], as_json: bool) -> None:
         for r in rows
     ]
     print_grid(("task", "role", "type", *SPLITS, "licence", "data"), lines)
+    print_line("Ready without training (`mpdd predict --task NAME --backbone BACKBONE NOTE.txt`):")
+    sources = {task.name for task in tasks if task.role == "source"}
     for backbone, names in ready_for().items():
-        command = f"mpdd predict --task NAME --backbone {backbone} NOTE.txt"
-        print_line(f"Ready without training for {backbone} (`{command}`): {len(names)} sources.")
+        print_line(f"  {backbone}: {f'all {len(names)} sources' if sources == set(names) else ', '.join(names)}")
 
 
 def print_task(task: Task, as_json: bool) -> None:
