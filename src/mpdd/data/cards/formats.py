@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mpdd.data.cards import sniff, tables
+from mpdd.data.cards.exports import EXPORTS, recognised
 from mpdd.data.cards.exports.base import fits
-from mpdd.data.cards.exports.known import EXPORTS, recognised
 from mpdd.data.cards.layout import Layout
 from mpdd.data.cards.names import names_seen, proposed
 from mpdd.data.passages import gold_windows

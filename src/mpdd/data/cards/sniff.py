@@ -1,4 +1,4 @@
-"""How a file or folder is written, told by its content; whose export its records are is for `exports.known` to say."""
+"""How a file or folder is written, told by its content; whose export its records are is for `exports` to say."""
 
 from __future__ import annotations
 

@@ -19,9 +19,12 @@ class Export:
     """One tool's export: `is_in` tells its records from others, `convert` returns those that are gold, with our names.
 
     What a record has keeps its names too, so that a card may still name columns. `types` are the types of task, or
-    pairs of type and form, that such records can hold (None: all).
+    pairs of type and form, that such records can hold (None: all). `name` is the format's in a card, and `place` orders
+    exports, as those that are told by more come first.
     """
 
+    name: str
+    place: int
     title: str
     is_in: Callable[[Sequence[Record]], bool]
     convert: Callable[[Layout, Sequence[Record], Notes], list[Record]]

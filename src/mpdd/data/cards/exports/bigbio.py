@@ -39,4 +39,4 @@ def _is_in(values: Values) -> bool:
     return placed and isinstance(values.get("entities"), list)
 
 
-EXPORT = Export("bigbio_kb", most(_is_in), convert, ("ner", "re"))
+EXPORTS = (Export("bigbio", 50, "bigbio_kb", most(_is_in), convert, ("ner", "re")),)

@@ -42,4 +42,4 @@ def _is_triple(item: Any) -> bool:
     return isinstance(item, list) and len(item) == 3 and isinstance(item[0], int) and isinstance(item[2], str)
 
 
-EXPORT = Export("doccano", most(_is_in), convert)
+EXPORTS = (Export("doccano", 30, "doccano", most(_is_in), convert),)

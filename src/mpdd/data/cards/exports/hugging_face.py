@@ -79,5 +79,7 @@ def _is_tokens(values: Values) -> bool:
     return _tag_column(values) is not None and {"entities", "spans"}.isdisjoint(values)
 
 
-TOKENS = Export("tokens with tags (Hugging Face)", most(_is_tokens), tokens, ("ner",))
-SQUAD = Export("SQuAD rows (Hugging Face)", most(_has_answers), squad, ("qa extractive", "qa free"))
+EXPORTS = (
+    Export("tokens", 60, "tokens with tags (Hugging Face)", most(_is_tokens), tokens, ("ner",)),
+    Export("squad-rows", 70, "SQuAD rows (Hugging Face)", most(_has_answers), squad, ("qa extractive", "qa free")),
+)

@@ -122,4 +122,4 @@ def _row(layout: Layout, values: Values, controls: set[str], seen: set[Any], not
     return {**answers, "entities": entities, **_answer(layout, chosen)}
 
 
-EXPORT = Export("Label Studio", most(lambda values: _is_task(values) or _is_row(values)), convert)
+EXPORTS = (Export("label-studio", 10, "Label Studio", most(lambda values: _is_task(values) or _is_row(values)), convert),)

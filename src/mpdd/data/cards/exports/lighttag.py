@@ -34,4 +34,4 @@ def is_in(records: Sequence[Record]) -> bool:
     return most(_is_in)(records) and (labelled or any("classifications" in record.values for record in records))
 
 
-EXPORT = Export("LightTag", is_in, convert)
+EXPORTS = (Export("lighttag", 40, "LightTag", is_in, convert),)

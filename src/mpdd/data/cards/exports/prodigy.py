@@ -86,4 +86,4 @@ def _union(first: Any, second: Any) -> Any:
     return lists[0] + [item for item in lists[1] if item not in lists[0]]
 
 
-EXPORT = Export("Prodigy", is_in, convert)
+EXPORTS = (Export("prodigy", 20, "Prodigy", is_in, convert),)
