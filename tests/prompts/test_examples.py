@@ -1,4 +1,4 @@
-"""Rows made of examples: without pooling they are what the examples' tokens themselves do behind the same prompt."""
+"""Rows made of examples: those of all tokens are what the examples' tokens themselves do behind the same prompt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mpdd.data.batch import Encoded, collate
-from mpdd.prompts.examples import before_every_layer, example_rows, pooled
+from mpdd.prompts.examples import before_every_layer, example_rows, states_behind
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.training.forward import forward
 
@@ -21,7 +21,7 @@ def starts(tiny):
 
 
 @pytest.mark.parametrize("depth", ["input", "all"])
-def test_rows_that_are_not_pooled_do_what_the_example_itself_does(tiny, depth):
+def test_rows_of_all_tokens_do_what_the_example_itself_does(tiny, depth):
     prompt, example = starts(tiny)[depth], EXAMPLES[0]
     rows = example_rows(tiny, prompt, [example], 100).rows
     assert rows.shape == (6, tiny.depth * tiny.width)
@@ -36,15 +36,10 @@ def test_each_example_has_equally_many_rows_and_none_of_another_one(tiny):
     prompt = starts(tiny)["all"]
     found = example_rows(tiny, prompt, EXAMPLES, 7)
     assert found.owners.tolist() == [0, 0, 1, 1, 2, 2]
+    last = torch.cat([states_behind(tiny, prompt, example)[-2:] for example in EXAMPLES])
+    torch.testing.assert_close(found.rows, last)
     others = example_rows(tiny, prompt, [EXAMPLES[0], QUESTION, EXAMPLES[2]], 7)
     same = found.not_of([1])
     assert same.tolist() == [True, True, False, False, True, True]
     torch.testing.assert_close(found.rows[same], others.rows[same])
     assert not torch.allclose(found.rows[~same], others.rows[~same])
-
-
-@pytest.mark.parametrize(("most", "runs"), [(1, [7]), (2, [4, 3]), (3, [3, 2, 2]), (7, [1] * 7), (9, [1] * 7)])
-def test_pooled_rows_are_means_of_consecutive_ones(most, runs):
-    rows = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
-    wanted = torch.stack([part.mean(0) for part in rows.split(runs)])
-    torch.testing.assert_close(pooled(rows, most), wanted)

@@ -1,7 +1,8 @@
 """Prompt rows made of a task's own examples, without training: what the examples' tokens are before every layer.
 
-The rows stand behind another prompt (a metaprompt's) as the second part of one longer deep prompt. A row is a mean over
-tokens of one example, so a prompt with such rows is derived from the examples' texts.
+The rows stand behind another prompt (a metaprompt's) as the second part of one longer deep prompt. A row is what the backbone
+makes of a token that has read the whole example, so a prompt with such rows is derived from the examples' texts. They are
+tokens' own states: means of several tokens are unlike anything that the layers know, and spoil every answer (docs/log.md).
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ class ExampleRows:
 
 @torch.no_grad()
 def example_rows(backbone: Backbone, prompt: Float[Tensor, "length _"], examples: Sequence[Encoded], most: int) -> ExampleRows:
-    """Read each example with its answer behind `prompt` and pool its tokens' states to equally many rows, `most` in all.
+    """Read each example with its answer behind `prompt`, and take the states of its last tokens: equally many of each example,
+    `most` in all.
 
-    Each example is read by itself, so its rows hold nothing of another one. There may be at most `most` examples. The rows
-    are in fp32 on the CPU.
+    These tokens, the answer's and those before a short answer, have read all of the example. Each example is read by itself, so
+    its rows hold nothing of another one. There may be at most `most` examples. The rows are in fp32 on the CPU.
     """
     each = most // len(examples)
-    parts = [pooled(states_behind(backbone, prompt, example), each) for example in examples]
+    parts = [states_behind(backbone, prompt, example)[-each:] for example in examples]
     owners = [torch.full((len(part),), number) for number, part in enumerate(parts)]
     return ExampleRows(torch.cat(parts), torch.cat(owners))
 
@@ -57,11 +59,6 @@ def states_behind(backbone: Backbone, prompt: Float[Tensor, "length _"], example
     ).layers  # fmt: skip
     assert layers is not None
     return torch.cat([embeddings[0].float(), *layers[:-1].float()], dim=1).cpu()
-
-
-def pooled(rows: Float[Tensor, "n width"], most: int) -> Float[Tensor, "fewer width"]:
-    """The means of `most` runs of consecutive rows, as equally long as can be; the rows themselves where they are no more."""
-    return torch.stack([part.mean(0) for part in rows.tensor_split(min(most, len(rows)))])
 
 
 def before_every_layer(backbone: Backbone, prompt: Float[Tensor, "length _"]) -> Float[Tensor, "length deep_width"]:
