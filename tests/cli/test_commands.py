@@ -45,6 +45,7 @@ COMMANDS = {
     "evaluate": "Answer labelled data with a prompt and score the answers",
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",
+    "audit": "Attack a prompt: can its training notes be told from fresh ones?",
     "export": "Write prompts for other programs",
     "federate": "Train one metaprompt with other sites: prompts travel, text does not.",
     "serve": "Serve all tasks of a folder over HTTP, with a web page",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpdd.cli.audit import audit
 from mpdd.cli.backbone import backbone as backbone_commands
 from mpdd.cli.convert import convert
 from mpdd.cli.evaluate import evaluate
@@ -265,6 +266,7 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
     typer.echo(f"Report: {write_report(run_folder)}")
 
 
+app.command()(audit)
 app.command()(export)
 app.command()(federate)
 app.command()(serve)
