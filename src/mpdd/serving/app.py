@@ -20,6 +20,7 @@ from mpdd.serving import page
 from mpdd.serving.access import Caller
 from mpdd.serving.asking import ERRORS, as_json, new_id, until_gone
 from mpdd.serving.bodies import describe, described, read
+from mpdd.serving.converting import add_convert_route
 from mpdd.serving.errors import RefusedError, error_response
 from mpdd.serving.guard import Guard, account_of
 from mpdd.serving.limits import Full
@@ -117,6 +118,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         return await run_in_threadpool(_annotations, service, answered)
 
     add_openai_routes(app, service, caller)
+    add_convert_route(app, service, caller)
 
 
 def _prepared(service: Service, who: Caller, request: HttpRequest, body: Annotate) -> list[Asked]:

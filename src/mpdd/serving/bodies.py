@@ -13,11 +13,11 @@ from starlette.concurrency import run_in_threadpool
 
 from mpdd.serving.errors import RefusedError
 from mpdd.serving.openai_schema import Chat, ChatMessage, Completion, StreamOptions, TextFormat, TextPart
-from mpdd.serving.schema import Annotate
+from mpdd.serving.schema import Annotate, AnsweredNote, Convert
 
 Model = TypeVar("Model", bound=BaseModel)
-BODIES: tuple[type[BaseModel], ...] = (Annotate, Completion, Chat)
-_MODELS: tuple[type[BaseModel], ...] = (*BODIES, ChatMessage, TextPart, TextFormat, StreamOptions)
+BODIES: tuple[type[BaseModel], ...] = (Annotate, Convert, Completion, Chat)
+_MODELS: tuple[type[BaseModel], ...] = (*BODIES, AnsweredNote, ChatMessage, TextPart, TextFormat, StreamOptions)
 _FIELDS = {name for model in _MODELS for name in model.model_fields}
 _HINTS = {
     "frequency_penalty": "decoding is greedy",

@@ -18,6 +18,7 @@ class Limits:
     characters: int = 200_000  # of a note
     body_bytes: int = 2**22  # of a request
     rows: int = 1024  # a request: windows of its notes times tasks
+    items: int = 2_000  # of a request to convert: entities, relations and labels
     caller_rows: int = 4096  # of one token, waiting or being answered
     caller_requests: int = 64  # of one token, being read, waiting or being answered
     requests: int = 512  # of all tokens together

@@ -34,6 +34,21 @@ class Annotations(BaseModel):
     results: list[dict[str, Any]]
 
 
+class AnsweredNote(Body):
+    """A note with its answers, as `Annotations.results` has them, perhaps corrected since."""
+
+    id: Name = "note"
+    text: Text
+    answers: Annotated[list[dict[str, Any]], Field(max_length=100)]
+
+
+class Convert(Body):
+    """Notes to write in the format `to`, one that `mpdd convert --list` names."""
+
+    to: Name
+    notes: Annotated[list[AnsweredNote], Field(min_length=1, max_length=100)]
+
+
 class Task(BaseModel):
     """A task that the caller may use."""
 

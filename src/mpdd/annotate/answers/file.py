@@ -54,7 +54,7 @@ def checked(note: AnnotatedNote) -> AnnotatedNote:
     """The note, whose answers must quote it rightly; `InputError` where they do not."""
     for answer in note.answers:
         for span in _spans(answer):
-            if note.text[span.start : span.end] != span.text:
+            if not span.text or len(span.text) != span.end - span.start or note.text[span.start : span.end] != span.text:
                 raise InputError(
                     f"Answers for the task {answer.task} do not fit their note",
                     found=f"other words at {span.start} to {span.end}",

@@ -9,7 +9,7 @@ from mpdd.annotate.answers.types import Entity, Relation, Span, TaskAnswer
 from mpdd.errors import InputError
 
 Result = Mapping[str, Any]
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError)
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 def answer_of(result: Result, where: str = "an answer") -> TaskAnswer:
@@ -109,4 +109,7 @@ def _text(value: Any) -> str:
 
 
 def _share(value: Any) -> float | None:
-    return None if value is None else float(value)
+    share = None if value is None else float(value)
+    if share is not None and not 0 <= share <= 1:
+        raise ValueError("a share")
+    return share
