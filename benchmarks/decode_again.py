@@ -2,7 +2,8 @@
 
 `python -m benchmarks.decode_again RUN...` answers the test examples of each cell once for each way, in turn and in one
 process, and writes `benchmarks/results/decode_again.json` after each cell, so that a stopped measurement goes on. Ways are
-`free`, `grounded`, and both with priors fitted on the cell's dev examples (`methods/priors.py`), `priors` and `grounded_priors`.
+`free`, `grounded`, and both with priors fitted on the cell's dev examples (`methods/priors.py`), `priors` and
+`grounded_priors`; `grounded:0.5` has another `steering.LEAST` (0 never leaves the note).
 Cells whose answers a way does not change have the same figures for it. Full fine-tuning keeps no weights and is left out.
 Give it runs of `experiments/*-stand-ins.toml`: nothing should be chosen on a target of Open-31.
 """
@@ -34,6 +35,7 @@ from mpdd.experiment.config import Experiment
 from mpdd.experiment.folder import commit
 from mpdd.experiment.setup import Examples, draw
 from mpdd.files import write_atomically
+from mpdd.inference.decoding import steering
 from mpdd.inference.decoding.tokens import tokens_of
 from mpdd.inference.predict import Request, predict
 from mpdd.methods.priors import Priors, fit_priors
@@ -47,6 +49,7 @@ ADAPTERS: Mapping[str, Callable[[Backbone, Experiment, int], baselines.Placed]] 
     "lora-multitask": lambda backbone, experiment, seed: baselines.lora(backbone, rank=experiment.adapt.lora_rank, seed=seed),
     "ia3": lambda backbone, _, seed: baselines.ia3(backbone, seed=seed),
 }
+DEFAULT_LEAST = steering.LEAST
 WAYS: Mapping[str, tuple[bool, bool]] = {  # grounded, with priors
     "free": (False, False), "grounded": (True, False), "priors": (False, True), "grounded_priors": (True, True)
 }  # fmt: skip
@@ -90,16 +93,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     parser.add_argument("--ways", default=",".join(WAYS), help="Some of the ways; the others are compared with the first.")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="Where the figures go.")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="Cells whose TARGET--METHOD--SHOTS--sSEED fits.")
     args = parser.parse_args()
     ways = args.ways.split(",")
-    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.is_file() else []
+    rows = json.loads(args.results.read_text())["rows"] if args.results.is_file() else []
     known = {_key(row) for row in rows}
     for cell, examples in _cells(args.runs, args.only):
         where = {"run": cell.run.name, "backbone": Path(cell.experiment.backbone).name, **_named(cell.row)}
         if _key(where) not in known:
             rows.append({**where, "commit": commit(), "stored": cell.row["value"], **_answered(cell, examples, ways)})
-            _write(rows)
+            _write(rows, args.results)
             print(_line(rows[-1]), flush=True)
 
 
@@ -124,7 +128,9 @@ def _answered(cell: Again, examples: Examples, ways: Sequence[str]) -> dict[str,
     found: dict[str, Any] = {}
     with cell.placed() as prompt:
         for way in ways:
-            grounded, has_priors = WAYS[way]
+            name, _, least = way.partition(":")
+            steering.LEAST = float(least or DEFAULT_LEAST)
+            grounded, has_priors = WAYS[name]
             priors = _priors(cell, examples, prompt, grounded) if has_priors else {}
             known = Priors.of(priors)
             requests = [Request(card, e, prompt, grounded=grounded, priors=known) for e in examples.test]
@@ -161,10 +167,10 @@ def _summary(scored: Scored, value: Value) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _write(rows: Sequence[Mapping[str, Any]]) -> None:
+def _write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write all rows, and for each backbone the mean difference of each way from the first, over all of its cells."""
     text = json.dumps({**common.made_on(commit()), "means": list(_means(rows)), "rows": rows}, indent=1)
-    write_atomically(RESULTS, (text + "\n").encode())
+    write_atomically(path, (text + "\n").encode())
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -194,7 +200,7 @@ def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def _line(row: Mapping[str, Any]) -> str:
     """A row as it is printed when it is done."""
-    ways = [way for way in WAYS if way in row]
+    ways = list(row["counts"])
     shown = (f"{way} {row[way]['value']:.1f} ({row[way]['seconds']:.0f} s)" for way in ways)
     return f"{row['backbone']} {row['target']} {row['method']}: stored {row['stored']:.1f}, {', '.join(shown)}"
 

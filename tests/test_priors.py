@@ -13,6 +13,7 @@ from mpdd.backbone.template import PLAIN
 from mpdd.data.batch import encode_answer
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.errors import InputError
+from mpdd.inference.decoding import steering
 from mpdd.inference.decoding.priors import Priors, shifts_of
 from mpdd.inference.engines.local import Local
 from mpdd.inference.predict import Request, ask, predict, score_options
@@ -159,7 +160,8 @@ def saved(path, tiny, prompt, card, priors):
     return save_prompt(path, {"rows": prompt}, header)
 
 
-def test_a_prompt_file_keeps_its_priors_and_notes_are_answered_with_them(tiny, prompt, tmp_path):
+def test_a_prompt_file_keeps_its_priors_and_notes_are_answered_with_them(tiny, prompt, tmp_path, monkeypatch):
+    monkeypatch.setattr(steering, "LEAST", 0.0)  # an untrained model would go on with any words
     priors = {"none": 50.0, "stop": 0.0, "classes": [], "examples": 3}
     saved(tmp_path / "a.safetensors", tiny, prompt, NER, priors)
     file = load(tmp_path / "a.safetensors", tiny)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mpdd.inference.decoding import steering
 from tests.cli.conftest import SECRET
 from tests.cli.test_bad_input import everything, refused  # noqa: F401  a fixture
 
@@ -196,7 +197,8 @@ def test_two_jobs_do_not_write_one_output_and_a_killed_one_blocks_nobody(mpdd, r
 # Grounded answers
 
 
-def test_grounded_answers_name_only_the_note(mpdd, place):
+def test_grounded_answers_name_only_the_note(mpdd, place, monkeypatch):
+    monkeypatch.setattr(steering, "LEAST", 0.0)  # an untrained model would say other words
     (place / "n.txt").write_text("aspirin and ibuprofen were given")
     ran = mpdd("predict", "drugs.safetensors", "n.txt", "--grounded", "--json")
     assert ran.code == 0

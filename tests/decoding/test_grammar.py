@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mpdd.data.task import Answer, Entity, Example, Relation, TaskCard
 from mpdd.data.types import parse, render_target
-from mpdd.inference.decoding.grammar import Note, grammar_of
+from mpdd.inference.decoding.answers import grammar_of
+from mpdd.inference.decoding.note import Note
 
 NER = TaskCard("t", "ner", "Find.", labels=("Drug", "Side effect"))
 RE = TaskCard("t", "re", "Find.", labels=("causes", "treats"))
@@ -109,13 +110,41 @@ def test_what_is_not_in_the_text_or_on_the_card_may_not(answer):
     assert not grammar_of(NER, Note("aspirin was given"), True).accepts(answer.encode())
 
 
-def test_a_list_comes_to_an_end():
-    """Entities go through the text in reading order, so that the longest answer is finite."""
+def test_entities_stand_in_any_order_within_their_label():
     grammar = grammar_of(NER, Note("aspirin given"), True)
     assert grammar.accepts(b" Drug: aspirin; given")
-    assert not grammar.accepts(b" Drug: aspirin; aspirin")
-    assert grammar.accepts(b" Drug: aspirin given; aspirin")
-    assert not grammar.accepts(b" Drug: given; aspirin")
+    assert grammar.accepts(b" Drug: given; aspirin\nSide effect: aspirin given")
+    assert not grammar.accepts(b" Side effect: given\nDrug: aspirin")
+
+
+@pytest.mark.parametrize(
+    ("written", "goes_on"),
+    [
+        (" Drug: ibuprofen;", " aspirin"),  # an item that the text lacks, and then one of it
+        (" Drug: ibuprofen; ", "aspirin\nSide effect: given"),
+        (" Drug: ibuprofen; asp", "irin"),
+        (" Drug: a\\;b;", " given"),  # no separator within an item
+        (" Pill: aspirin\n", "Drug: aspirin"),  # a label that the card lacks
+        (" Side effect: given\nDrug: ", "aspirin; given"),  # labels in another order
+    ],
+)
+def test_an_answer_is_followed_again_behind_words_that_may_not_be_written(written, goes_on):
+    grammar = grammar_of(NER, Note("aspirin given"), True)
+    assert grammar.after(grammar.start, written.encode()) is None
+    state = grammar.taken_up(written.encode())
+    end = grammar.after(state, goes_on.encode())
+    assert end is not None and end.may_end
+
+
+@pytest.mark.parametrize("written", [" Drug: ibuprofen", " Drug: ibuprofen; ibu", " Pill: x;", " what"])
+def test_words_that_may_not_be_written_are_not_over_before_a_separator(written):
+    assert grammar_of(NER, Note("aspirin given"), True).taken_up(written.encode()) is None
+
+
+def test_labels_are_followed_again_and_an_extract_is_not():
+    codes = grammar_of(CODES, Note("x"), True)
+    assert codes.after(codes.taken_up(b" E; "), b"C; D").may_end
+    assert grammar_of(EXTRACT, Note("fever"), True).taken_up(b" cough; ") is None
 
 
 def test_free_texts_and_options_have_no_grammar():

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mpdd.data.task import Answer, Example, TaskCard
+from mpdd.inference.decoding import steering
+from mpdd.inference.decoding.answers import grammar_of
+from mpdd.inference.decoding.note import Note
+from mpdd.inference.decoding.steering import Steering
+from mpdd.inference.decoding.tokens import Allowed, tokens_of
 from mpdd.inference.predict import Request, predict
 
 NER = TaskCard("t", "ner", "List the drugs named in the text.", labels=("Drug", "Side effect"), max_answer_tokens=40)
@@ -24,7 +31,8 @@ def requests(tiny, grounded):
     ]
 
 
-def test_grounded_answers_read_back_and_stand_in_the_text(tiny):
+def test_without_leave_for_other_words_answers_read_back_and_stand_in_the_text(tiny, monkeypatch):
+    monkeypatch.setattr(steering, "LEAST", 0.0)
     asked = requests(tiny, True)
     free = predict(tiny, requests(tiny, False))
     grounded = predict(tiny, asked)
@@ -41,3 +49,32 @@ def test_grounded_answers_read_back_and_stand_in_the_text(tiny):
 def test_grounded_answers_do_not_depend_on_the_batch(tiny, size):
     whole, parts = predict(tiny, requests(tiny, True)), predict(tiny, requests(tiny, True), batch_size=size)
     assert [answer.output for answer in whole] == [answer.output for answer in parts]
+
+
+@pytest.mark.parametrize(("least", "stays"), [(0.9, True), (0.3, False), (0.0, False)])
+def test_a_word_of_the_note_is_taken_where_it_is_likely_enough(tiny, monkeypatch, least, stays):
+    monkeypatch.setattr(steering, "LEAST", least)
+    tokens = tokens_of(tiny.tokenizer)
+    allowed = Allowed(grammar_of(EXTRACT, Note("given"), True), tokens)
+    inside = allowed.next()[0]
+    outside = next(token for token in tokens.bytes_of if token not in allowed.next())
+    logits = torch.full((tiny.table.shape[0],), -20.0)
+    logits[outside], logits[inside] = 0.0, -0.7  # half as likely
+    before = logits.clone()
+    Steering(allowed, None)(logits)
+    assert int(logits.argmax()) == (outside if stays else inside)
+    assert torch.equal(logits, before) is stays
+
+
+def test_what_the_model_says_of_the_note_stays_as_it_is(tiny):
+    """Where free answers already name only the note, grounded ones are the same, and so is how sure they are."""
+    card = TaskCard("t", "summarization", "Sum up.", max_answer_tokens=12)
+    asked = [Request(card, Example(t, t, t, Answer())) for t in TEXTS]
+    said = [answer.output for answer in predict(tiny, asked)]
+    of_notes = [
+        Request(EXTRACT, Example(t, t, t, Answer())) for t in said if t.strip()
+    ]  # a note that holds what will be answered
+    free = predict(tiny, of_notes)
+    grounded = predict(tiny, [replace(request, grounded=True) for request in of_notes])
+    same = [(f, g) for f, g in zip(free, grounded, strict=True) if not f.parsed.ungrounded]
+    assert all(f.output == g.output and f.confidence == pytest.approx(g.confidence) for f, g in same)

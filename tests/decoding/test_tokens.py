@@ -8,7 +8,8 @@ from mpdd.backbone.vocabulary import load as load_vocabulary
 from mpdd.data.batch import encode_answer
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import parse, render_target
-from mpdd.inference.decoding.grammar import Note, grammar_of
+from mpdd.inference.decoding.answers import grammar_of
+from mpdd.inference.decoding.note import Note
 from mpdd.inference.decoding.tokens import Allowed, Tokens, tokens_of
 
 CARD = TaskCard("t", "ner", "Find.", labels=("Drug", "Side effect"))

@@ -21,7 +21,8 @@ from mpdd.data.task import Example, Parsed, TaskCard
 from mpdd.data.types import candidates, parse, render_input
 from mpdd.errors import InputError
 from mpdd.inference import padded
-from mpdd.inference.decoding.grammar import Grammar, Grammars
+from mpdd.inference.decoding.answers import Grammars
+from mpdd.inference.decoding.grammar import Grammar
 from mpdd.inference.decoding.priors import Priors, TokenShifts, shifts_of
 from mpdd.inference.decoding.steering import Steering, steer
 from mpdd.inference.decoding.tokens import Allowed, tokens_of

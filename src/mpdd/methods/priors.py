@@ -21,8 +21,7 @@ from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import candidates, render_target
 from mpdd.inference.decoding.priors import Priors as Priors
 from mpdd.inference.decoding.priors import TokenShifts, shifts_of, writes_a_list
-from mpdd.inference.decoding.tokens import Allowed, mask, tokens_of
-from mpdd.inference.predict import Asked, Request, ask, score_options
+from mpdd.inference.predict import Request, ask, score_options
 from mpdd.training.forward import forward
 from mpdd.training.passes import Row, chunks, encoded_batch
 
@@ -96,7 +95,7 @@ def _odds_of_lists(backbone: Backbone, requests: Sequence[Request]) -> Iterator[
         for i, row, of_row in zip(chunk, chosen, torch.split(logits, sizes), strict=True):
             shifts = shifts_of(words.tokenizer, requests[i].card, words.template, Priors())
             assert shifts is not None
-            yield from _odds_of_one(backbone, asked[i], row.encoded.answer_ids, of_row, shifts)
+            yield from _odds_of_one(row.encoded.answer_ids, of_row, shifts)
 
 
 def _given(backbone: Backbone, prompts: Sequence[Tensor | None]) -> list[Tensor] | None:
@@ -111,21 +110,12 @@ def _right(words: Any, request: Request) -> tuple[int, ...]:
     return encode_answer(words.tokenizer, render_target(request.card, request.example), words.template)
 
 
-def _odds_of_one(
-    backbone: Backbone, asked: Asked, answer: Sequence[int], logits: Float[Tensor, "tokens vocabulary"], shifts: TokenShifts
-) -> Iterator[Odds]:
-    """Those of one answer, up to the first token that may not be written, as in gold of parts of words."""
-    allowed = Allowed(asked.grammar, tokens_of(backbone.tokenizer)) if asked.grammar else None
+def _odds_of_one(answer: Sequence[int], logits: Float[Tensor, "tokens vocabulary"], shifts: TokenShifts) -> Iterator[Odds]:
+    """Those of one answer."""
     for place, token in enumerate(answer):
-        if allowed is not None:
-            if token not in allowed.next():
-                return
-            mask(logits[place : place + 1], [allowed])
         shifted = shifts.next(answer[:place])
         if shifted is not None and (x := _log_odds(logits[place], shifted[0])) is not None:
-            yield len(answer[:place]) < len(shifts.none_tokens) and shifted[0] != shifts.end, x, token == shifted[0]
-        if allowed is not None and token != backbone.end:
-            allowed.write(token)
+            yield place < len(shifts.none_tokens) and shifted[0] != shifts.end, x, token == shifted[0]
 
 
 def _log_odds(logits: Float[Tensor, " vocabulary"], token: int) -> float | None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mpdd.inference.decoding.grammar import Grammar, State
@@ -45,23 +41,39 @@ def tokens_of(tokenizer: PreTrainedTokenizerBase) -> Tokens:
 
 
 class Allowed:
-    """Follows one answer token by token and says which tokens may come next."""
+    """Follows one answer token by token and says which tokens may come next. Behind a token that may not, any may, until the
+    words that may not be written are over (`Grammar.taken_up`)."""
 
     def __init__(self, grammar: Grammar, tokens: Tokens) -> None:
-        self._grammar, self._tokens, self._state = grammar, tokens, grammar.start
+        self._grammar, self._tokens = grammar, tokens
         self._known = tokens.known_of(grammar)
+        self._written = b""
+        self._state: State | None = grammar.start
+
+    def allows(self, token: int) -> bool:
+        """Whether a token may come next."""
+        if self._state is None:
+            return True
+        if token == self._tokens.end:
+            return self._state.may_end
+        written = self._tokens.bytes_of.get(token)
+        return written is not None and self._grammar.after(self._state, written) is not None
 
     def next(self) -> list[int]:
-        """The tokens that may come next; the end token alone where nothing else may."""
+        """The tokens that may come next, while the answer is one that may be written; the end alone where nothing else may."""
+        if self._state is None:
+            raise ValueError("any token may come next")
         if self._state not in self._known:
             tokens = self._after(self._state, self._tokens.root)
             self._known[self._state] = [*tokens, self._tokens.end] if self._state.may_end or not tokens else tokens
         return self._known[self._state]
 
     def write(self, token: int) -> None:
-        """Go on behind a token that `next` gave."""
-        for byte in self._tokens.bytes_of.get(token, b""):
-            self._state = self._grammar.moves(self._state)[byte]
+        """Go on behind a token."""
+        written = self._tokens.bytes_of.get(token, b"")
+        self._written += written
+        state = None if self._state is None else self._grammar.after(self._state, written)
+        self._state = self._grammar.taken_up(self._written) if state is None else state
 
     def _after(self, state: State, node: Node) -> list[int]:
         found: list[int] = []
@@ -72,16 +84,6 @@ class Allowed:
             if len(branch) > (_HERE in branch):
                 todo += [(there, branch[byte]) for byte, there in self._grammar.moves(here).items() if byte in branch]
         return found
-
-
-def mask(logits: Float[Tensor, "rows vocabulary"], allowed: Sequence[Allowed | None]) -> None:
-    """Leave each row, in place, only the tokens that may come next; rows without a grammar stay as they are."""
-    for row, grammar in zip(logits, allowed, strict=True):
-        if grammar is not None:
-            tokens = torch.tensor(grammar.next(), device=logits.device)
-            kept = row[tokens]
-            row.fill_(float("-inf"))
-            row[tokens] = kept
 
 
 def _bytes_of(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
