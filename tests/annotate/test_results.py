@@ -47,6 +47,19 @@ def test_notes_of_the_same_id_get_their_own_answers():
     assert annotated(lines, [Note(note.id, note.text, {}) for note in notes]) == notes
 
 
+def test_answers_of_workers_are_read_in_any_order(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    notes = [Note("a", "x", {}), Note("b", "y", {})]
+    lines = [{"id": note.id, "task": task, "summary": f"{note.id} {task}"} for task in ("s", "t") for note in notes]
+    for number, part in enumerate((lines[:1], lines[1:])):
+        table = pyarrow.table({"id": [line["id"] for line in part], "result": [json.dumps(line) for line in part]})
+        parquet.write_table(table, tmp_path / f"part-{number}.parquet")
+    found = annotated(read_answers(tmp_path), notes)
+    assert [[answer.answer for answer in note.answers] for note in found] == [["a s", "a t"], ["b s", "b t"]]
+
+
 def test_notes_without_answers_are_left_out():
     answer = TaskAnswer("short", "summary", answer="x")
     assert [note.id for note in annotated([("b", answer)], [Note("a", "x", {}), Note("b", "y", {})])] == ["b"]

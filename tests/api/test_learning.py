@@ -82,6 +82,16 @@ def test_a_dataset_keeps_the_names_of_its_classes(temporary):
     assert [TRIAGE.labels[example.gold.choice] for example in examples] == ["urgent", "routine", "urgent"]
 
 
+def test_examples_lie_where_no_other_user_reads_them(temporary):
+    with as_files({"a": EXAMPLES}) as paths:
+        folder = paths["a"].parent
+        assert folder.stat().st_mode & 0o777 == 0o700
+    folder.mkdir(mode=0o755)
+    with pytest.raises(mpdd.InputError, match="is not private"), as_files({"a": EXAMPLES}):
+        pass
+    assert not list(folder.iterdir())
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -102,7 +102,7 @@ def _card(
         raise InputError("There are no examples to train on", wanted="train=...")
     with as_files(given) as paths, tempfile.TemporaryDirectory(prefix="mpdd-card-") as other:
         inside = [path.parent for split, path in paths.items() if not isinstance(given[split], str | Path)]
-        card = (inside[0] if inside else Path(other)) / f"{task.name}.toml"
+        card = (inside[0] if inside else Path(other)) / "card.toml"
         values: dict[str, Any] = {key: value for key, value in task.to_dict().items() if key in _KEYS}
         data = {split: str(path) for split, path in paths.items()} | {
             "columns": dict(columns or {}),

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,9 +28,9 @@ def as_files(examples: Mapping[str, Examples]) -> Iterator[dict[str, Path]]:
     The same examples have the same path, so that a run that was stopped can go on.
     """
     written = {name: _content(given) for name, given in examples.items() if not isinstance(given, str | Path)}
-    folder = Path(tempfile.gettempdir()) / f"mpdd-{os.getuid() if hasattr(os, 'getuid') else 0}-{_digest(written)}"
+    folder = Path(tempfile.gettempdir()) / f"mpdd-{_digest(written)}"
     if written:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        _make_private(folder)
     try:
         paths = {name: Path(given).resolve() for name, given in examples.items() if isinstance(given, str | Path)}
         for name, (suffix, content) in written.items():
@@ -39,6 +40,18 @@ def as_files(examples: Mapping[str, Examples]) -> Iterator[dict[str, Path]]:
     finally:
         if written:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that no other user can read; `InputError` where another user has one of this name."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    is_own = not hasattr(os, "getuid") or about.st_uid == os.getuid()
+    if not (is_own and stat.S_ISDIR(about.st_mode) and (os.name == "nt" or not about.st_mode & 0o077)):
+        raise InputError(
+            "The temporary folder for examples is not private", found=str(folder), wanted="a folder of your own",
+            next_step="Name another place with the variable TMPDIR.",
+        )  # fmt: skip
 
 
 def _digest(written: Mapping[str, tuple[str, bytes]]) -> str:
