@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 import tomli_w
@@ -61,11 +60,10 @@ main()
 
 
 def in_a_process(*arguments):
-    """The output of `mpdd`, how many seconds it took, and the packages that it imported."""
-    began = time.perf_counter()
+    """The output of `mpdd`, and the packages that it imported."""
     command = [sys.executable, "-c", SPY, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return ran.stdout, time.perf_counter() - began, set(ran.stderr.split())
+    return ran.stdout, set(ran.stderr.split())
 
 
 def answer(mpdd, *arguments):
@@ -81,12 +79,11 @@ def answer(mpdd, *arguments):
     "arguments",
     [["--version"], ["--help"], ["run", "--help"], ["predict", "--help"], ["tasks"], ["backbone", "list"]],
 )
-def test_what_needs_no_model_imports_none_and_is_quick(arguments):
-    out, seconds, imported = in_a_process(*arguments)
+def test_what_needs_no_model_imports_none(arguments):
+    out, imported = in_a_process(*arguments)
     assert out
     assert {"mpdd", "typer"} <= imported
     assert not {"torch", "transformers", "numpy"} & imported - ({"numpy"} if arguments == ["tasks"] else set())
-    assert seconds < 3
 
 
 def test_the_version_is_the_package_s(mpdd):

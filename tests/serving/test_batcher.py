@@ -99,6 +99,43 @@ def test_who_comes_back_after_a_pause_goes_first_but_not_for_ever(batcher, engin
     assert 15 <= sum(row.startswith("a") for row in later) <= 25
 
 
+class Steady(Pace):
+    """Batches of a cost of 4, whatever they take."""
+
+    def most(self, first):
+        return 4.0
+
+
+def test_a_short_request_after_a_pause_is_not_batched_with_the_long_work_of_another(engine):
+    batcher = Batcher(engine, rows=8, pace=Steady(1.0))
+    first = occupied(batcher, engine)
+    before = batcher.submit([f"a{n}" for n in range(40)], "a")
+    engine.go.set()
+    assert first.result(10) and before.result(10)
+    engine.go.clear()
+    engine.begun.clear()
+    busy = batcher.submit([f"a{n}" for n in range(40)], "a")
+    assert engine.begun.wait(10)
+    back = batcher.submit(["b0", "b1"], "b")
+    engine.batches.clear()
+    engine.go.set()
+    assert back.result(10) and busy.result(10)
+    assert engine.batches[0] == ["b0", "b1"]
+    assert all(len(batch) == 4 for batch in engine.batches[1:-1])
+    batcher.stop()
+
+
+def test_callers_who_had_alike_share_their_batches(engine):
+    batcher = Batcher(engine, rows=8, pace=Steady(1.0))
+    first = occupied(batcher, engine)
+    jobs = [batcher.submit([f"{name}{n}" for n in range(8)], name) for name in "ab"]
+    engine.batches.clear()
+    engine.go.set()
+    assert first.result(10) and all(job.result(10) for job in jobs)
+    assert {row[0] for row in engine.batches[0]} == {"a", "b"}
+    batcher.stop()
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     jobs=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), min_size=1, max_size=20),

@@ -71,8 +71,9 @@ class Batcher:
     allows; long jobs take several batches.
 
     Batches are shared out by virtual time: the next request is that of the caller who has had the least work done, first
-    come, first served among the requests of one caller. A caller that comes back after a pause may be ahead by a few
-    batches, no more. A failure of the engine reaches the jobs of that batch only: each is tried once more by itself, so
+    come, first served among the requests of one caller. A caller that comes back after a pause may be ahead by some
+    batches, no more; while it is, its batches are not filled up with requests of those who had more, as a batch takes as
+    long as its longest answer. A failure of the engine reaches the jobs of that batch only: each is tried once more by itself, so
     that one bad job does not fail its neighbours; not so where the engine is down. `observe(n)` is told each batch's size.
     """
 
@@ -169,10 +170,11 @@ class Batcher:
             while True:
                 self._change.wait_for(lambda: self._queues or self._stopped)
                 parts: dict[_Job, _Part] = {}
-                most, rows, cost = self._pace.most(_FIRST), 0, 0.0
+                most, rows, cost, first = self._pace.most(_FIRST), 0, 0.0, 0.0
                 while (job := self._job()) and rows < self._rows:
                     own = job.costs[job.taken]
-                    if parts and cost + own > most:
+                    first = first if parts else self._had[job.caller]
+                    if parts and (cost + own > most or self._had[job.caller] > first + most):
                         break
                     part = parts.setdefault(job, _Part(job, job.taken, job.taken))
                     part.last = job.taken = job.taken + 1
