@@ -22,7 +22,7 @@ WITHOUT_METAPROMPT = ("zero-shot", "prompt-tuning")
 # How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml; a whole one is no small file.
 _DEEP: dict[str, Any] = {
     "steps": 120, "batch_size": 4, "every": 20, "race": 20, "patience": 2, "factor_start": "kind",
-    "mpdd": [0.03, 0.1, 0.3],
+    "select_by": "accuracy", "mpdd": [0.03, 0.1, 0.3],
 }  # fmt: skip
 
 TEST_EXAMPLES = 100  # scored by default, so that a task is learnt in a minute or two; every method answers all of them
