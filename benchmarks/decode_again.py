@@ -35,6 +35,7 @@ from mpdd.experiment.config import Experiment
 from mpdd.experiment.folder import commit
 from mpdd.experiment.setup import Examples, draw
 from mpdd.files import write_atomically
+from mpdd.files.toml import read_toml
 from mpdd.inference.decoding import steering
 from mpdd.inference.decoding.tokens import tokens_of
 from mpdd.inference.predict import Request, predict
@@ -110,7 +111,7 @@ def main() -> None:
 def _cells(runs: Sequence[Path], only: str) -> Iterator[tuple[Again, Examples]]:
     """Every finished cell whose prompt or adapter is there, with its examples."""
     for run in runs:
-        experiment = config.read(run / "config.toml")
+        experiment = _decoded_as(read_toml(run / "config.toml", "configuration"))
         backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         tokens_of(backbone.tokenizer)  # the tree of its vocabulary is made once a process
         for path in sorted((run / "cells").glob(f"{only}.json")):
@@ -119,6 +120,14 @@ def _cells(runs: Sequence[Path], only: str) -> Iterator[tuple[Again, Examples]]:
                 print(f"{path.stem}: nothing saved to answer with")
                 continue
             yield cell, draw(experiment, str(cell.row["target"]))
+
+
+def _decoded_as(values: Mapping[str, Any]) -> Experiment:
+    """What decoding needs of a run's configuration, whichever version wrote the rest of it."""
+    names = ("name", "backbone", "template", "compute", "limits", "targets")
+    adapt = {name: values["adapt"][name] for name in ("lora_rank",) if name in values.get("adapt", {})}
+    kept = {name: values[name] for name in names if name in values}
+    return config.build({**kept, "methods": ["zero-shot"], "adapt": adapt}, "config.toml")
 
 
 def _answered(cell: Again, examples: Examples, ways: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Writes the table of docs/method.md that compares the two objectives; `--check` only compares.
+"""Writes the tables of docs/method.md that compare the two objectives and the ways of decoding; `--check` only compares.
 
-It stands on runs under results/objective: sources that stand in for targets, once with each objective and backbone.
+They stand on runs under results/objective (sources that stand in for targets, once with each objective and backbone), and on
+benchmarks/results/decode_again.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scripts.generated_pages import grid, put
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "method.md"
 RUNS = ROOT / "results" / "objective"
+DECODED = ROOT / "benchmarks" / "results" / "decode_again.json"
 BACKBONES = {"embedded": "embedded, 30 M", "smollm2": "SmolLM2-135M-Instruct"}
 METHODS = ("prompt-tuning", "lora", "mpdd")
 HEADS = (
@@ -28,7 +30,7 @@ HEADS = (
 def main() -> int:
     """Update or check the page; exit code 1 when a check finds a difference."""
     old = PAGE.read_text(encoding="utf-8")
-    new = put(old, "objective", objective_lines())
+    new = put(put(old, "objective", objective_lines()), "decoding", decoding_lines())
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -46,6 +48,39 @@ def objective_lines() -> Iterator[str]:
         yield f"- `{made['command']}`, {seeds_named(made['seeds'])}, {commits_named([made])}, {made['backbone']['dtype']}"
     yield ""
     yield from grid(HEADS, rows)
+
+
+def decoding_lines() -> Iterator[str]:
+    """A row for each finished cell that was decoded again, and the mean differences of each way."""
+    if not DECODED.is_file():
+        yield "Not run yet."
+        return
+    found = json.loads(DECODED.read_text(encoding="utf-8"))
+    ways = list(dict.fromkeys(way for row in found["rows"] for way in row["counts"]))
+    rows = [
+        (row["backbone"], row["target"], row["method"], *(_decoded(row.get(way)) for way in ways), _shares(row))
+        for row in found["rows"]
+    ]
+    yield from grid(("backbone", "task", "method", *ways, "ungrounded items, in order"), rows)
+    yield ""
+    for mean in found["means"]:
+        before, after = mean["seconds"]
+        yield (
+            f"- {mean['backbone']}, mean of {mean['cells']} cells: {mean['way']} minus {mean['minus']} {mean['value']:+.1f} "
+            f"[{mean['low']:.1f}, {mean['high']:.1f}], {after:.0f} s in place of {before:.0f}."
+        )
+
+
+def _decoded(way: dict[str, Any] | None) -> str:
+    """The score of a way, beside its change from the first."""
+    if way is None:
+        return "not run"
+    change = next((way[name] for name in way if name.startswith("minus_")), None)
+    return f"{way['value']:.1f}" + (f" ({change['value']:+.1f})" if change else "")
+
+
+def _shares(row: dict[str, Any]) -> str:
+    return ", ".join(f"{row[way]['ungrounded']:.0f} %" for way in row["counts"])
 
 
 def _rows(backbone: str) -> Iterator[tuple[str, ...]]:

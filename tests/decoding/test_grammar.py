@@ -117,6 +117,12 @@ def test_entities_stand_in_any_order_within_their_label():
     assert not grammar.accepts(b" Side effect: given\nDrug: aspirin")
 
 
+def test_mentions_may_be_written_in_another_case_as_they_are_read_back():
+    grammar = grammar_of(NER, Note("ASPIRIN Given"), True)
+    assert grammar.accepts(b" Drug: aspirin; given; Aspirin")
+    assert not grammar.accepts(b" Drug: aspirine")
+
+
 @pytest.mark.parametrize(
     ("written", "goes_on"),
     [

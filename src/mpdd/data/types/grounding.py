@@ -27,6 +27,11 @@ def is_invisible(character: str) -> bool:
     return not _plain(character)
 
 
+def is_same_word(one: str, other: str) -> bool:
+    """Return whether two letters are another case of each other, as words are compared."""
+    return len(one) == len(other) == 1 and one.isalpha() and _plain(one) == _plain(other)
+
+
 def is_accent(text: str, position: int) -> bool:
     """Return whether an accent stands here, invisible characters left out, so that no mention may end before it."""
     visible = next((plain for character in text[position:] if (plain := _plain(character))), "")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from mpdd.data.types.grounding import is_accent, is_invisible
+from mpdd.data.types.grounding import is_accent, is_invisible, is_same_word
 from mpdd.data.types.spans import is_bounded
 
 
@@ -41,7 +41,8 @@ class Note:
     def steps(self, at: int, *marks: str) -> list[tuple[bytes, int]]:
         """How the text goes on at a character: what is written for it, and the next character.
 
-        A run of white space is written as it stands (escaped), or as one space; `marks` are escaped.
+        A run of white space is written as it stands (escaped), or as one space, a letter in either case, as answers are read
+        back in any; `marks` are escaped.
         """
         character = self.text[at]
         if is_invisible(character):
@@ -54,7 +55,8 @@ class Note:
             return [(b" ", end)] if run == b" " else [(run, end), (b" ", end)]
         is_mark = character == "\\" or any(self.text.startswith(mark, at) for mark in marks)
         written = "\\" + character if is_mark else character
-        return [(written.encode("utf-8", "surrogatepass"), at + 1)]
+        cases = dict.fromkeys((written, *(c for c in (character.lower(), character.upper()) if is_same_word(c, character))))
+        return [(case.encode("utf-8", "surrogatepass"), at + 1) for case in cases]
 
     def may_end(self, at: int) -> bool:
         """Whether a mention may end before this character: at the edge of a word, and not between a letter and its accent."""
