@@ -71,6 +71,20 @@ def test_the_list_of_tasks_says_which_are_ready(mpdd):
     assert "  embedded: all 21 sources" in ran.out
 
 
+def test_ready_tasks_are_listed_with_their_scores(mpdd):
+    found = {row["name"]: row["scores"] for row in json.loads(mpdd("tasks", "--ready", "--json").out)}
+    assert set(found) == {name for names in known.ready_for().values() for name in names}
+    ran = mpdd("tasks", "--ready")
+    assert ran.code == 0 and all(name in ran.out for name in (*found, *known.metaprompts()))
+    for backbone, scores in known.ready_scores().items():
+        digest = ready.load(known.metaprompts()[backbone]).header.digest
+        for task, score in scores.items():
+            assert score["metaprompt"] == digest, f"{task} was scored with another metaprompt"
+            assert score["low"] <= score["value"] <= score["high"]
+            assert score["metric"] == ready.catalogue.get(task).headline
+    assert mpdd("tasks", "rqe", "--ready").code == 2
+
+
 def test_headers_alone_give_the_sources_of_a_metaprompt():
     for path in known.metaprompts().values():
         assert known.sources_of(path) == ready.load(path).header.tasks

@@ -63,3 +63,19 @@ def test_python(tmp_path):
     assert done.stdout.endswith("all of it\n")
     assert (tmp_path / "answers.html").is_file() and (tmp_path / "answers-brat" / "1.ann").is_file()
     assert (tmp_path / "urgency.safetensors").is_file()
+
+
+def test_the_first_example_of_the_readme(tmp_path):
+    """The note and the JSON of the README are what the command gives, with nothing but the package."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (note,) = re.findall(r'^echo "(.*)" > note.txt$', readme, re.MULTILINE)
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    (command,) = re.findall(r"^mpdd (predict --task .*)$", readme, re.MULTILINE)
+    (tmp_path / "note.txt").write_text(f"{note}\n", encoding="utf-8")
+    ran = subprocess.run([sys.executable, "-m", "mpdd", *command.split()], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    found, expected = json.loads(ran.stdout), json.loads(shown)
+    for answer in (found, expected):
+        sure = [answer.pop("confidence"), *(entity.pop("confidence") for entity in answer["entities"])]
+        assert all(0.5 < p <= 1 for p in sure)
+    assert found == expected

@@ -74,6 +74,7 @@ def tasks(
     name: Annotated[str | None, typer.Argument(help="One task, in detail.")] = None,
     as_json: AsJson = False,
     audit: Annotated[bool, typer.Option("--audit", help="What the targets' tests share with the sources.")] = False,
+    ready: Annotated[bool, typer.Option("--ready", help="What needs no training, and how good it is.")] = False,
     text: Annotated[Path | None, typer.Option("--text", help="With --audit: a folder of training text, too.")] = None,
     write: Annotated[Path | None, typer.Option("--write", help="With --audit: write it as JSON here.")] = None,
 ) -> None:
@@ -81,6 +82,11 @@ def tasks(
     from mpdd.cli import listing
     from mpdd.data import catalogue
 
+    if ready:
+        if name or audit or text or write:
+            raise InputError("Options that do not go together", wanted="--ready alone, or with --json")
+        listing.print_ready(as_json)
+        return
     if (text or write) and not audit or (name and audit):
         raise InputError("Options that do not go together", wanted="--text and --write with --audit, and --audit without a task")
     if audit:

@@ -12,9 +12,9 @@ from typing import Any
 from rich.table import Table as Grid
 from rich.text import Text
 
-from mpdd.backbone.checkpoints.known import ready_for
+from mpdd.backbone.checkpoints.known import ready_for, ready_scores
 from mpdd.cli.show import console, print_pairs
-from mpdd.data import cache, counts, store
+from mpdd.data import cache, catalogue, counts, store
 from mpdd.data.task import SPLITS, Task
 
 ROLES = ("source", "target", "spare", "user")
@@ -33,10 +33,38 @@ def print_tasks(tasks: Sequence[Task], as_json: bool) -> None:
         for r in rows
     ]
     print_grid(("task", "role", "type", *SPLITS, "licence", "data"), lines)
-    print_line("Ready without training (`mpdd predict --task NAME --backbone BACKBONE NOTE.txt`):")
+    print_line("Ready without training (`mpdd predict --task NAME --backbone BACKBONE NOTE.txt`), scores by --ready:")
     sources = {task.name for task in tasks if task.role == "source"}
     for backbone, names in ready_for().items():
         print_line(f"  {backbone}: {f'all {len(names)} sources' if sources == set(names) else ', '.join(names)}")
+
+
+def print_ready(as_json: bool) -> None:
+    """The tasks that need no training: the score of each on test examples of its own data, by backbone."""
+    scores, ready = ready_scores(), ready_for()
+    rows = {name: {b: scores.get(b, {}).get(name) for b, names in ready.items() if name in names} for name in _ready_names(ready)}
+    if as_json:
+        print(json.dumps([{"name": name, "scores": row} for name, row in rows.items()], indent=1))
+        return
+    print_line("Ready without training: `mpdd predict --task NAME --backbone BACKBONE NOTE.txt`.")
+    print_line("Scores on test examples of the task's own data, with 95 % intervals; in brackets: without a model.")
+    lines = []
+    for name, row in rows.items():
+        known = next((score for score in row.values() if score), None)
+        lines.append(
+            (name, catalogue.get(name).card.kind, known["metric"] if known else "", *(_score(row.get(b)) for b in ready))
+        )
+    print_grid(("task", "type", "metric", *ready), lines)
+
+
+def _ready_names(ready: Mapping[str, Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(name for names in ready.values() for name in names if name in catalogue.names()))
+
+
+def _score(score: Mapping[str, Any] | None) -> str:
+    if score is None:
+        return "not scored"
+    return f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}] ({score['baseline']:.1f})"
 
 
 def print_task(task: Task, as_json: bool) -> None:

@@ -1,0 +1,61 @@
+"""Scores the tasks that need no training on test examples of their own data, for `mpdd tasks --ready`.
+
+    python -m scripts.score_ready_tasks embedded --examples 50
+
+Scores stand in src/mpdd/metaprompts/scores.json, each with the digest of the metaprompt that it is of. What is there already for
+this metaprompt and so many examples is not made again, so a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from mpdd.annotate.annotator import open_backbone
+from mpdd.api.scoring import score_examples
+from mpdd.backbone.checkpoints.known import METAPROMPTS
+from mpdd.data import catalogue
+from mpdd.files import write_atomically
+from mpdd.inference.engines import Engine
+from mpdd.prompts.ready import ready
+from mpdd.prompts.store import PromptFile
+
+SCORES = METAPROMPTS / "scores.json"
+
+
+def main() -> None:
+    """Score every ready task of a backbone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("backbone")
+    parser.add_argument("--examples", type=int, default=50, help="test examples of each task, at most")
+    given = parser.parse_args()
+    engine = open_backbone(given.backbone)
+    for prompt in ready(given.backbone):
+        _score(engine, given.backbone, prompt, given.examples)
+
+
+def _score(engine: Engine, backbone: str, prompt: PromptFile, most: int) -> None:
+    """Score one task, unless its score is there, and write it down."""
+    (task,) = prompt.header.tasks
+    scores: dict[str, dict[str, Any]] = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.exists() else {}
+    examples = catalogue.load(task).test[:most]
+    known = scores.get(backbone, {}).get(task, {})
+    if (known.get("metaprompt"), known.get("examples")) == (prompt.header.metaprompt, len(examples)):
+        return
+    found = score_examples(prompt, examples, engine, {})
+    scores.setdefault(backbone, {})[task] = {
+        "metric": next(iter(found.metrics)),
+        "value": round(found.headline.value, 1),
+        "low": round(found.headline.low, 1),
+        "high": round(found.headline.high, 1),
+        "baseline": round(found.baseline, 1),
+        "examples": found.examples,
+        "metaprompt": prompt.header.metaprompt,
+    }
+    write_atomically(SCORES, (json.dumps(scores, indent=1, sort_keys=True) + "\n").encode())
+    print(f"{backbone} {task}: {found.headline.value:.1f} (without a model {found.baseline:.1f})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
