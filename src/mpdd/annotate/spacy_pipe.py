@@ -53,10 +53,10 @@ def create(
 
     if not prompts and not tasks:
         raise InputError("The pipe mpdd has no task", wanted='config={"prompts": [...]} or config={"tasks": [...]}')
-    found = load_tasks(prompts) if prompts else []
-    where = backbone or (found[0].header.backbone if found else "")
-    found += ready(where, tasks) if tasks else []
-    return AnnotatingPipe(Annotator(found, where or None, grounded=grounded), set_ents=set_ents)
+    loaded = load_tasks(prompts) if prompts else []
+    where = backbone or (loaded[0].header.backbone if loaded else "")
+    loaded += ready(where, tasks) if tasks else []
+    return AnnotatingPipe(Annotator(loaded, where or None, grounded=grounded), set_ents=set_ents)
 
 
 _factory: Any = Language.factory  # spaCy has no types that mypy knows

@@ -50,13 +50,13 @@ def evaluate(
     examples, reading = _examples(file, labelled, file_format, _pairs("--column", column), _pairs("--value", value))
     answers = open_engine(backbone or file.header.backbone, engine, patience=float("inf"), grounded=grounded)
     with Reporter().job("examples", len(examples)) as tick:
-        found = score_examples(file, examples, answers, reading, show_text=show_text, tick=tick)
+        evaluation = score_examples(file, examples, answers, reading, show_text=show_text, tick=tick)
     if as_json:
         from mpdd.errors import printable_json
 
-        print(printable_json(json.dumps(found.to_dict(), indent=1, ensure_ascii=False)))
+        print(printable_json(json.dumps(evaluation.to_dict(), indent=1, ensure_ascii=False)))
     else:
-        _print(found)
+        _print(evaluation)
 
 
 def _prompt(name: str, backbone: str) -> PromptFile:
@@ -98,40 +98,42 @@ def _examples(
     return list(splits.test), dict(splits.notes)
 
 
-def _print(found: Evaluation) -> None:
+def _print(evaluation: Evaluation) -> None:
     from rich.text import Text
 
     from mpdd.cli.listing import print_grid, print_line
     from mpdd.cli.show import console
     from mpdd.errors import printable
 
-    print_line(f"{found.task}: {found.examples:,} examples of {found.documents:,} documents; 95 % intervals over documents")
-    lines = [(name.replace("_", " "), _shown(interval)) for name, interval in found.metrics.items()]
-    print_grid(("metric", "score"), [*lines, ("without a model", f"{found.baseline:.1f}")])
-    if found.labels:
+    print_line(
+        f"{evaluation.task}: {evaluation.examples:,} examples of {evaluation.documents:,} documents; 95 % intervals over documents"
+    )
+    lines = [(name.replace("_", " "), _shown(interval)) for name, interval in evaluation.metrics.items()]
+    print_grid(("metric", "score"), [*lines, ("without a model", f"{evaluation.baseline:.1f}")])
+    if evaluation.labels:
         print_line("")
         print_grid(
             ("label", "precision", "recall", "F1", "gold", "predicted"),
             [
                 (printable(name), _shown(s.precision), _shown(s.recall), _shown(s.f1), s.gold, s.predicted)
-                for name, s in found.labels.items()
+                for name, s in evaluation.labels.items()
             ],
         )
-    for line in _remarks(found):
+    for line in _remarks(evaluation):
         console().print(Text(printable(line)), soft_wrap=True)
 
 
-def _remarks(found: Evaluation) -> list[str]:
+def _remarks(evaluation: Evaluation) -> list[str]:
     """What else to know: unreadable answers, what was skipped, and the errors."""
-    lines = [""] if found.errors else []
-    if found.unparseable:
-        lines.append(f"Answers that could not be read: {found.unparseable:.1f} %.")
-    if found.cut_inputs:
-        lines.append(f"Texts that were not read to their end: {found.cut_inputs:,}.")
-    lines += [f"{number:>8} {reason}" for reason, number in found.reading.items()]
-    lines += [f"{_error(error)}" for error in found.errors[:_SHOWN]]
-    if len(found.errors) > _SHOWN:
-        lines.append(f"{len(found.errors) - _SHOWN:,} further errors; --json lists all.")
+    lines = [""] if evaluation.errors else []
+    if evaluation.unparseable:
+        lines.append(f"Answers that could not be read: {evaluation.unparseable:.1f} %.")
+    if evaluation.cut_inputs:
+        lines.append(f"Texts that were not read to their end: {evaluation.cut_inputs:,}.")
+    lines += [f"{number:>8} {reason}" for reason, number in evaluation.reading.items()]
+    lines += [f"{_error(error)}" for error in evaluation.errors[:_SHOWN]]
+    if len(evaluation.errors) > _SHOWN:
+        lines.append(f"{len(evaluation.errors) - _SHOWN:,} further errors; --json lists all.")
     return lines
 
 

@@ -93,13 +93,13 @@ def _table(card: TaskCard, examples: Sequence[Example], parsed: Sequence[Parsed]
 def _by_label(
     card: TaskCard, examples: Sequence[Example], parsed: Sequence[Parsed], documents: Sequence[str]
 ) -> dict[str, LabelScore]:
-    found = {}
+    scores = {}
     for label in card.labels:
         rows = np.array([_counts(card, label, *pair) for pair in zip(examples, parsed, strict=True)], dtype=np.float64)
         precision, recall, f1 = (bootstrap_interval(rows, documents, value) for value in (_precision, _recall, _f1))
         _, predicted, gold = rows.sum(axis=0)
-        found[label] = LabelScore(precision, recall, f1, int(gold), int(predicted))
-    return found
+        scores[label] = LabelScore(precision, recall, f1, int(gold), int(predicted))
+    return scores
 
 
 def _counts(card: TaskCard, label: str, example: Example, output: Parsed) -> tuple[int, int, int]:

@@ -20,9 +20,9 @@ DOUBTFUL = 0.5  # below this confidence an entity is pale
 
 def note_as_html(note: AnnotatedNote) -> str:
     """A piece of HTML that stands by itself: style, the note's text, and what cannot be marked in it."""
-    found = marked(note)
-    body = "".join(_text(note.text, found.marks))
-    return f'<style>{STYLE}</style><div class="mpdd-note">{body}</div>{_list(_lines(note, found.links))}'
+    items = marked(note)
+    body = "".join(_text(note.text, items.marks))
+    return f'<style>{STYLE}</style><div class="mpdd-note">{body}</div>{_list(_lines(note, items.links))}'
 
 
 def page(notes: Iterable[AnnotatedNote], title: str) -> str:

@@ -28,14 +28,14 @@ def collection(notes: Sequence[AnnotatedNote], origin: Origin) -> dict[str, Any]
 
 
 def _document(note: AnnotatedNote) -> dict[str, Any]:
-    found = marked(note)
+    items = marked(note)
     passage = {
         "offset": 0,
         "infons": {},
         "text": note.text,
         "sentences": [],
-        "annotations": [_annotation(mark) for mark in found.marks],
-        "relations": [_relation(link) for link in found.links],
+        "annotations": [_annotation(mark) for mark in items.marks],
+        "relations": [_relation(link) for link in items.links],
     }
     infons = {answer.task: "; ".join(answer.categories) or answer.answer or "" for answer in note.answers}
     said = {task: words for task, words in infons.items() if words}

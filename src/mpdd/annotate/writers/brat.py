@@ -17,10 +17,10 @@ _LINE = re.compile(r"[^\r\n]+")
 
 def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
     """Yield a text and its annotations for each note, then the configuration."""
-    found = [marked(note) for note in notes]
-    entities = without_spaces(mark.label for each in found for mark in each.marks)
-    relations = without_spaces(link.label for each in found for link in each.links)
-    for name, note, each in zip(file_names([note.id for note in notes]), notes, found, strict=True):
+    marked_notes = [marked(note) for note in notes]
+    entities = without_spaces(mark.label for each in marked_notes for mark in each.marks)
+    relations = without_spaces(link.label for each in marked_notes for link in each.links)
+    for name, note, each in zip(file_names([note.id for note in notes]), notes, marked_notes, strict=True):
         yield f"{name}.txt", note.text.encode()
         yield f"{name}.ann", "".join(f"{line}\n" for line in _lines(each, entities, relations)).encode()
     yield "annotation.conf", _configuration(entities, relations).encode()
@@ -28,16 +28,16 @@ def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
     yield "visual.conf", ("[labels]\n" + "".join(shown) + "[drawing]\n").encode()
 
 
-def _lines(found: Marked, entities: Mapping[str, str], relations: Mapping[str, str]) -> Iterator[str]:
-    for mark in found.marks:
+def _lines(items: Marked, entities: Mapping[str, str], relations: Mapping[str, str]) -> Iterator[str]:
+    for mark in items.marks:
         pieces = _pieces(mark.span)
         places = ";".join(f"{start} {end}" for start, end, _ in pieces)
         words = " ".join(re.sub(r"\s", " ", text) for _, _, text in pieces)
         yield f"{mark.id}\t{entities[mark.label]} {places}\t{words}"
-    for link in found.links:
+    for link in items.links:
         yield f"{link.id}\t{relations[link.label]} Arg1:{link.head.id} Arg2:{link.tail.id}"
-    items: list[Mark | Link] = [*found.marks, *found.links]
-    sure = [(item.id, item.confidence) for item in items if item.confidence is not None]
+    both: list[Mark | Link] = [*items.marks, *items.links]
+    sure = [(item.id, item.confidence) for item in both if item.confidence is not None]
     for number, (key, confidence) in enumerate(sure, start=1):
         yield f"#{number}\tAnnotatorNotes {key}\tconfidence {confidence:.4f}"
 

@@ -20,15 +20,15 @@ def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
 
 
 def _example(number: int, note: AnnotatedNote) -> dict[str, Any]:
-    found = marked(note)
-    keys = {mark.id: place for place, mark in enumerate(found.marks, start=1)}
+    items = marked(note)
+    keys = {mark.id: place for place, mark in enumerate(items.marks, start=1)}
     entities = [
         {"id": keys[mark.id], "label": mark.label, "start_offset": mark.span.start, "end_offset": mark.span.end}
-        for mark in found.marks
+        for mark in items.marks
     ]
     relations = [
         {"id": place, "type": link.label, "from_id": keys[link.head.id], "to_id": keys[link.tail.id]}
-        for place, link in enumerate(found.links, start=1)
+        for place, link in enumerate(items.links, start=1)
     ]
     labels = [label for answer in note.answers for label in answer.categories]
     example: dict[str, Any] = {"id": number, "text": note.text, "note_id": note.id}

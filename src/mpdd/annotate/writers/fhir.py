@@ -38,10 +38,10 @@ def _device(origin: Origin) -> Resource:
 def _of_note(number: int, note: AnnotatedNote, device: Resource, origin: Origin) -> Iterator[Resource]:
     document = _document(number, note)
     yield document
-    found = []
+    observations = []
     bodies = [(answer.task, body) for answer in note.answers for body in _bodies(answer)]
     for place, (task, body) in enumerate(bodies):
-        found.append(
+        observations.append(
             {
                 "resourceType": "Observation",
                 "id": _id(document["id"], str(place)),
@@ -52,9 +52,9 @@ def _of_note(number: int, note: AnnotatedNote, device: Resource, origin: Origin)
                 "device": _reference(device),
             }
         )
-    yield from found
-    if found:
-        yield _provenance(document, found, device, origin)
+    yield from observations
+    if observations:
+        yield _provenance(document, observations, device, origin)
 
 
 def _document(number: int, note: AnnotatedNote) -> Resource:
@@ -108,11 +108,11 @@ def _components(places: Mapping[str, int], confidence: float | None) -> Resource
     return {"component": parts} if parts else {}
 
 
-def _provenance(document: Resource, found: Sequence[Resource], device: Resource, origin: Origin) -> Resource:
+def _provenance(document: Resource, observations: Sequence[Resource], device: Resource, origin: Origin) -> Resource:
     return {
         "resourceType": "Provenance",
         "id": _id(document["id"], "provenance"),
-        "target": [_reference(resource) for resource in found],
+        "target": [_reference(resource) for resource in observations],
         "recorded": origin.when.isoformat(),
         "agent": [{"who": _reference(device)}],
         "entity": [{"role": "source", "what": _reference(document)}],

@@ -20,15 +20,15 @@ _WORDS = ("extract", "summary")  # kinds of answers that are written as text
 
 def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
     """Yield the tasks, and the interface with every label that occurs."""
-    found = [marked(note) for note in notes]
-    yield "tasks.json", json_document([_task(*pair, origin) for pair in zip(notes, found, strict=True)])
-    yield "labeling_config.xml", _interface(notes, found)
+    marked_notes = [marked(note) for note in notes]
+    yield "tasks.json", json_document([_task(*pair, origin) for pair in zip(notes, marked_notes, strict=True)])
+    yield "labeling_config.xml", _interface(notes, marked_notes)
 
 
-def _task(note: AnnotatedNote, found: Marked, origin: Origin) -> dict[str, Any]:
+def _task(note: AnnotatedNote, items: Marked, origin: Origin) -> dict[str, Any]:
     before = list(accumulate((1 + (ord(char) > 0xFFFF) for char in note.text), initial=0))
-    results = [_region(mark, before) for mark in found.marks]
-    results += [_relation(link) for link in found.links]
+    results = [_region(mark, before) for mark in items.marks]
+    results += [_relation(link) for link in items.links]
     results += [result for answer in note.answers for result in _answer(answer)]
     prediction: dict[str, Any] = {"model_version": origin.model_version, "result": results}
     known = [answer.confidence for answer in note.answers if answer.confidence is not None]
@@ -62,12 +62,12 @@ def _result(control: str, kind: str, value: dict[str, Any], confidence: float | 
     return {"from_name": control, "to_name": "text", "type": kind, "value": value, **sure}
 
 
-def _interface(notes: Sequence[AnnotatedNote], found: Sequence[Marked]) -> bytes:
+def _interface(notes: Sequence[AnnotatedNote], marked_notes: Sequence[Marked]) -> bytes:
     view = etree.Element("View")
-    labels = dict.fromkeys(mark.label for each in found for mark in each.marks)
+    labels = dict.fromkeys(mark.label for each in marked_notes for mark in each.marks)
     if labels:
         _control(view, "Labels", "Label", "label", labels)
-    relations = dict.fromkeys(link.label for each in found for link in each.links)
+    relations = dict.fromkeys(link.label for each in marked_notes for link in each.links)
     if relations:
         listed = etree.SubElement(view, "Relations")
         for label in relations:

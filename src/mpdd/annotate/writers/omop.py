@@ -25,11 +25,11 @@ _MODIFIERS = 2000
 
 def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
     """Yield the one table. Raise `InputError` for a note whose id is no whole number, as OMOP's `note_id` is."""
-    found = [(note, answer.task, entity) for note in notes for answer in note.answers for entity in answer.entities]
+    entities = [(note, answer.task, entity) for note in notes for answer in note.answers for entity in answer.entities]
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_row(number, *item, origin) for number, item in enumerate(found, start=1))
+    writer.writerows(_row(number, *item, origin) for number, item in enumerate(entities, start=1))
     yield "", buffer.getvalue().encode()
 
 

@@ -20,14 +20,14 @@ def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
 
 
 def _example(note: AnnotatedNote, origin: Origin) -> dict[str, Any]:
-    found = marked(note)
-    made = tokens(note.text, [(mark.span.start, mark.span.end) for mark in found.marks])
-    spans = {mark.id: _span(mark, made) for mark in found.marks}
+    items = marked(note)
+    made = tokens(note.text, [(mark.span.start, mark.span.end) for mark in items.marks])
+    spans = {mark.id: _span(mark, made) for mark in items.marks}
     example: dict[str, Any] = {"text": note.text, "meta": {"id": note.id, "model": origin.model_version}}
     example["tokens"] = [_token(note.text, number, token) for number, token in enumerate(made)]
     example["spans"] = list(spans.values())
-    if found.links:
-        example["relations"] = [_relation(link, spans) for link in found.links]
+    if items.links:
+        example["relations"] = [_relation(link, spans) for link in items.links]
     chosen = [label for answer in note.answers for label in answer.categories]
     if chosen:
         example["options"] = [{"id": label, "text": label} for label in dict.fromkeys(chosen)]
