@@ -105,9 +105,8 @@ def _print(evaluation: Evaluation) -> None:
     from mpdd.cli.show import console
     from mpdd.errors import printable
 
-    print_line(
-        f"{evaluation.task}: {evaluation.examples:,} examples of {evaluation.documents:,} documents; 95 % intervals over documents"
-    )
+    size = f"{evaluation.examples:,} examples of {evaluation.documents:,} documents"
+    print_line(f"{evaluation.task}: {size}; 95 % intervals over documents")
     lines = [(name.replace("_", " "), _shown(interval)) for name, interval in evaluation.metrics.items()]
     print_grid(("metric", "score"), [*lines, ("without a model", f"{evaluation.baseline:.1f}")])
     if evaluation.labels:
