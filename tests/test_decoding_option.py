@@ -12,6 +12,7 @@ from mpdd.annotate.ray import Work, _require_same_decoding
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.experiment import config, own_task, pipeline
+from mpdd.experiment.setup import data_of
 from mpdd.inference.decoding import steering
 from mpdd.inference.decoding.answers import Grammars
 from mpdd.inference.engines import open_engine
@@ -108,3 +109,26 @@ def test_tasks_that_ask_about_one_note_share_what_is_made_of_it(experiment, tmp_
     assert first is again
     other = grammars.of(replace(card, labels=("Other",)), note, True)
     assert other is not first and len(grammars._notes) == 1
+
+
+def test_priors_and_losses_of_choices_are_those_of_every_trained_method(tiny_folder, tmp_path, tiny):
+    (tmp_path / "says.jsonl").write_text(lines([record("nli", n) for n in range(12)]))
+    card = {"name": "says", "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": "says.jsonl"}}
+    (tmp_path / "says.toml").write_text(tomli_w.dumps(card))
+    catalogue._load.cache_clear()
+    values = {
+        "name": "own", "backbone": str(tiny_folder), "methods": ["zero-shot", "in-context", "prompt-tuning", "lora"],
+        "targets": [str(tmp_path / "says.toml")], "prompt": {"length": 4}, "compute": {"dtype": "fp32"}, "choice_loss": "t-few",
+        "adapt": {"steps": 2, "every": 1, "batch_size": 2}, "decoding": {"priors": True},
+    }  # fmt: skip
+    experiment = config.build(values, "test")
+    pipeline.run(experiment, tmp_path / "run", Silent())
+    cells = {cell["row"]["method"]: cell["priors"] for cell in cells_of(tmp_path / "run")}
+    assert cells.pop("zero-shot") == {}
+    assert all(len(priors["classes"]) == 2 and priors["examples"] > 0 for priors in cells.values())
+    assert all(priors["classes"][0] > priors["classes"][1] for priors in cells.values())  # every answer is the first label
+    kept = load(tmp_path / "run" / "prompts" / "says-prompt-tuning-all-s0.safetensors", tiny).header
+    assert dict(kept.priors) == cells["prompt-tuning"]
+    run = pipeline.Run.open(experiment, tmp_path / "run", Silent(), "")
+    data = data_of(run, run.tasks["says"], "all", 0)
+    assert all(row.wrong_answers for row in (*data.train, *data.dev))
