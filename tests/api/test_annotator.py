@@ -65,6 +65,8 @@ def test_prompts_that_do_not_go_together_are_refused(shelf, backbone, tiny_folde
         mpdd.Annotator([], backbone)
     with pytest.raises(mpdd.InputError, match="not for one task; found kind meta"):
         mpdd.load_prompts(shelf / "meta.safetensors")
+    with pytest.raises(mpdd.InputError, match="opened for free answers"):
+        mpdd.Annotator(drugs, backbone, grounded=True)
     with pytest.raises(mpdd.InputError, match="made for another backbone"):
         mpdd.Annotator(drugs, "embedded")
 

@@ -48,6 +48,10 @@ class Annotator:
             raise InputError("Two prompts are for the same task", found=", ".join(names), wanted="one prompt for each task")
         given = self.prompts[0].header.backbone if backbone is None else backbone
         self.backbone = open_backbone(given, grounded=grounded) if isinstance(given, str | Path) else given
+        if grounded and not self.backbone.grounded:
+            raise InputError(
+                "This backbone was opened for free answers", found="grounded=True", wanted="open_backbone(..., grounded=True)"
+            )
         for prompt in self.prompts:
             require_backbone(prompt.path.name, prompt.header, self.backbone.vocabulary)
 
