@@ -1,4 +1,5 @@
-"""The page as the real server gives it, over the embedded backbone: paste a note, choose tasks, see the highlights, copy.
+"""The page as the real server gives it, over the embedded backbone: paste a note, choose tasks, see
+the highlights, copy, correct, download.
 
 With MPDD_SCREENSHOT=FILE.png it leaves a picture of the page (docs/page.png was made so).
 """
@@ -69,15 +70,13 @@ def tab(served, tmp_path):
     browser.close()
 
 
-def test_a_note_is_pasted_answered_highlighted_and_copied(served, tab):
+def test_a_note_is_pasted_answered_highlighted_corrected_and_copied(served, tab, world, tmp_path):
     url, token = served
     tab.sign_in(token)
     tab.type("note", NOTE)
     tab.choose("diseases", "drugs", "urgent")
     tab.run("$('go').click()")
     tab.wait("!$('results').hidden")
-    if picture := os.environ.get("MPDD_SCREENSHOT"):
-        Path(picture).write_bytes(base64.b64decode(tab.ask("Page.captureScreenshot")["data"]))
     body = {"text": NOTE, "tasks": ["diseases", "drugs", "urgent"]}
     asked = httpx.post(f"{url}v1/annotate", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=60).json()
     entities = [entity for result in asked["results"] for entity in result.get("entities", ())]
@@ -86,9 +85,36 @@ def test_a_note_is_pasted_answered_highlighted_and_copied(served, tab):
     assert tab.run("$('text').textContent") == NOTE
     marked = tab.run("all('mark').filter((m) => !m.parentElement.closest('mark')).map((m) => m.textContent)")
     assert marked and {word for text in marked for word in text.split()} == {w for e in entities for w in e["text"].split()}
-    assert tab.run("all('.cards section, .cards article').length || $('results').textContent.length") > 0
     tab.run("$('copy-json').click(), $('copy-brat').click()")
     tab.wait("copied.length === 2")
     as_json, as_brat = tab.run("copied")
     assert json.loads(as_json)["results"] == asked["results"]
     assert all(f"{e['label']} {e['start']} {e['end']}\t" in as_brat for e in entities)
+    tab.run("$('words').value = 'diabetes'")
+    tab.add("Disease")
+    tab.run("document.querySelector('.list [data-key$=accept]').click()")
+    tab.run("all('.cards section')[0].querySelectorAll('.list [data-key$=reject]')[1].click()")
+    if picture := os.environ.get("MPDD_SCREENSHOT"):
+        tab.wait("$('copy-json').textContent === 'Copy as JSON' && $('copy-brat').textContent === 'Copy as brat'")
+        tab.run("document.activeElement.blur(), $('results').scrollIntoView()")
+        Path(picture).write_bytes(base64.b64decode(tab.ask("Page.captureScreenshot")["data"]))
+    file = tab.download(tmp_path, "jsonl diseases")
+    corrected = json.loads(file.read_text(encoding="utf-8"))
+    assert "diabetes" in [entity["text"] for entity in corrected["entities"]]
+    assert all(NOTE[entity["start"] : entity["end"]] == entity["text"] for entity in corrected["entities"])
+    adapted_with(world, file)
+
+
+def adapted_with(world, train):
+    """A corrected note, as it was downloaded, is what a task is adapted to."""
+    for split in ("dev", "test"):
+        row = {
+            "text": f"Notes for {split}: asthma.",
+            "entities": [{"start": 12 + len(split), "end": 18 + len(split), "label": "Disease"}],
+        }
+        (world.folder / f"page-{split}.jsonl").write_text(json.dumps(row) + "\n")
+    data = ["--train", train, "--dev", "page-dev.jsonl", "--test", "page-test.jsonl"]
+    named = ["--name", "paged", "--type", "ner", "--labels", "Disease", "--instruction", CARDS[0].instruction]
+    assert "Found 1 train, 1 dev and 1 test examples." in world.run("task", "new", *named, *data)[0]
+    out, _ = world.run("adapt", "paged.toml", "--backbone", world.backbone, "--steps", 2, "--out", "paged")
+    assert list((world.folder / "paged" / "prompts").glob("paged-*.safetensors")), out

@@ -10,6 +10,7 @@ import select
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mpdd.serving.converting import converted
+from mpdd.serving.schema import Convert
 
 PAGE = Path(__file__).resolve().parents[2] / "src" / "mpdd" / "serving" / "web" / "index.html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -90,6 +94,7 @@ class Stub(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
+        self.tasks = TASKS
         self.refusal: tuple[int, str, dict[str, str]] | None = None
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
@@ -101,13 +106,14 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
-    def reply(self, status: int, body: str, **headers: str) -> None:
+    def reply(self, status: int, body: str | bytes, **headers: str) -> None:
+        content = body.encode() if isinstance(body, str) else body
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
             self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body.encode())))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(body.encode())
+        self.wfile.write(content)
 
     def refused(self) -> bool:
         refusal = self.server.refusal
@@ -125,12 +131,17 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path != "/v1/tasks":
             self.reply(404, "{}")
         elif not self.refused():
-            self.reply(200, json.dumps({"tasks": TASKS}))
+            self.reply(200, json.dumps({"tasks": self.server.tasks}))
 
     def do_POST(self) -> None:  # noqa: N802
         self.server.paths.append(self.path)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if not self.refused():
+        if self.refused():
+            return
+        if self.path == "/v1/convert":  # as the gateway does it
+            response = converted(Convert.model_validate(body))
+            self.reply(200, bytes(response.body), Content_Disposition=response.headers["content-disposition"])
+        else:
             self.server.asked.append(body)
             self.reply(200, answer(body["tasks"]))
 
@@ -179,7 +190,8 @@ class Browser:
 
 # Runs before the page's own script: what breaks the policy or throws, and what is copied.
 WATCH = """
-window.problems = []; window.copied = [];
+window.problems = []; window.copied = []; window.confirmed = [];
+window.confirm = (message) => { confirmed.push(message); return false; };
 document.addEventListener("securitypolicyviolation", (event) => problems.push(event.violatedDirective + " " + event.blockedURI));
 window.addEventListener("error", (event) => problems.push(event.message));
 window.addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
@@ -241,6 +253,45 @@ class Tab:
         self.run("$('go').click()")
         self.wait("!$('results').hidden")
 
+    def button(self, words: str, name: str) -> str:
+        """The script expression for a control of the list entry with these words: go, label, accept or reject."""
+        row = f"all('.list li').find((row) => row.querySelector('.go').firstChild.data === {json.dumps(words)})"
+        return f"{row}.querySelector('[data-key$={name}]')"
+
+    def decide(self, words: str, verdict: str) -> None:
+        self.run(f"{{ const button = {self.button(words, verdict)}; button.focus(); button.click(); }}")
+
+    def relabel(self, words: str, label: str) -> None:
+        control = self.button(words, "label")
+        self.run(f"{{ const c = {control}; c.focus(); c.value = {json.dumps(label)}; c.dispatchEvent(new Event('change')); }}")
+
+    def select(self, start: int, end: int) -> None:
+        """Select a part of the shown note, given in UTF-16 units, as a mouse does."""
+        self.run(f"""{{ const range = document.createRange(), ends = [];
+            const walker = document.createTreeWalker($('text'), NodeFilter.SHOW_TEXT);
+            for (let node, at = 0; (node = walker.nextNode()); at += node.length)
+                for (const [i, edge] of [{start}, {end}].entries())
+                    if (at <= edge && edge <= at + node.length) ends[i] = [node, edge - at];
+            range.setStart(...ends[0]); range.setEnd(...ends[1]);
+            getSelection().removeAllRanges(); getSelection().addRange(range); }}""")
+        self.wait("$('words').value !== ''")
+
+    def add(self, label: str) -> None:
+        self.run(f"$('label').selectedIndex = [...$('label').options].findIndex((o) => o.label === {json.dumps(label)})")
+        self.run("document.querySelector('#adding button').click()")
+
+    def download(self, folder: Path, option: str) -> Path:
+        """Download the corrected notes into a new folder, in the format whose option has this value."""
+        folder = Path(tempfile.mkdtemp(dir=folder))
+        self.browser.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.run(f"$('format').value = {json.dumps(option)}, $('download').click()")
+        self.wait("$('status').textContent.startsWith('Downloaded')")
+        end = time.monotonic() + 20
+        while not (files := [path for path in folder.iterdir() if path.suffix not in (".crdownload", ".tmp")]):
+            assert time.monotonic() < end, "nothing was downloaded"
+            time.sleep(0.05)
+        return files[0]
+
     def status(self) -> str:
         return str(self.run("$('status').textContent"))
 
@@ -268,7 +319,7 @@ def tab(browser: Browser, stub: Stub) -> Iterator[Tab]:
     problems = tab.run("problems")
     browser.ask("Target.closeTarget", targetId=tab.target)
     assert problems == []
-    assert {path for path in stub.paths if path != "/favicon.ico"} <= {"/", "/v1/tasks", "/v1/annotate"}
+    assert {path for path in stub.paths if path != "/favicon.ico"} <= {"/", "/v1/tasks", "/v1/annotate", "/v1/convert"}
 
 
 def test_the_page_is_whole_in_itself() -> None:
@@ -302,7 +353,7 @@ def test_entities_are_marked_where_the_server_counts_them(tab: Tab, stub: Stub) 
         ["aspirin", "Chemical"],
     ]
     shown = "getComputedStyle(document.querySelector('mark'), '::after').content"
-    assert tab.run(shown) == '"Chemical"'
+    assert tab.run(shown) == '"Chemical 90\u202f%"'
     assert tab.run("all('.legend button').map((button) => button.textContent)") == ["Chemical 2", "Disease 1", "Sign 2"]
     tab.run("document.querySelector('.legend button').click()")
     assert tab.run(shown) == "none"
@@ -313,8 +364,8 @@ def test_entities_are_marked_where_the_server_counts_them(tab: Tab, stub: Stub) 
 @needs_chromium
 def test_a_relation_lights_both_its_spans(tab: Tab) -> None:
     tab.annotate("drugs", "effects")
-    assert tab.run("all('.cards .list button').at(-1).textContent") == "aspirin → Headache Adverse effect"
-    tab.run("all('.cards .list button').at(-1).focus()")
+    assert tab.run("all('.cards .list .go').at(-1).textContent") == "aspirin → Headache Adverse effect"
+    tab.run("all('.cards .list .go').at(-1).focus()")
     assert tab.run("all('.lit').map((node) => node.textContent)") == ["Headache", "aspirin"]
     tab.run("document.activeElement.blur()")
     assert tab.run("all('.lit').length") == 0
@@ -329,16 +380,16 @@ def test_what_is_copied(tab: Tab) -> None:
     assert as_json == answer(["drugs", "effects"])
     assert as_brat == (
         "T1\tChemical 7 14\taspirin\n"
-        "T2\tDisease 19 38\tacute renal failure\n"
-        "T3\tSign 25 44\trenal failure, then\n"
+        "T2\tDisease 19 30;31 38\tacute renal failure\n"
+        "T3\tSign 25 30;31 44\trenal failure, then\n"
         "T4\tSign 45 50\te\u0301lan\n"
         "T5\tChemical 74 81\taspirin\n"
-        "T6\tMention 55 63\tHeadache\n"
+        "T6\tArgument 55 63\tHeadache\n"
         "R1\tAdverse_effect Arg1:T5 Arg2:T6\n"
     )
     for line in as_brat.splitlines()[:6]:
-        _, start, end = line.split("\t")[1].split()
-        assert NOTE[int(start) : int(end)].replace("\n", " ") == line.split("\t")[2]
+        pieces = [piece.split() for piece in line.split("\t")[1].split(" ", 1)[1].split(";")]
+        assert " ".join(NOTE[int(start) : int(end)] for start, end in pieces) == line.split("\t")[2]
 
 
 @needs_chromium

@@ -39,7 +39,7 @@ def add_convert_route(app: FastAPI, service: Service, caller: Callable[[HttpRequ
             body = await read(request, Convert)
             account_of(request.scope).characters = sum(len(note.text) for note in body.notes)
             place.take(1 + _items(body.notes, service))
-            return await run_in_threadpool(_converted, body)
+            return await run_in_threadpool(converted, body)
 
 
 def _items(notes: Sequence[AnsweredNote], service: Service) -> int:
@@ -58,7 +58,7 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, list) else 0
 
 
-def _converted(body: Convert) -> Response:
+def converted(body: Convert) -> Response:
     """The file, or a zip of the files. Raise `RefusedError` 422 where answers do not fit, or the format cannot hold them."""
     if body.to not in formats():
         raise RefusedError(422, "no_such_format", f"to: no such format; wanted one of {', '.join(formats())}.")
