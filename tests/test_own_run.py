@@ -21,6 +21,7 @@ from mpdd.experiment import config, own_task, pipeline
 from mpdd.experiment.check import require_tasks
 from mpdd.experiment.comparison import part, remake
 from mpdd.experiment.setup import Run, draw
+from mpdd.export.formats import Format, where_it_runs
 from mpdd.inference.predict import Request, predict
 from mpdd.progress import Reporter, Silent
 from mpdd.prompts import ready
@@ -249,3 +250,26 @@ def test_what_is_not_scored_is_said(tiny, tmp_path, capsys):
     told = capsys.readouterr()
     assert "own: scored on 2 of its 4 test examples" in told.out + told.err
     assert own_task.experiment_for(card, metaprompt, test_examples=0).limits.test > 10**6
+
+
+def test_an_exportable_prompt_comes_from_no_deep_metaprompt(tiny, tmp_path):
+    deep, flat = tmp_path / "deep.safetensors", tmp_path / "flat.safetensors"
+    write_metaprompt(flat, tiny)
+    meta = MetaPrompt(torch.randn(4, 2 * tiny.width), ["a", "b"])
+    header = Header("meta", tiny.name, tiny.fingerprint, 4, 2 * tiny.width, rank=1, tasks=meta.tasks, depth="all")
+    save_prompt(deep, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
+    assert own_task.at_input(flat, is_chosen=True) == flat
+    assert own_task.at_input(deep, is_chosen=False) is None
+    assert own_task.at_input(None, is_chosen=False) is None
+    with pytest.raises(InputError, match="deep.safetensors is deep .*Leave out --from for prompt tuning at the input"):
+        own_task.at_input(deep, is_chosen=True)
+    write_card(tmp_path)
+    experiment = own_task.experiment_for(tmp_path / "own.toml", None, backbone=str(tiny.name))
+    assert ("prompt-tuning" in experiment.methods, "mpdd" in experiment.methods) == (True, False)
+    assert experiment.prompt.depth == "input"
+
+
+def test_the_places_where_a_prompt_runs_are_said():
+    assert where_it_runs("input").endswith(f"`mpdd export --to` {', '.join(Format)} take it.")
+    deep = where_it_runs("all")
+    assert "`mpdd export --to` peft-prefix, kv-cache take it, vLLM and llama.cpp do not" in deep and "--exportable" in deep

@@ -15,6 +15,8 @@ from mpdd.prompts.store import Header, load, save_prompt
 from tests.cli.conftest import CARDS, LENGTH
 from tests.conftest import make_model
 
+FORMATS = ("hf-vocab", "peft", "peft-prefix", "kv-cache")
+
 
 def files(folder):
     """Every path under a folder, hidden ones too, with its bytes."""
@@ -45,7 +47,8 @@ def refused(mpdd, place):
 
 def sealed(place, tiny, name, width=None, **values):
     """A prompt file beside the usual ones."""
-    header = replace(Header("soft", tiny.name, tiny.fingerprint, LENGTH, width or tiny.width), card=CARDS[0], **values)
+    about = Header("soft", tiny.name, tiny.fingerprint, LENGTH, width or tiny.width)
+    header = replace(about, **{"card": CARDS[0], **values})
     return save_prompt(place / name, {"rows": torch.zeros(LENGTH, header.width)}, header)
 
 
@@ -88,23 +91,41 @@ def test_an_adapter(mpdd, place, tiny):
     assert (config["peft_type"], config["num_virtual_tokens"], config["token_dim"]) == ("PROMPT_TUNING", LENGTH, tiny.width)
 
 
+def test_a_deep_prompt_for_peft(mpdd, place, tiny):
+    rows = sealed(place, tiny, "deep.safetensors", width=2 * tiny.width, depth="all").rows()
+    done(mpdd, "deep.safetensors", "--to", "peft-prefix", "--out", "made")
+    assert sorted(files(place / "made")) == ["adapter_config.json", "adapter_model.safetensors", "mpdd_tasks.json"]
+    config = json.loads((place / "made" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["peft_type"], config["num_virtual_tokens"], config["num_attention_heads"]) == ("PREFIX_TUNING", len(rows), 2)
+
+
+def test_a_deep_prompt_and_one_at_the_input_as_keys_and_values(mpdd, place, tiny):
+    card = replace(CARDS[0], name="deep")
+    sealed(place, tiny, "deep.safetensors", width=2 * tiny.width, depth="all", card=card)
+    done(mpdd, "deep.safetensors", "short.safetensors", "--to", "kv-cache", "--out", "made", "--dtype", "bfloat16")
+    assert sorted(files(place / "made")) == ["deep.safetensors", "mpdd_tasks.json", "short.safetensors"]
+    for name in ("deep", "short"):
+        kept = load_file(place / "made" / f"{name}.safetensors")
+        assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16} and len(kept) == 2 * tiny.depth
+
+
 # Mistakes
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["drugs.safetensors", "--out", "made"], "Missing option '--to'. Choose from: hf-vocab, peft. See `mpdd export --help`."),
+        (["drugs.safetensors", "--out", "made"], f"Missing option '--to'. Choose from: {', '.join(FORMATS)}. See `mpdd export"),
         (["drugs.safetensors", "--to", "peft"], "Missing option '--out'. See `mpdd export --help`."),
         (["--to", "peft", "--out", "made"], "Missing argument 'PROMPT...'. See `mpdd export --help`."),
-        (["drugs.safetensors", "--to", "gguf", "--out", "made"], "'gguf' is not one of 'hf-vocab', 'peft'."),
+        (["drugs.safetensors", "--to", "gguf", "--out", "made"], f"'gguf' is not one of {', '.join(map(repr, FORMATS))}."),
         (
             ["drugs.safetensors", "short.safetensors", "--to", "peft", "--out", "made"],
-            "A PEFT adapter holds one prompt; found 2; wanted one prompt file, or --to hf-vocab.",
+            "A PEFT adapter holds one prompt; found 2; wanted one prompt file, or --to hf-vocab or --to kv-cache.",
         ),
         (
             ["drugs.safetensors", "--to", "peft", "--out", "made", "--dtype", "float16"],
-            "A PEFT adapter has its rows in float32; found --dtype float16; wanted --dtype with hf-vocab only.",
+            "A PEFT adapter has its numbers in float32; found --dtype float16; wanted --dtype with hf-vocab or kv-cache only.",
         ),
         (["none.safetensors", "--to", "peft", "--out", "made"], "There is no such prompt file; found none.safetensors"),
         (["note.txt", "--to", "hf-vocab", "--out", "made"], "The prompt file note.txt is damaged or no safetensors file"),
@@ -145,8 +166,8 @@ def test_prompts_of_several_backbones_are_refused(refused, place, tiny):
 def test_a_deep_prompt_is_refused(refused, place, tiny, to):
     sealed(place, tiny, "deep.safetensors", width=2 * tiny.width, depth="all")
     said = refused("deep.safetensors", "--to", to, "--out", "made")
-    assert "deep.safetensors is a deep prompt, which no other program can take; found rows of 64 numbers" in said
-    assert 'Train it with prompt.depth = "input".' in said
+    assert "deep.safetensors is a deep prompt, which this format cannot take; found rows of 64 numbers" in said
+    assert "Export it with --to peft-prefix or --to kv-cache, or make one at the input with `mpdd adapt CARD" in said
 
 
 def test_two_prompts_for_one_task_are_refused(refused, place, tiny):

@@ -70,7 +70,7 @@ def test_a_task_of_a_metaprompt_is_its_product(tiny, tiny_folder, tmp_path):
 
 def test_a_deep_prompt_is_refused(tiny, tmp_path):
     file = prompt_file(tmp_path, tiny, NER, deepened(tiny, from_vocabulary(tiny, 3, 0)))
-    with pytest.raises(InputError, match="drugs.safetensors is a deep prompt, which no other program can take"):
+    with pytest.raises(InputError, match="drugs.safetensors is a deep prompt, which this format cannot take"):
         write(tiny, file, tmp_path / "adapter")
 
 

@@ -44,25 +44,27 @@ def adapt(
     columns: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None, out: str | Path | None = None,
     metaprompt: str | Path | None = None, backbone: str = "", methods: Sequence[str] = (), shots: int | None = None,
     steps: int | None = None, seed: int = 0, test_examples: int = own_task.TEST_EXAMPLES, quiet: bool = False,
+    exportable: bool = False,
 ) -> Adapted:  # fmt: skip
     """Adapt a metaprompt to a task, and score the prompt on the task's test split.
 
     `task` is the path of a task card, or a `TaskCard` with labelled examples: `train`, and `dev` and `test`, which are cut
     from it where they are left out. Each is a path of any format that a card may name, a list of dicts, a pandas DataFrame
     or a `datasets.Dataset`; `columns` says what the examples call our columns, `labels` gives our label for their value. At
-    most `test_examples` are scored (0: all). The other arguments are those of `mpdd adapt`.
+    most `test_examples` are scored (0: all). The other arguments are those of `mpdd adapt`; `exportable` is its `--exportable`.
 
     Raise `InputError` for what does not fit, before anything is trained.
     """
     with _card(task, {"train": train, "dev": dev, "test": test}, columns, labels) as card, _folder(out) as folder:
-        origin = Path(metaprompt) if metaprompt is not None else own_task.shipped_metaprompt(card, backbone)
+        available = Path(metaprompt) if metaprompt is not None else own_task.shipped_metaprompt(card, backbone)
+        origin = own_task.at_input(available, is_chosen=metaprompt is not None) if exportable else available
         compared = tuple(dict.fromkeys((*own_task.METHODS, *methods)))
         experiment = own_task.experiment_for(
             card, origin, methods=compared, shots=shots, steps=steps, seed=seed, backbone=backbone, test_examples=test_examples
         )
         reporter = Silent() if quiet else Reporter()
         if origin is None:
-            reporter.say(own_task.no_metaprompt(backbone))
+            reporter.say(own_task.no_metaprompt(backbone) if available is None else own_task.NOT_DEEP)
         with alone_in(folder):
             rows = pipeline.run(experiment, folder, reporter, "mpdd.adapt")
         method = "mpdd" if origin else "prompt-tuning"

@@ -221,20 +221,24 @@ def adapt(
         str, typer.Option("--unit", help="With --epsilon, what it hides: an example, or a document with all its examples.")
     ] = "example",
     grounded: Grounded = None,
+    exportable: Annotated[
+        bool, typer.Option("--exportable", help="For a card: a prompt at the input, which every export and engine takes.")
+    ] = False,
 ) -> None:
     """Adapt a finished metaprompt to the task of a card; or stages 1 to 3 of an experiment for our own method alone."""
     from mpdd.experiment import own_task
+    from mpdd.export.formats import where_it_runs
 
     if metaprompt is None and not own_task.is_card(file):
         _stages(file, out, "adapt")
         return
-    if metaprompt is None:
-        metaprompt = own_task.shipped_metaprompt(file, backbone)
-    if metaprompt is None:
-        typer.echo(f"mpdd: {own_task.no_metaprompt(backbone)}", err=True)
+    origin = metaprompt or own_task.shipped_metaprompt(file, backbone)
+    taken = own_task.at_input(origin, is_chosen=metaprompt is not None) if exportable else origin
+    if taken is None:
+        typer.echo(f"mpdd: {own_task.no_metaprompt(backbone) if origin is None else own_task.NOT_DEEP}", err=True)
     compared = (*own_task.METHODS, *(name.strip() for name in methods.split(",") if name.strip()))
     experiment = own_task.experiment_for(
-        file, metaprompt, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone,
+        file, taken, methods=tuple(dict.fromkeys(compared)), shots=shots, steps=steps, seed=seed, backbone=backbone,
         privacy=None if epsilon is None else {"epsilon": epsilon, "delta": delta, "unit": unit}, test_examples=test_examples,
         grounded=grounded,
     )  # fmt: skip
@@ -242,6 +246,7 @@ def adapt(
     _run(experiment, folder)
     method = next(name for name in ("mpdd", "mpdd-examples", "prompt-tuning") if name in experiment.methods)
     typer.echo(f"Prompt: {folder / 'prompts'}/{experiment.name}-{method}-{experiment.shots[0]}-s{seed}.safetensors")
+    typer.echo(where_it_runs("input" if method == "prompt-tuning" else experiment.prompt.depth))
 
 
 @app.command()

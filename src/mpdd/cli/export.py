@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpdd.errors import InputError
+from mpdd.export.formats import TAKES_SEVERAL, Format
 
 if TYPE_CHECKING:
     from mpdd.prompts.store import PromptFile
-
-
-class Format(StrEnum):
-    """What is written."""
-
-    HF_VOCAB = "hf-vocab"
-    PEFT = "peft"
 
 
 class Dtype(StrEnum):
@@ -31,29 +25,42 @@ class Dtype(StrEnum):
 
 def export(
     files: Annotated[list[Path], typer.Argument(metavar="PROMPT...", help="Prompt files, one for each task.")],
-    to: Annotated[Format, typer.Option("--to", help="A checkpoint with prompts as tokens, or an adapter for PEFT.")],
+    to: Annotated[Format, typer.Option("--to", help="What to write; docs/export.md says which program reads what.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     dtype: Annotated[
-        Dtype | None, typer.Option("--dtype", help="For hf-vocab: numbers of the checkpoint; default the backbone's own.")
+        Dtype | None,
+        typer.Option("--dtype", help="Numbers of hf-vocab (default the backbone's own) and of kv-cache (default float32)."),
     ] = None,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
 ) -> None:
-    """Write prompts for other programs: a Hugging Face checkpoint with each prompt as token ids, or one PEFT adapter."""
+    """Write prompts for other programs: a checkpoint with prompts as token ids, PEFT adapters, or keys and values."""
     from mpdd.annotate.notes import card
     from mpdd.files import require_new
     from mpdd.prompts.store import load
 
-    if to is Format.PEFT and len(files) > 1:
-        raise InputError("A PEFT adapter holds one prompt", found=len(files), wanted="one prompt file, or --to hf-vocab")
-    if to is Format.PEFT and dtype is not None:
-        raise InputError("A PEFT adapter has its rows in float32", found=f"--dtype {dtype}", wanted="--dtype with hf-vocab only")
+    _require_fit(to, len(files), dtype)
     require_new(out)
     prompts = [load(path) for path in files]
     for prompt in prompts:
         card(prompt)
     name = backbone or prompts[0].header.backbone
-    _write_adapter(name, prompts[0], out) if to is Format.PEFT else _write_checkpoint(name, prompts, out, dtype)
+    if to is Format.PEFT:
+        _write_adapter(name, prompts[0], out)
+    elif to is Format.HF_VOCAB:
+        _write_checkpoint(name, prompts, out, dtype)
+    else:
+        _write_keys_values(name, prompts, out, dtype or Dtype.FLOAT32, to)
     typer.echo(f"Export: {out}")
+
+
+def _require_fit(to: Format, count: int, dtype: Dtype | None) -> None:
+    """Raise `InputError` where the options do not fit the format."""
+    if to not in TAKES_SEVERAL and count > 1:
+        several = " or ".join(f"--to {name}" for name in TAKES_SEVERAL)
+        raise InputError("A PEFT adapter holds one prompt", found=count, wanted=f"one prompt file, or {several}")
+    if to not in TAKES_SEVERAL and dtype is not None:
+        wanted = f"--dtype with {' or '.join(TAKES_SEVERAL)} only"
+        raise InputError("A PEFT adapter has its numbers in float32", found=f"--dtype {dtype}", wanted=wanted)
 
 
 def _write_adapter(backbone: str, prompt: PromptFile, out: Path) -> None:
@@ -62,10 +69,28 @@ def _write_adapter(backbone: str, prompt: PromptFile, out: Path) -> None:
     from mpdd.export.record import require_exportable
     from mpdd.files import new_folder
 
-    found = vocabulary.load(backbone)
-    require_exportable(prompt, found)
+    tokens = vocabulary.load(backbone)
+    require_exportable(prompt, tokens)
     with new_folder(out) as folder:
-        peft.write(found, prompt, folder)
+        peft.write(tokens, prompt, folder)
+
+
+def _write_keys_values(backbone: str, prompts: list[PromptFile], out: Path, dtype: Dtype, to: Format) -> None:
+    import torch
+
+    from mpdd.backbone import model as backbones
+    from mpdd.backbone import vocabulary
+    from mpdd.export import kv_cache, peft_prefix
+    from mpdd.export.record import require_distinct_tasks
+    from mpdd.files import new_folder
+
+    require_distinct_tasks(vocabulary.load(backbone), prompts, takes_deep=True)  # before weights are loaded
+    model = backbones.load(backbone, dtype=getattr(torch, dtype.value), device="cpu")
+    with new_folder(out) as folder:
+        if to is Format.PEFT_PREFIX:
+            peft_prefix.write(model, prompts[0], folder)
+        else:
+            kv_cache.write(model, prompts, folder)
 
 
 def _write_checkpoint(backbone: str, prompts: list[PromptFile], out: Path, dtype: Dtype | None) -> None:

@@ -124,6 +124,27 @@ def shipped_metaprompt(card: Path, backbone: str = "") -> Path | None:
     return path
 
 
+def at_input(metaprompt: Path | None, *, is_chosen: bool) -> Path | None:
+    """Return the metaprompt if prompts adapted from it are exportable to every format: if its rows are at the input alone. None
+    for one of the package that is deep; raise `InputError` for a deep one that the user has chosen (`is_chosen`)."""
+    if metaprompt is None or load(metaprompt).header.depth == "input":
+        return metaprompt
+    if is_chosen:
+        raise InputError(
+            f"The metaprompt {metaprompt.name} is deep (rows before every layer), so what is adapted from it is not exportable "
+            f"to every format",
+            wanted='one made with prompt.depth = "input"',
+            next_step="Leave out --from for prompt tuning at the input, or --exportable.",
+        )
+    return None
+
+
+NOT_DEEP = (
+    "The metaprompt for this backbone is deep (rows before every layer), which vLLM and llama.cpp cannot take: the task is learnt "
+    "by prompt tuning at the input, without a metaprompt."
+)
+
+
 def no_metaprompt(backbone: str) -> str:
     """Say that no metaprompt comes for a backbone, what is done instead and how to get one."""
     return (

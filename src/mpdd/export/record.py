@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mpdd.data.batch import around
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
 from mpdd.errors import InputError
+from mpdd.export.formats import FOR_DEEP
 from mpdd.files import write_atomically
 from mpdd.prompts.store import PromptFile, require_backbone
 
@@ -21,21 +24,47 @@ RECORD = "mpdd_tasks.json"
 FORMAT = 1
 
 
-def require_exportable(prompt: PromptFile, backbone: Backbone | Vocabulary) -> TaskCard:
-    """The task of a prompt that can be exported: for one task, for this backbone, its rows at the input alone.
+def require_exportable(prompt: PromptFile, backbone: Backbone | Vocabulary, *, takes_deep: bool = False) -> TaskCard:
+    """The task of a prompt that can be exported: for one task, for this backbone, and, unless the format `takes_deep` prompts,
+    with its rows at the input alone.
 
     Raises `InputError` on any other.
     """
     task = card(prompt)
     require_backbone(prompt.path.name, prompt.header, backbone)
-    if prompt.header.width != backbone.width:
+    if prompt.header.width != backbone.width and not takes_deep:
         raise InputError(
-            f"{prompt.path.name} is a deep prompt, which no other program can take",
+            f"{prompt.path.name} is a deep prompt, which this format cannot take",
             found=f"rows of {prompt.header.width} numbers, a part of them before every layer",
             wanted=f"rows of {backbone.width}, at the input alone",
-            next_step='Train it with prompt.depth = "input".',
+            next_step=f"Export it with {FOR_DEEP}, or make one at the input with `mpdd adapt CARD --exportable`.",
         )
     return task
+
+
+def require_distinct_tasks(
+    backbone: Backbone | Vocabulary, prompts: Sequence[PromptFile], *, takes_deep: bool = False
+) -> dict[str, tuple[TaskCard, PromptFile]]:
+    """The prompts by task, in the order given. Raises `InputError` for two of one task, and as `require_exportable` does."""
+    tasks: dict[str, tuple[TaskCard, PromptFile]] = {}
+    for prompt in prompts:
+        task = require_exportable(prompt, backbone, takes_deep=takes_deep)
+        if task.name in tasks:
+            files = f"{tasks[task.name][1].path.name} and {prompt.path.name}"
+            raise InputError(f"Two prompts are for the task {task.name}", found=files, wanted="one prompt for each task")
+        tasks[task.name] = (task, prompt)
+    return tasks
+
+
+def file_names(tasks: Iterable[str], suffix: str) -> dict[str, str]:
+    """A plain file name for each task, no two alike."""
+    names: dict[str, str] = {}
+    for task in tasks:
+        plain = re.sub(r"[^\w-]+", "-", task).strip("-") or "task"
+        taken = {name.removesuffix(suffix).lower() for name in names.values()}
+        number = next(n for n in count(1) if (plain if n == 1 else f"{plain}-{n}").lower() not in taken)
+        names[task] = f"{plain if number == 1 else f'{plain}-{number}'}{suffix}"
+    return names
 
 
 def described(prompt: PromptFile, task: TaskCard, backbone: Backbone | Vocabulary) -> dict[str, Any]:

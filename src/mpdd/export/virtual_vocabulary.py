@@ -28,7 +28,7 @@ from mpdd.backbone.text_part import text_config
 from mpdd.backbone.vocabulary import folder_of, needs_ids, pretrained
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
-from mpdd.export.record import described, layout, require_exportable, write_record
+from mpdd.export.record import described, layout, require_distinct_tasks, write_record
 from mpdd.prompts.store import PromptFile
 
 MULTIPLE = 64  # the vocabulary's size is padded to a multiple of it, which programs that split or tile it want
@@ -59,7 +59,7 @@ def write(backbone: Backbone, prompts: Sequence[PromptFile], folder: Path) -> No
     Raises `InputError` for prompts that cannot be exported, two for one task, and backbones with other than an
     embedding table, multiplied by a number at most, and a linear head.
     """
-    tasks = _tasks(backbone, prompts)
+    tasks = require_distinct_tasks(backbone, prompts)
     ids = number(backbone, {name: prompt.header.length for name, (_, prompt) in tasks.items()})
     tokenizer = _tokenizer(backbone, ids)
     model = _model(backbone, ids, {name: prompt.rows() for name, (_, prompt) in tasks.items()})
@@ -82,18 +82,6 @@ def number(backbone: Backbone, lengths: Mapping[str, int]) -> Ids:
         runs[name] = range(following, following + length)
         following += length
     return Ids(first, runs, -(-following // MULTIPLE) * MULTIPLE)
-
-
-def _tasks(backbone: Backbone, prompts: Sequence[PromptFile]) -> dict[str, tuple[TaskCard, PromptFile]]:
-    """The prompts by task, in the order given."""
-    found: dict[str, tuple[TaskCard, PromptFile]] = {}
-    for prompt in prompts:
-        task = require_exportable(prompt, backbone)
-        if task.name in found:
-            files = f"{found[task.name][1].path.name} and {prompt.path.name}"
-            raise InputError(f"Two prompts are for the task {task.name}", found=files, wanted="one prompt for each task")
-        found[task.name] = (task, prompt)
-    return found
 
 
 def _next(tokenizer: PreTrainedTokenizerBase) -> int:
