@@ -12,16 +12,20 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import peft
 import pytest
 import torch
-from transformers import AutoTokenizer
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from mpdd.backbone import model as backbones
+from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import synthetic
 from mpdd.data.types import render_input
-from mpdd.export import virtual_vocabulary
+from mpdd.export import kv_cache, peft_prefix, virtual_vocabulary
 from mpdd.export.record import RECORD
 from mpdd.inference.predict import Request, predict
+from mpdd.prompts.ready import ready
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 
@@ -85,6 +89,35 @@ def ask(python, script, exported, backbone, requests):
 def require_same(texts, backbone, requests):
     same = [text.strip() == one.output for text, one in zip(texts, predict(backbone, requests), strict=True)]
     assert all(same), f"{sum(same)} of {len(same)} equal"
+
+
+def test_peft_and_transformers_answer_as_predict_does_under_a_deep_prompt(asked, tmp_path):
+    """The prompts of the package's own metaprompt, with rows before every layer."""
+    backbone, requests = asked
+    source = AutoModelForCausalLM.from_pretrained(EMBEDDED_FOLDER, dtype=torch.float32).eval()
+    prompts = ready(tasks=["bc5cdr_ner", "primock57"])
+    kv_cache.write(backbone, prompts, tmp_path / "cache")
+    for prompt in prompts:
+        task, rows = prompt.header.card, prompt.rows()
+        assert task is not None and rows.shape[1] > backbone.width
+        peft_prefix.write(backbone, prompt, tmp_path / task.name)
+        kept = load_file(tmp_path / "cache" / f"{task.name}.safetensors")
+        layers = [(kept[f"layers.{n}.key"][None], kept[f"layers.{n}.value"][None]) for n in range(len(kept) // 2)]
+        card = replace(task, max_answer_tokens=TOKENS)
+        given = [Request(card, request.example, rows) for request in requests[:4]]
+        for request, answer in zip(given, predict(backbone, given), strict=True):
+            wanted = [token for token, _ in answer.tokens]
+            ids = backbone.tokenizer(render_input(card, request.example), add_special_tokens=False)["input_ids"]
+            options = {"max_new_tokens": TOKENS, "do_sample": False, "pad_token_id": backbone.end}
+            behind = torch.tensor([[0] * len(rows) + ids])
+            written = source.generate(
+                behind, attention_mask=torch.ones_like(behind), past_key_values=DynamicCache(layers), **options
+            )
+            assert written[0, behind.shape[1] :].tolist()[: len(wanted)] == wanted
+            own = torch.tensor([ids])
+            adapted = peft.PeftModel.from_pretrained(source, tmp_path / task.name).eval()
+            written = adapted.generate(input_ids=own, attention_mask=torch.ones_like(own), **options)
+            assert written[0, len(ids) :].tolist()[: len(wanted)] == wanted
 
 
 def test_vllm_answers_as_predict_does(asked, exported):

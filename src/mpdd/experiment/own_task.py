@@ -140,8 +140,8 @@ def at_input(metaprompt: Path | None, *, is_chosen: bool) -> Path | None:
 
 
 NOT_DEEP = (
-    "The metaprompt for this backbone is deep (rows before every layer), which vLLM and llama.cpp cannot take: the task is learnt "
-    "by prompt tuning at the input, without a metaprompt."
+    "The metaprompt for this backbone is deep (rows before every layer), which vLLM and llama.cpp cannot take: the task is "
+    "learnt by prompt tuning at the input, without a metaprompt."
 )
 
 
