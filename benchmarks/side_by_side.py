@@ -18,7 +18,7 @@ from benchmarks import common
 DEMO = Path(__file__).parents[1] / "src" / "mpdd" / "experiment" / "demo.toml"
 FEWER = {
     "limits.dev": 12, "limits.test": 16, "teach.steps": 6, "teach.every": 6, "distil.steps": 8, "distil.every": 8,
-    "adapt.steps": 8, "adapt.every": 4, "adapt.race": 4,
+    "adapt.steps": 8, "adapt.every": 4, "adapt.halving_steps": 4,
 }  # fmt: skip
 PROCESSES = 2
 

@@ -52,11 +52,11 @@ def open31(run: Path) -> list[str]:
     table, seeds = results_tables(read_results(run_files(run) / "results.json"))[0], provenance_of(run)["seeds"]
     counts = {column.n_examples for column in table.columns}
     examples = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
-    race = config.read_written(run / "config.toml").adapt.race
+    halving = config.read_written(run / "config.toml").adapt.halving_steps
     told = (
         f"The {_size(table)} backbone, a metaprompt from 21 sources, {table.shots} training and {examples} test examples a "
         f"target, {seeds_named(seeds)}; three learning rates tried for every method, of which the best on the same dev "
-        f"examples went on after {race} steps. Commands, commits and data hashes: `results/{run.name}`."
+        f"examples went on after {halving} steps. Commands, commits and data hashes: `results/{run.name}`."
     )
     return [*_wrapped(told), "", *_older([run]), *_turned(table), "", *_against(run, table.shots, len(seeds))]
 

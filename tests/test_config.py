@@ -90,6 +90,9 @@ def test_all_problems_come_in_one_sentence():
 def test_keys_and_methods_of_earlier_versions_are_refused_with_the_present_ones():
     with pytest.raises(InputError, match=r"^a.toml has keys of an earlier version; found adapt.mode: gone; .*mpdd-full"):
         build(LEAST | {"adapt": {"mode": "factors"}}, "a.toml")
+    former = {"vary": 0.5, "adapt": {"race": 5}, "distil": {"strange": 0.1}}
+    with pytest.raises(InputError, match="adapt.halving_steps now; distil.strange: .*held_out_share now; vary: .*rephrase_share"):
+        build(LEAST | former, "a.toml")
     (problem,) = problems(methods=["mpdd-factors"])
     assert "mpdd-factors is called mpdd" in problem
 
@@ -98,8 +101,10 @@ def test_the_configuration_of_an_earlier_run_is_read_as_what_it_was(tmp_path):
     for mode, methods in {"all": ("mpdd-full", "mpdd"), "factors": ("mpdd",)}.items():
         path = tmp_path / mode / "config.toml"
         path.parent.mkdir()
-        path.write_text(tomli_w.dumps(LEAST | {"methods": ["mpdd", "mpdd-factors"], "adapt": {"mode": mode}}))
+        former = {"vary": 0.5, "adapt": {"mode": mode, "race": 5}, "distil": {"strange": 0.1}}
+        path.write_text(tomli_w.dumps(LEAST | {"methods": ["mpdd", "mpdd-factors"]} | former))
         made = config.read_written(path)
+        assert (made.rephrase_share, made.adapt.halving_steps, made.distil.held_out_share) == (0.5, 5, 0.1)
         assert (made.methods, made.loss_per) == (methods, "example")
         with pytest.raises(InputError, match="adapt.mode"):
             read(path)

@@ -38,8 +38,11 @@ def changed(experiment, base=OPEN31):
     [
         ("fewshot", {"name", "methods", "shots", "seeds"}),
         ("alldata", {"name", "methods", "shots", "seeds", "adapt"}),
-        ("open31-metaprompt", {"name", "methods", "metaprompt", "sources", "seeds", "vary", "compute", "distil"}),
-        ("ablations", {"name", "methods", "metaprompt", "sources", "targets", "seeds", "vary", "compute", "teach", "distil"}),
+        ("open31-metaprompt", {"name", "methods", "metaprompt", "sources", "seeds", "rephrase_share", "compute", "distil"}),
+        (
+            "ablations",
+            {"name", "methods", "metaprompt", "sources", "targets", "seeds", "rephrase_share", "compute", "teach", "distil"},
+        ),
         ("open31-distil", {"name", "methods", "metaprompt", "sources", "seeds", "compute", "teach", "distil"}),
     ],
 )

@@ -62,8 +62,8 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
 
 
 def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tmp_path):
-    race = {"steps": 4, "every": 2, "race": 2}
-    rows = {row.method: row for row in pipeline.run(made(list(METHODS), adapt=race), tmp_path / "run", Silent())}
+    halving = {"steps": 4, "every": 2, "halving_steps": 2}
+    rows = {row.method: row for row in pipeline.run(made(list(METHODS), adapt=halving), tmp_path / "run", Silent())}
     assert {row.train_examples_seen for name, row in rows.items() if name not in UNTRAINED} == {2 * (4 + 2 + 2)}
     assert {row.tuning_trials for name, row in rows.items() if name not in UNTRAINED} == {3}
     assert not [path for path in (tmp_path / "run" / "checkpoints").rglob("*") if path.is_file()]
@@ -80,7 +80,7 @@ def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tm
         {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0}},
         {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
         {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
-        {"distil": {"strange": 0.5}},
+        {"distil": {"held_out_share": 0.5}},
         {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0, "examples": 2}},
     ],
     ids=str,
@@ -133,7 +133,7 @@ def test_stage_two_goes_on_from_a_metaprompt(made, tmp_path, tiny):
 
 def test_sources_are_asked_otherwise_and_their_dev_rows_and_targets_are_not(made, tmp_path):
     plain = Run.open(made(["mpdd"]), tmp_path / "run", Silent(), "")
-    varied = replace(plain, experiment=plain.experiment.model_copy(update={"vary": 1.0}))
+    varied = replace(plain, experiment=plain.experiment.model_copy(update={"rephrase_share": 1.0}))
     first, other = (source_data(run, run.tasks["one"]) for run in (plain, varied))
     assert first.dev == other.dev and len(first.train) == len(other.train)
     assert all(a.input_ids != b.input_ids and a.answer_ids == b.answer_ids for a, b in zip(first.train, other.train, strict=True))

@@ -217,7 +217,7 @@ def test_a_private_run_says_so_in_its_prompt_and_tells_nothing_of_dev(tiny, tmp_
     write_metaprompt(tmp_path / "meta.safetensors", tiny)
     privacy = {"epsilon": 8.0, "delta": 1e-3, "unit": "document"}
     experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2, privacy=privacy)
-    assert (experiment.adapt.mpdd, experiment.adapt.race, experiment.adapt.patience) == ((0.03,), 0, 0)
+    assert (experiment.adapt.mpdd, experiment.adapt.halving_steps, experiment.adapt.patience) == ((0.03,), 0, 0)
     pipeline.run(experiment, tmp_path / "run", Silent())
     header = load(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header
     assert header.privacy["epsilon"] <= 8.0 and header.privacy["unit"] == "document" and header.privacy["steps"] == 2

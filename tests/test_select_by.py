@@ -32,7 +32,7 @@ def experiment(tiny_folder, tmp_path):
             tomli_w.dumps({"name": name, "instruction": "Entails?", **CARDS["nli"], "data": data})
         )
     catalogue._load.cache_clear()
-    adapt = {"steps": 4, "every": 2, "race": 2, "select_by": "metric", "select_examples": 3}
+    adapt = {"steps": 4, "every": 2, "halving_steps": 2, "select_by": "metric", "select_examples": 3}
     return config.build(
         {
             "name": "own", "backbone": str(tiny_folder), "sources": [str(tmp_path / "one.toml")], "methods": list(METHODS),
@@ -55,7 +55,7 @@ def test_every_trained_method_is_judged_by_its_answers_to_dev_examples(experimen
 
 def test_the_time_of_scoring_dev_examples_is_predicted(experiment):
     assert predicted(experiment, Silent())["seconds"]["score_dev"] >= 0
-    assert _validations(Adapt(steps=10, every=4, race=4, mpdd=(0.1, 0.2, 0.3))) == (1 + 3) + 2 * (1 + 1)
+    assert _validations(Adapt(steps=10, every=4, halving_steps=4, mpdd=(0.1, 0.2, 0.3))) == (1 + 3) + 2 * (1 + 1)
     by_loss = experiment.model_copy(update={"adapt": experiment.adapt.model_copy(update={"select_by": "loss"})})
     assert "score_dev" not in predicted(by_loss, Silent())["seconds"]
 

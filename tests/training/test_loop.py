@@ -113,9 +113,9 @@ class Rivals(Problem):
 
 
 def test_of_rivals_only_the_best_runs_on_and_ends_where_it_would_alone():
-    plan, unraced = Plan(24, 1, 8, race=6), Rivals()
-    at_race = unraced.fit(plan)  # nobody is a rival
-    assert {fitted.steps for fitted in at_race.values()} == {24}
+    plan, whole_length = Plan(24, 1, 8, halving_steps=6), Rivals()
+    at_halving = whole_length.fit(plan)  # nobody is a rival
+    assert {fitted.steps for fitted in at_halving.values()} == {24}
     problem, until = Rivals(), Rivals()
     found = problem.fit(plan, rivals=lambda job: job[0])
     dev = {job: fitted.best_dev for job, fitted in until.fit(plan, pause=True).items()}
@@ -123,13 +123,13 @@ def test_of_rivals_only_the_best_runs_on_and_ends_where_it_would_alone():
         own = [job for job in RATES if job[0] == task]
         winner, loser = sorted(own, key=lambda job: dev[job].rank)
         assert (found[winner].steps, found[loser].steps) == (24, 6)
-        assert torch.equal(problem.weights[winner], unraced.weights[winner])
+        assert torch.equal(problem.weights[winner], whole_length.weights[winner])
         assert found[loser].best_dev == dev[loser]
     assert {len(jobs) for step, jobs in problem.seen if step >= 6} == {2}
 
 
 def test_a_paused_fit_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_path):
-    plan, path, whole, parts = Plan(12, 1, 4, race=6), tmp_path / "c.safetensors", Problem(), Problem()
+    plan, path, whole, parts = Plan(12, 1, 4, halving_steps=6), tmp_path / "c.safetensors", Problem(), Problem()
     expected = whole.fit(plan)["a"]
     for _ in range(2):  # the second time there is nothing to do
         assert parts.fit(plan, checkpoint=path, pause=True)["a"].steps == 6

@@ -34,7 +34,7 @@ def varied(card: TaskCard, example: Example, rng: random.Random) -> tuple[TaskCa
 def asked(card: TaskCard, examples: Sequence[Example], share: float, seed: int) -> Iterator[tuple[TaskCard, Example]]:
     """Each example with its card, and `share` of them (0 to 1, drawn one by one from the seed and their ids) asked otherwise."""
     for example in examples:
-        rng = random.Random(f"vary/{seed}/{card.name}/{example.id}")
+        rng = random.Random(f"vary/{seed}/{card.name}/{example.id}")  # a seed's text: another would draw others
         yield varied(card, example, rng) if rng.random() < share else (card, example)
 
 

@@ -57,8 +57,8 @@ class Distil(Steps):
 
     `top_k`: the teachers' likeliest tokens that are kept once for all steps; 0 asks the teachers at every step.
     `direction` of the KL: forward is KL(teacher || student). `layers`: whose hidden states are compared. `proportion`: tasks
-    are drawn in proportion to their number of training examples to this power; 0 draws all alike. `strange`: this share of the
-    rows stand under the mean factors of the other sources of their kind, so that these suit a task without examples.
+    are drawn in proportion to their number of training examples to this power; 0 draws all alike. `held_out_share`: this share of
+    the rows stand under the mean factors of the other sources of their kind, so that these suit a task without examples.
     `examples`: 0 to so many examples of a row's own task stand in front of it, so that the metaprompt learns to use them
     (MetaICL, Min et al. 2022); only without teachers.
     """
@@ -74,7 +74,7 @@ class Distil(Steps):
     direction: Literal["forward", "reverse"] = "forward"
     layers: Literal["all", "last"] = "all"
     proportion: Annotated[float, Field(ge=0, le=1)] = 0.0
-    strange: Annotated[float, Field(ge=0, le=1)] = 0.0
+    held_out_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     examples: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("examples")
@@ -120,8 +120,8 @@ class Experiment(Section):
 
     For our own method it names `sources` to distil a metaprompt from, or the file of a finished `metaprompt` (then stages
     1 and 2 are left out). Sources and targets are names of the catalogue, or TOML cards of the user's own tasks.
-    `vary`: this share of the sources' training examples are asked otherwise than their card says (a part of the labels, other
-    words, fewer options), so that the metaprompt learns to read what it is asked.
+    `rephrase_share`: this share of the sources' training examples are asked otherwise than their card says (a part of the
+    labels, other words, fewer options), so that the metaprompt learns to read what it is asked.
     `loss_per` task divides the loss of an answer, a sum over its tokens, by the mean number of answer tokens of its task, which
     is maximum likelihood within a task; example divides by the answer's own tokens, which favours short answers and is kept to
     compare with.
@@ -142,7 +142,7 @@ class Experiment(Section):
     targets: tuple[str, ...] = Field(min_length=1)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(distinct)] = (0,)
     shots: Annotated[tuple[Shots, ...], Field(min_length=1), AfterValidator(distinct)] = ("all",)
-    vary: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rephrase_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     loss_per: Literal["task", "example"] = "task"
     choice_loss: Literal["likelihood", "t-few"] = "likelihood"
     limits: Limits = Limits()
@@ -208,6 +208,9 @@ class Experiment(Section):
 # Keys of earlier versions: the present key in the same table (empty: there is none), and what a user is told.
 FORMER: Mapping[str, tuple[str, str]] = {
     "adapt.mode": ("", 'gone; the method "mpdd" trains the factors alone, and "mpdd-full" the shared prompt with them'),
+    "adapt.race": ("adapt.halving_steps", "called adapt.halving_steps now"),
+    "distil.strange": ("distil.held_out_share", "called distil.held_out_share now"),
+    "vary": ("rephrase_share", "called rephrase_share now"),
 }
 
 

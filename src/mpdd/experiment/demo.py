@@ -45,7 +45,7 @@ def read_demo(quick: bool) -> Experiment:
         values["limits"] = {"train": 60, "dev": 8, "test": 16}
         for part in ("teach", "distil", "adapt"):
             values[part] |= {"steps": 4, "every": 2}
-        values["adapt"]["race"] = 2
+        values["adapt"]["halving_steps"] = 2
     return config.build(values, "demo.toml")
 
 

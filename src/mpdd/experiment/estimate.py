@@ -182,7 +182,7 @@ def _comparing(run: Run) -> dict[str, float]:
         prompted = len(trained) - len(inside_weights)
         if prompted:
             tried = len(options.prompt_tuning)
-            run_out = options.steps_of(tried) / (tried * options.steps)  # the share of all rates' steps that a race leaves
+            run_out = options.steps_of(tried) / (tried * options.steps)  # the share of all rates' steps that is left
             seconds["adapt"] += cells * prompted * run_out * _cost(tuned, options, train=1.0, dev=dev).of(options)
         if inside_weights:  # all at the cost of LoRA
             lists = [rates for method in inside_weights if (rates := rates_of(method, experiment.prompt.depth))]
@@ -201,7 +201,7 @@ def _comparing(run: Run) -> dict[str, float]:
 
 def _validations(options: Adapt) -> int:
     """How often a method's answers to dev examples are scored, over all the rates that it tries."""
-    others = (len(options.mpdd) - 1) * (1 + ceil((options.race or options.steps) / options.every))
+    others = (len(options.mpdd) - 1) * (1 + ceil((options.halving_steps or options.steps) / options.every))
     return 1 + ceil(options.steps / options.every) + others
 
 

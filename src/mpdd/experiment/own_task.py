@@ -21,7 +21,7 @@ WITHOUT_STEPS = ("zero-shot", "mpdd-zero-shot", "mpdd-examples")
 WITHOUT_METAPROMPT = ("zero-shot", "prompt-tuning")
 # How a metaprompt with rows before every layer is adapted, as in experiments/open31.toml; a whole one is no small file.
 _DEEP: dict[str, Any] = {
-    "steps": 120, "batch_size": 4, "every": 20, "race": 20, "patience": 2, "factor_start": "kind",
+    "steps": 120, "batch_size": 4, "every": 20, "halving_steps": 20, "patience": 2, "factor_start": "kind",
     "select_by": "accuracy", "mpdd": [0.03, 0.1, 0.3],
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ def experiment_for(
         origin["methods"] = _without_steps(origin["methods"], has_metaprompt=metaprompt is not None)
         adapt = adapt | ({"in_context_examples": shots} if shots else {})
     elif steps is not None:
-        adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "race": steps // 4 if adapt else 0}
+        adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "halving_steps": steps // 4 if adapt else 0}
     if privacy:
         adapt = {name: adapt[name] for name in ("factor_start",) if name in adapt} | _PRIVATE | {"privacy": privacy}
         adapt |= {"steps": steps, "every": steps} if steps else {}

@@ -155,8 +155,8 @@ def training_examples(examples: Examples, shots: Shots, seed: int) -> Sequence[E
 
 def source_data(run: Run, examples: Examples) -> Data:
     """Of a source, with the share of its training rows asked otherwise that the experiment wants."""
-    card, vary, loss_per = examples.task.card, run.experiment.vary, run.experiment.loss_per
-    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run.experiment), vary, loss_per)
+    card, share, loss_per = examples.task.card, run.experiment.rephrase_share, run.experiment.loss_per
+    return Data.of(run.backbone, card, examples.train, examples.dev, _longest(run.experiment), share, loss_per)
 
 
 def kinds_of(run: Run) -> dict[str, str]:

@@ -131,7 +131,7 @@ def weights_of(options: Distil) -> Weights:
         reverse=options.direction == "reverse",
         last_layer=options.layers == "last",
         proportion=options.proportion,
-        strange=options.strange,
+        held_out_share=options.held_out_share,
         examples=options.examples,
     )
 

@@ -64,7 +64,7 @@ class Cell:
     @property
     def plan(self) -> Plan:
         """The training budget that every method gets for each rate it tries."""
-        return replace(plan_of(self.adapt), race=self.adapt.race)
+        return replace(plan_of(self.adapt), halving_steps=self.adapt.halving_steps)
 
     def data_for(self, length: int) -> Data:
         """The training and validation rows, encoded for a prompt of `length` rows."""

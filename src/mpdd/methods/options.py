@@ -77,8 +77,8 @@ class Adapt(Steps):
 
     `mpdd-full` trains the shared prompt at the rate tried, and the factors at `factor_ratio` times it. Prompt tuning has
     `prompt_tuning_length` virtual tokens at the input (0: as many as the metaprompt); deep prompt tuning is of the metaprompt's
-    length, with rows before every layer. With `race` every method tries its rates for so many steps only, and goes on with the
-    one that is then best on dev (0: to the end).
+    length, with rows before every layer. With `halving_steps` every method tries its rates for so many steps only, and goes
+    on with the one that is then best on dev (0: to the end).
 
     Which step and which rate are kept is decided on dev for every method alike (`select_by`): by the `loss`; by the `accuracy`
     of answer tokens, gold tokens before them given; or by the headline `metric` of the answers to the first `select_examples`
@@ -105,7 +105,7 @@ class Adapt(Steps):
     lora_rank: Positive = 8
     select_by: Literal["loss", "accuracy", "metric"] = "loss"
     select_examples: Positive = 32
-    race: Annotated[int, Field(ge=0)] = 0
+    halving_steps: Annotated[int, Field(ge=0)] = 0
     in_context_examples: Positive = 8
     example_rows: Positive = 64
     row_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -118,13 +118,13 @@ class Adapt(Steps):
             raise ValueError("factor_start looks at the training examples, which is not private; wanted mean or kind")
         return privacy
 
-    @field_validator("race")
+    @field_validator("halving_steps")
     @classmethod
-    def _ends_before_the_run(cls, race: int, others: ValidationInfo) -> int:
-        if race >= others.data.get("steps", race + 1):
+    def _ends_before_the_run(cls, halving_steps: int, others: ValidationInfo) -> int:
+        if halving_steps >= others.data.get("steps", halving_steps + 1):
             raise ValueError(f"should be below the {others.data['steps']} steps of the run")
-        return race
+        return halving_steps
 
     def steps_of(self, rates: int) -> int:
         """The steps of all rates that a method tries, together."""
-        return self.steps + (rates - 1) * (self.race or self.steps)
+        return self.steps + (rates - 1) * (self.halving_steps or self.steps)

@@ -78,9 +78,9 @@ def _tuned(
             )
             return Trial(lr, {name: t.detach().clone() for name, t in inside.tensors.items()}, fitted)
 
-    race = cell.plan.race > 0
-    trials = [trial(lr, race) for lr in rates]
-    if race:  # the winner goes on from where it stopped
+    halves = cell.plan.halving_steps > 0
+    trials = [trial(lr, halves) for lr in rates]
+    if halves:  # the winner goes on from where it stopped
         winner = best(trials).lr
         trials = [trial(winner, False) if tried.lr == winner else tried for tried in trials]
         for lr in rates:

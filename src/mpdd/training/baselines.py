@@ -128,7 +128,7 @@ def tune_weights(
     backbone: Backbone, data: Data, inside: Inside, plan: Plan, *,
     lr: float, seed: int, watch: Watch | None = None, pause: bool = False,
 ) -> Fitted:  # fmt: skip
-    """Train what is inside the backbone on one task; one rate runs at a time, with `pause` until the plan's race is decided."""
+    """Train what is inside the backbone on one task; one rate runs at a time, with `pause` until the plan's halving."""
     job = Job(data, [Group(inside.tensors, lr)], inside.follow)
     return tune(backbone, {_WEIGHTS: job}, plan, seed=seed, watch=watch, pause=pause)[_WEIGHTS]
 

@@ -32,9 +32,9 @@ class Weights:
 
     Zero for both weights trains without teachers. With `top_k` the teachers are asked once about every row that will be
     drawn, and their k likeliest tokens are kept; with 0 they are asked at every step, and the KL is over the whole vocabulary.
-    `strange` is the share of rows that stand under the mean factors of the other sources of their kind in place of their own,
-    as a new task does before its first example. `examples` is the most examples of a row's own task that stand in front of it
-    (MetaICL, Min et al. 2022, arXiv 2110.15943).
+    `held_out_share` is the share of rows that stand under the mean factors of the other sources of their kind in place of
+    their own, as a new task does before its first example. `examples` is the most examples of a row's own task that stand in
+    front of it (MetaICL, Min et al. 2022, arXiv 2110.15943).
     """
 
     kl: float = 0.9
@@ -45,7 +45,7 @@ class Weights:
     reverse: bool = False
     last_layer: bool = False
     proportion: float = 0.0
-    strange: float = 0.0
+    held_out_share: float = 0.0
     examples: int = 0
 
     @property
@@ -72,7 +72,7 @@ def distil(
     """Train `meta` in place on all tasks of `data` at once; `teachers` maps each task to its rows [length, width].
 
     Without `lr_factors` the factors stay as they are: one prompt for all tasks, without decomposition. `cache` is the folder
-    for what the teachers say, with `weights.top_k`. `kinds` names each task's kind of answer, for `weights.strange`.
+    for what the teachers say, with `weights.top_k`. `kinds` names each task's kind of answer, for `weights.held_out_share`.
     """
     watch = watch or Watch()
     pools = {name: part.train for name, part in data.items()}
@@ -96,9 +96,9 @@ def distil(
         groups.append(Group({"u": meta.u, "v": meta.v}, lr_factors))
 
     def gradients(step: int, names: Sequence[str]) -> Mapping[str, Losses]:
-        drawn, chance = draw(step), random.Random(f"strange/{seed}/{step}")
-        strange = {i for i in range(len(drawn)) if weights.strange and chance.random() < weights.strange}
-        return {name: step_losses(backbone, drawn, asked, meta, weights, others, strange) for name in names}
+        drawn, chance = draw(step), random.Random(f"strange/{seed}/{step}")  # a seed's text: another would draw others
+        held_out = {i for i in range(len(drawn)) if weights.held_out_share and chance.random() < weights.held_out_share}
+        return {name: step_losses(backbone, drawn, asked, meta, weights, others, held_out) for name in names}
 
     def validate(names: Sequence[str]) -> Mapping[str, Dev]:
         dev = mean_losses(backbone, {task: part.dev for task, part in data.items()}, {task: meta(task) for task in meta.tasks})
@@ -141,11 +141,11 @@ def _others(tasks: Sequence[str], kinds: Mapping[str, str]) -> dict[str, list[st
 
 def step_losses(
     backbone: Backbone, drawn: Sequence[Encoded], teachers: Teachers, meta: MetaPrompt, weights: Weights,
-    others: Mapping[str, Sequence[str]] | None = None, strange: Collection[int] = (),
+    others: Mapping[str, Sequence[str]] | None = None, held_out: Collection[int] = (),
 ) -> Losses:  # fmt: skip
     """Add the gradient of one mixed batch to `meta`; return the loss and its parts, means over the batch.
 
-    Of the rows numbered `strange` those whose task has `others` stand under the mean factors of these.
+    Of the rows numbered `held_out` those whose task has `others` stand under the mean factors of these.
     """
 
     def losses_of(student: Outputs, batch: Batch, rows: Sequence[Row]) -> Parts:
@@ -163,7 +163,7 @@ def step_losses(
     rows, prompts = [], {}
     for number, encoded in enumerate(drawn):
         task, found = encoded.task, (others or {}).get(encoded.task)
-        name = f"strange to {task}" if found and number in strange else task
+        name = f"held out from {task}" if found and number in held_out else task
         if name not in prompts:
             prompts[name] = meta(task) if name == task else meta.of_others(found or ())
         rows.append(Row(encoded, name, 1 / len(drawn)))

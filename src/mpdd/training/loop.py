@@ -63,14 +63,14 @@ class Plan:
     """How long and how: `steps` of `batch_size` examples a job, validated every `every` steps, warm-up then linear decay.
 
     A job ends early after `patience` validations in a row without a better one (0: never). Of jobs that are rivals, as the
-    rates tried for one task are, only the best on dev goes on after `race` steps (0: all go on).
+    rates tried for one task are, only the best on dev goes on after `halving_steps` steps (0: all go on).
     """
 
     steps: int
     batch_size: int
     every: int
     patience: int = 0
-    race: int = 0
+    halving_steps: int = 0
     warmup: float = 0.06
     clip: float = 1.0
 
@@ -100,8 +100,8 @@ def fit(
 ) -> dict[str, Fitted]:
     """Minimise each job's loss and leave its best validated state in its tensors.
 
-    Jobs of which `rivals` gives the same are rivals in the plan's race. With `pause`, for rivals that must run one after the
-    other, the fit stops where the race is decided and keeps its checkpoint, from which a call without it goes on.
+    Jobs of which `rivals` gives the same are rivals at the plan's halving. With `pause`, for rivals that must run one after the
+    other, the fit stops at the halving and keeps its checkpoint, from which a call without it goes on.
 
     `gradients(step, jobs)` adds the gradients of these jobs' losses and returns each one's loss and its parts; it must
     depend on the step alone, so that a resumed run repeats an unbroken one exactly. The state before the first step is
@@ -111,7 +111,7 @@ def fit(
     tensors = {(job, name): t for job, groups in jobs.items() for group in groups for name, t in group.tensors.items()}
     groups = [{"params": list(g.tensors.values()), "lr": g.lr} for groups in jobs.values() for g in groups]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
-    last = plan.race if pause and plan.race else plan.steps
+    last = plan.halving_steps if pause and plan.halving_steps else plan.steps
     state = _resume(checkpoint, tensors, optimizer)
     if state is None:
         state = _State({job: _Best(dev) for job, dev in validate(list(jobs)).items()}, _copy(tensors))
@@ -133,11 +133,11 @@ def fit(
             state.jobs[job].seconds += (time.perf_counter() - began) / len(active)
             state.jobs[job].steps = state.step
         tick()
-        if active and (state.step % plan.every == 0 or state.step in (plan.race, plan.steps)):
+        if active and (state.step % plan.every == 0 or state.step in (plan.halving_steps, plan.steps)):
             for job, dev in validate(active).items():
                 _judge(state, job, dev, tensors, plan)
                 log(job, {"step": state.step, **{k: round(v, 5) for k, v in found[job].items()}, **dev.logged})
-            if rivals is not None and state.step == plan.race:
+            if rivals is not None and state.step == plan.halving_steps:
                 _decide(state, active, rivals)
             _save(checkpoint, state, tensors, optimizer)
     _restore(tensors, state.best)

@@ -98,7 +98,7 @@ def fit_privately(
 ) -> Fitted:  # fmt: skip
     """Train `groups`, of which `prompt` is made (None: they are in the backbone), and keep the last state.
 
-    The loop is that of all fits, without a dev set, patience, race, clipping of the sum, or checkpoints: a fit that was
+    The loop is that of all fits, without a dev set, patience, halving_steps, clipping of the sum, or checkpoints: a fit that was
     stopped begins anew, as nothing of it was given away. `secret` (of the operating system, unless a test gives it) seeds what
     is drawn and the noise.
     """
@@ -116,7 +116,7 @@ def fit_privately(
             tensor.grad = (total + noise.to(total)) / expected
         return {name: {"loss": loss} for name in names}
 
-    whole = replace(plan, every=plan.steps, patience=0, race=0, clip=math.inf)
+    whole = replace(plan, every=plan.steps, patience=0, halving_steps=0, clip=math.inf)
     return fit({_JOB: groups}, gradients, whole, validate=_Latest(), log=log, tick=tick)[_JOB]
 
 

@@ -36,14 +36,14 @@ class Data:
     @classmethod
     def of(
         cls, backbone: Backbone, card: TaskCard, train: Sequence[Example], dev: Sequence[Example], length: int,
-        vary: float = 0.0, loss_per: Literal["task", "example"] = "task", choice_loss: ChoiceLoss = "likelihood",
+        rephrase_share: float = 0.0, loss_per: Literal["task", "example"] = "task", choice_loss: ChoiceLoss = "likelihood",
     ) -> Data:  # fmt: skip
-        """Encode examples for a prompt of `length` tokens; the share `vary` of the training ones is asked otherwise.
+        """Encode examples for a prompt of `length` tokens; the share `rephrase_share` of the training ones is asked otherwise.
 
         The loss of an answer is divided by the mean number of answer tokens of the training examples, or with `loss_per`
         example by its own number. With `choice_loss` t-few the wrong options of a choice take part (`mpdd.training.choices`).
         """
-        room, parts = backbone.context - length, (asked(card, train, vary, 0), asked(card, dev, 0, 0))
+        room, parts = backbone.context - length, (asked(card, train, rephrase_share, 0), asked(card, dev, 0, 0))
         rows = [[_encode(backbone, c, e, room, choice_loss) for c, e in part] for part in parts]
         mean = _mean_answer_tokens(rows[0] or rows[1])
 
@@ -119,7 +119,7 @@ def tune(
     """Minimise each job's answer cross-entropy on its training rows, choosing its best state on its dev rows as `watch` says.
 
     The result of a job does not depend on the others, but that jobs named `TASK lr RATE` of one task are rivals in the plan's
-    race. Jobs whose tensors are in the backbone must run alone; with `pause` such a one stops where the race is decided.
+    halving. Jobs whose tensors are in the backbone must run alone; with `pause` such a one stops at the halving.
     """
     watch = watch or Watch()
     if any(job.data.private for job in jobs.values()):
