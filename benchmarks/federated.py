@@ -29,7 +29,7 @@ from mpdd.methods.cell import plan_of
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import load
-from mpdd.training.adapt import adapt
+from mpdd.training.one_task import adapt
 from mpdd.training.tune import Data, mean_losses
 
 SITES: Mapping[str, Sequence[str]] = {

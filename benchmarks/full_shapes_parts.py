@@ -25,12 +25,11 @@ from mpdd.errors import MpddError
 from mpdd.inference.predict import ask, predict
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.pack import Text, pack
-from mpdd.training.adapt import adapt
 from mpdd.training.distil import Weights, distil
 from mpdd.training.loop import Plan
+from mpdd.training.one_task import adapt, teach
 from mpdd.training.passes import TOKENS, Row, add_gradients, row_losses
 from mpdd.training.targets import cached
-from mpdd.training.teacher import teach
 from mpdd.training.tune import Data
 
 

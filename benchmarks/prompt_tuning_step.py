@@ -31,7 +31,7 @@ from mpdd.data.batch import Encoded
 from mpdd.data.mixture import single
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.training.loop import Plan
-from mpdd.training.teacher import teach
+from mpdd.training.one_task import teach
 from mpdd.training.tune import Data
 
 TASKS = ("bc5cdr_ner", "ddi", "medmcqa", "evidence_inference", "indiana_radiology")

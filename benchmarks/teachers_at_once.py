@@ -13,7 +13,7 @@ from mpdd.data.batch import Encoded
 from mpdd.data.mixture import single as drawn_rows
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.training.loop import Plan
-from mpdd.training.teacher import teach
+from mpdd.training.one_task import teach
 from mpdd.training.tune import Data
 
 

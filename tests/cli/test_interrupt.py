@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from mpdd.cli.interrupt import insistent
+from mpdd.cli import insistent
 
 
 class Swallows:

@@ -236,7 +236,7 @@ def test_gold_in_no_failure_out(kind: str, tmp_path: Path) -> None:
     assert json.loads(json.dumps(found)) == found
     (tmp_path / "failures.json").write_text(json.dumps([named(**found)]))
     (table,) = failure_tables(tmp_path / "failures.json", ["mpdd"])
-    assert table.view.said.endswith(" are right (100\u00a0%), without an error.") and table.notes == ()
+    assert table.view.summary.endswith(" are right (100\u00a0%), without an error.") and table.notes == ()
     assert not any(count.tint for _, line in table.view.lines for count in line)
 
 
@@ -315,7 +315,7 @@ def test_the_most_frequent_error_is_said_and_tinted(tmp_path: Path) -> None:
     gold = spans((0, 4, "Drug"), (5, 9, "Drug"), (10, 14, "Gene"))
     answer = Parsed(Answer(entities=spans((0, 5, "Drug"), (5, 9, "Gene"), (10, 14, "Gene"))), ungrounded=3)
     table = table_of(tmp_path, NER, [example(entities=gold, lost=1)] * 2, [answer, UNREAD])
-    assert table.view.said == (
+    assert table.view.summary == (
         "1 of 6 gold entities are right (17\u00a0%). The most frequent error: nothing found where gold has something (3 of 5)."
     )
     assert table.view.head == ("label", "gold", "right", "wrong boundary", "wrong label", "missed", "spurious")
@@ -340,12 +340,12 @@ def test_rare_labels_stand_together(tmp_path: Path) -> None:
 def test_a_confusion_is_named(tmp_path: Path) -> None:
     examples = [example(choice=gold) for gold in (0, 0, 0, 1)]
     table = table_of(tmp_path, NLI, examples, [Parsed(Answer(choice=choice)) for choice in (1, 1, 2, 1)])
-    assert table.view.said.endswith("25\u00a0%). The most frequent error: yes taken for no (2 of 3).")
+    assert table.view.summary.endswith("25\u00a0%). The most frequent error: yes taken for no (2 of 3).")
     assert table.view.head == ("gold", "as yes", "as no", "as maybe", "unread")
     assert [count.tint for count in table.view.lines[0][1]] == [0, 40, 20, 0]
     assert table.view.lines[1][1][1].right and table.view.lines[1][1][1].tint == 0
     table = table_of(tmp_path, NLI, examples, [UNREAD] * 4)
-    assert table.view.said.endswith("yes without an answer that can be read (3 of 4).")
+    assert table.view.summary.endswith("yes without an answer that can be read (3 of 4).")
 
 
 def test_many_labels_are_not_shown_against_each_other(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_many_labels_are_not_shown_against_each_other(tmp_path: Path) -> None:
         ("b", ["1", "1", "0", "1"]),
         ("all", ["3", "2", "1", "1"]),
     ]
-    assert table.view.said == "2 of 3 examples are right (67\u00a0%). The most frequent error: a taken for b (1 of 1)."
+    assert table.view.summary == "2 of 3 examples are right (67\u00a0%). The most frequent error: a taken for b (1 of 1)."
 
 
 def test_outcomes_and_words_are_tables_too(tmp_path: Path) -> None:
@@ -368,13 +368,14 @@ def test_outcomes_and_words_are_tables_too(tmp_path: Path) -> None:
         ("unparseable", ["0", "0\u00a0%"]),
     ]  # fmt: skip
     table = table_of(tmp_path, SUMMARY, [asked] * 2, [Parsed(Answer(text="39")), Parsed(Answer(text="It is high, by far."))])
-    assert table.view.said == "An output has 1.50 times the words of its gold answer (median)."
-    assert table_of(tmp_path, SUMMARY, [asked], [UNREAD]).view.said == "No output has a word."
+    assert table.view.summary == "An output has 1.50 times the words of its gold answer (median)."
+    assert table_of(tmp_path, SUMMARY, [asked], [UNREAD]).view.summary == "No output has a word."
 
 
 def test_without_gold_items_there_is_no_share(tmp_path: Path) -> None:
     assert (
-        table_of(tmp_path, NER, [example()], [Parsed(Answer())]).view.said == "0 of 0 gold entities are right, without an error."
+        table_of(tmp_path, NER, [example()], [Parsed(Answer())]).view.summary
+        == "0 of 0 gold entities are right, without an error."
     )
 
 

@@ -56,7 +56,7 @@ def test_the_best_method_at_its_most_shots_speaks_for_a_target(tmp_path):
     (table,) = reliability_tables(path, ["mpdd", "lora"])
     assert table.run.startswith("mpdd, ") and table.run.endswith("seed 0") and "32" not in table.run
     assert table.lines[-1] == ("90\u00a0%", "2", "50\u00a0%")
-    assert table.said == "Confidence is off by 40.0 points on average; before it was scaled on 7 of dev, by 40.0."
+    assert table.summary == "Confidence is off by 40.0 points on average; before it was scaled on 7 of dev, by 40.0."
     assert reliability_tables(path, ["ia3"]) == []
     path.write_text('[{"target": "t"}]')
     with pytest.raises(InputError, match="not what a run writes"):

@@ -43,7 +43,7 @@ def test_a_wrong_file_is_one_sentence(tmp_path, values, said):
 
 
 def test_the_app_holds_the_federation_and_no_code(tmp_path):
-    from mpdd.federated.bundle import write_app
+    from mpdd.federated.federation import write_app
 
     federation = Federation(name="x", start="meta.safetensors", rounds=3)
     app = write_app(tmp_path, federation, tmp_path / "out")
@@ -80,7 +80,7 @@ def test_without_flower_one_sentence_says_what_to_install(tmp_path):
 
 
 def test_nothing_runs_while_flower_phones_home(monkeypatch):
-    from mpdd.federated.quiet import SILENCE, require_silence
+    from mpdd.federated.federation import SILENCE, require_silence
 
     for name, value in SILENCE.items():
         monkeypatch.setenv(name, value)

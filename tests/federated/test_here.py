@@ -228,7 +228,7 @@ def test_a_folder_with_another_metaprompt_is_left_alone(world, tmp_path, capsys)
     ],
 )
 def test_what_secure_aggregation_would_cut_is_refused(numbers, examples, said):
-    from mpdd.federated.errors import DisagreementError
+    from mpdd.federated.federation import DisagreementError
     from mpdd.federated.travelling import trained
 
     with pytest.raises(DisagreementError, match=said):

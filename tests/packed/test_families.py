@@ -13,7 +13,7 @@ from mpdd.inference.predict import Request, predict
 from mpdd.prompts.soft import from_random, from_vocabulary
 from mpdd.training.forward import forward
 from mpdd.training.loop import Plan
-from mpdd.training.teacher import teach
+from mpdd.training.one_task import teach
 from mpdd.training.tune import Data, best
 from scripts import update_families
 from scripts.families import FAMILIES

@@ -9,11 +9,10 @@ from mpdd.data.batch import shown
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import from_vocabulary
-from mpdd.training.adapt import adapt
 from mpdd.training.distil import Weights, distil, in_context, step_losses
 from mpdd.training.loop import Plan
+from mpdd.training.one_task import adapt, teach
 from mpdd.training.targets import LiveTeachers
-from mpdd.training.teacher import teach
 from mpdd.training.tune import Data, Watch, mean_losses
 
 DRUGS = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",))

@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 STOPPED = 130
+AGAIN = 0.5  # seconds after which an interrupt comes again
 
 
 def main() -> None:
@@ -16,7 +21,6 @@ def main() -> None:
     from typer import Abort
 
     from mpdd.cli.app import app
-    from mpdd.cli.interrupt import insistent
     from mpdd.errors import MpddError
 
     _silence_libraries()
@@ -52,9 +56,9 @@ def _leave(message: str, code: int) -> None:
 
 def _usage(error: Exception) -> str:
     """What is wrong with the command line and where its help is; nothing where the help was just printed."""
-    said: str = error.format_message().strip()  # type: ignore[attr-defined]
+    message: str = error.format_message().strip()  # type: ignore[attr-defined]
     context = getattr(error, "ctx", None)
-    return f"{said.rstrip('.')}. See `{context.command_path if context else 'mpdd'} --help`." if said else ""
+    return f"{message.rstrip('.')}. See `{context.command_path if context else 'mpdd'} --help`." if message else ""
 
 
 def _silence_libraries() -> None:
@@ -65,3 +69,24 @@ def _silence_libraries() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it wherever it is installed
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+@contextmanager
+def insistent() -> Iterator[None]:
+    """Within, a Ctrl-C is not lost, as when Python drops one in a destructor or a callback: it comes
+    again every `AGAIN` seconds until it ends the block (where the system has such a clock)."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt), signal.signal(signal.SIGALRM, interrupt)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGALRM, before[1])

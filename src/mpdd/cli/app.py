@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -385,23 +385,16 @@ def _given(experiment: Path, out: Path | None, settings: Sequence[str] | None) -
     return [str(experiment), *(["--out", str(out)] if out else []), *(word for s in settings or () for word in ("--set", s))]
 
 
-def _stages(experiment: Path, out: Path | None, last: str, settings: Sequence[str] | None = None) -> None:
-    from mpdd.experiment.comparison import compare_methods
-    from mpdd.experiment.origins import prepare
+def _stages(
+    experiment: Path, out: Path | None, last: Literal["teach", "distil", "adapt"], settings: Sequence[str] | None = None
+) -> None:
+    from mpdd.experiment.pipeline import run_until
     from mpdd.experiment.setup import Run
-    from mpdd.experiment.sources import metaprompt_of, teach_sources
 
     read = _read(experiment, settings)
     folder = out or Path("runs") / read.name
     with _together(folder) as (place, reporter, is_first):
-        opened = Run.open(read, place, reporter, _command())
-        if last == "teach":
-            teach_sources(opened)
-        elif last == "distil":
-            prepare(opened)
-        else:
-            metaprompt = metaprompt_of(opened)
-            compare_methods(opened, metaprompt, only=lambda key: key.method in ("mpdd", "mpdd-full"))
+        run_until(last, Run.open(read, place, reporter, _command()))
         if is_first:
             typer.echo(f"Prompts: {folder / 'prompts'}")
 

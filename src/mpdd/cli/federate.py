@@ -42,7 +42,7 @@ def federate(
             raise InputError("Not all sites are here", found=len(here), wanted=f"{federation.sites} (sites of {file.name})")
         federate_here(federation, here, folder)
     else:
-        from mpdd.federated.bundle import write_app
+        from mpdd.federated.federation import write_app
 
         with tempfile.TemporaryDirectory(prefix="mpdd-") as temporary:
             _submit(write_app(Path(temporary), federation, folder), superlink)
@@ -58,13 +58,13 @@ def _submit(app: Path, superlink: str) -> None:
     _flwr("log", number, superlink, "--stream", shown=True)
     (run,) = json.loads(_flwr("list", superlink, "--run-id", number, "--format", "json"))["runs"]
     if not str(run["status"]).endswith("completed"):
-        said = str(run.get("status-details", "")).removeprefix("ServerApp failed with exception: ")
-        raise MpddError(f"The federation ended early: {said or run['status']}")
+        details = str(run.get("status-details", "")).removeprefix("ServerApp failed with exception: ")
+        raise MpddError(f"The federation ended early: {details or run['status']}")
 
 
 def _flwr(*arguments: str, shown: bool = False) -> str:
     """Flower's own command, in silence towards its makers; what it prints, or with `shown` straight to standard error."""
-    from mpdd.federated.quiet import SILENCE
+    from mpdd.federated.federation import SILENCE
 
     command = [sys.executable, "-c", "from flwr.cli.app import app; app()", *arguments]
     pipes: dict[str, Any] = {"stdout": sys.stderr} if shown else {"stdout": subprocess.PIPE}

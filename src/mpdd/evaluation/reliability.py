@@ -64,7 +64,7 @@ class ReliabilityTable:
     target: str
     run: str
     lines: tuple[tuple[str, str, str], ...]
-    said: str
+    summary: str
 
 
 def reliability_tables(path: Path, methods: Sequence[str]) -> list[ReliabilityTable]:
@@ -93,11 +93,11 @@ def _table(items: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Reliab
         )
         for one in chosen["bins"]
     )
-    said = (
+    summary = (
         f"Confidence is off by {chosen['error']:.1f} points on average; before it was scaled on {chosen['dev_units']} of dev, "
         f"by {chosen['error_raw']:.1f}."
         if chosen["dev_units"]
         else f"Confidence is off by {chosen['error']:.1f} points on average; it was not scaled."
     )
     run = f"{chosen['method']}, {wording.shots_name(chosen['shots'])}, seed {chosen['seed']}"
-    return ReliabilityTable(chosen["target"], run, lines, said)
+    return ReliabilityTable(chosen["target"], run, lines, summary)

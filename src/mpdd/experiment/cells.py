@@ -52,7 +52,7 @@ def cells_of(experiment: Experiment, targets: Sequence[str]) -> list[Key]:
     ]
 
 
-def said(row: Row) -> str:
+def row_line(row: Row) -> str:
     """The line that a run says of a cell when it is made."""
     return (
         f"  {row.target:<16} {row.method:<16} {row.metric} {row.value:5.1f}  [{row.ci_low:.1f}, {row.ci_high:.1f}]"
@@ -101,7 +101,7 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     cut_inputs = sum(p.cut > 0 for p in outcome.predictions)
     scored = score(examples.task.card, examples.test, parsed)
     row = _row(run, examples, method, shots, seed, outcome, scored)
-    run.reporter.say(said(row))
+    run.reporter.say(row_line(row))
     return {
         "row": asdict(row),
         "commit": commit(),

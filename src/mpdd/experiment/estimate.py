@@ -35,9 +35,9 @@ from mpdd.prompts.soft import initial_rows
 from mpdd.training import baselines
 from mpdd.training.distil import Weights, distil
 from mpdd.training.loop import Fitted, Plan
+from mpdd.training.one_task import teach
 from mpdd.training.passes import TOKENS, Row
 from mpdd.training.targets import cached
-from mpdd.training.teacher import teach
 from mpdd.training.tune import Data
 
 STEPS = 3  # that count, in each stage

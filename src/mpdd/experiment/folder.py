@@ -73,8 +73,8 @@ class RunFolder:
         checkpoint = self.path / "checkpoints" / f"{unit.replace('/', '--')}.safetensors"
 
         def log(job: str, values: Mapping[str, Any]) -> None:
-            said = {name: label(job) if callable(label) else label for name, label in labels.items()}
-            self._log({"run": f"{unit}/{job}", **said, **values})
+            values_of_labels = {name: label(job) if callable(label) else label for name, label in labels.items()}
+            self._log({"run": f"{unit}/{job}", **values_of_labels, **values})
 
         return Watch(checkpoint, log, tick)
 

@@ -23,7 +23,7 @@ from mpdd.backbone import distributed
 from mpdd.data import catalogue
 from mpdd.errors import InputError, MpddError
 from mpdd.evaluation.row import Row
-from mpdd.experiment.cells import Key, cells_of, said
+from mpdd.experiment.cells import Key, cells_of, row_line
 from mpdd.experiment.config import Experiment
 from mpdd.experiment.folder import RunFolder
 from mpdd.experiment.origins import not_prepared
@@ -97,7 +97,7 @@ def _deal(missing: Sequence[Key], folder: RunFolder, given: Sequence[str], proce
             running = beside.go_on()
             for key in list(waiting):
                 if cell := folder.finished(key.name):
-                    reporter.say(said(Row.from_dict(cell["row"])))
+                    reporter.say(row_line(Row.from_dict(cell["row"])))
                     del waiting[key]
                     tick(1)
 
@@ -161,14 +161,14 @@ class _Processes:
 
 def _sentence(log: IO[bytes] | None, code: int) -> str:
     """What a process that failed said of it; all of it goes to standard error where it was no sentence of ours."""
-    said = ""
+    output = ""
     if log:
         log.seek(0)
-        said = log.read().decode("utf-8", "replace")
-    last = said.strip().rpartition("\n")[2]
+        output = log.read().decode("utf-8", "replace")
+    last = output.strip().rpartition("\n")[2]
     if last.startswith("mpdd: "):
         return last.removeprefix("mpdd: ")
-    sys.stderr.write(said)
+    sys.stderr.write(output)
     how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
     return f"A process of this run {how}. Start the same command again: it goes on where it was."
 

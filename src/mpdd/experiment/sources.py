@@ -23,7 +23,7 @@ from mpdd.prompts.soft import initial_rows
 from mpdd.prompts.store import PromptFile, load, save_prompt
 from mpdd.training import baselines
 from mpdd.training.distil import Weights, distil
-from mpdd.training.teacher import teach
+from mpdd.training.one_task import teach
 from mpdd.training.tune import Data, Trial, best, task_of
 
 _METHOD_OF: Mapping[str, str] = {

@@ -10,8 +10,7 @@ from mpdd.backbone import compute
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.template import Template
 from mpdd.errors import InputError
-from mpdd.federated.errors import DisagreementError
-from mpdd.federated.federation import Federation
+from mpdd.federated.federation import DisagreementError, Federation
 from mpdd.methods.options import PromptOptions
 from mpdd.prompts.soft import row_width
 from mpdd.prompts.store import PromptFile, load

@@ -1,17 +1,29 @@
-"""A federation's file: what its sites have in common. Loads no torch, as the command line reads it too."""
+"""A federation's file: what its sites have in common, and the app of Flower that is made of it. Loads no torch, as the command
+line reads it too."""
 
 from __future__ import annotations
 
+import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from mpdd import __version__
+from mpdd.errors import InputError
 from mpdd.experiment.config import Compute
 from mpdd.files.toml import Name, Positive, Seed, read_toml, validated
 from mpdd.methods.options import PromptOptions
+
+# Flower tells its makers that it was started, and asks them for updates, unless two variables say no. Here they must.
+SILENCE: Mapping[str, str] = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+
+
+class DisagreementError(InputError):
+    """A site does not fit its federation; the sentence holds numbers, hashes and names of settings alone."""
 
 
 class Federation(BaseModel):
@@ -64,3 +76,39 @@ class Federation(BaseModel):
     def to_toml(self) -> str:
         """As resolved, defaults included."""
         return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def write_app(folder: Path, federation: Federation, out: Path) -> Path:
+    """Write the app folder that `flwr run` takes: a file that names our two apps and the federation, and no code. Its server
+    leaves its files in `out`; return the app's folder, under `folder`."""
+    app = folder / "mpdd-federated"
+    app.mkdir()
+    values = {
+        "project": {"name": app.name, "version": __version__, "description": "A federated metaprompt", "license": "Apache-2.0"},
+        "tool": {
+            "flwr": {
+                "app": {
+                    "publisher": "mpdd",
+                    "components": {
+                        "serverapp": "mpdd.federated.server_app:app",
+                        "clientapp": "mpdd.federated.client_app:app",
+                    },
+                    "config": {"federation": federation.to_toml(), "out": str(out.resolve())},
+                }
+            }
+        },
+    }
+    (app / "pyproject.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
+    return app
+
+
+def require_silence() -> None:
+    """Raise `InputError` unless Flower was started so that nothing phones home."""
+    if any(os.environ.get(name) != value for name, value in SILENCE.items()):
+        wanted = " ".join(f"{name}={value}" for name, value in SILENCE.items())
+        raise InputError("Flower phones home as it was started here", wanted=f"the environment {wanted}")
+
+
+def be_silent() -> None:
+    """Set the variables for this process and those that it starts."""
+    os.environ.update(SILENCE)

@@ -12,8 +12,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
 from mpdd.federated import client_app, server_app
-from mpdd.federated.federation import Federation
-from mpdd.federated.quiet import be_silent
+from mpdd.federated.federation import Federation, be_silent
 
 RUN = 1
 

@@ -16,9 +16,8 @@ from mpdd.backbone.model import Backbone
 from mpdd.federated import travelling
 from mpdd.federated.agreement import Agreement, opening
 from mpdd.federated.averaging import Averaging, SecureAveraging
-from mpdd.federated.federation import Federation
+from mpdd.federated.federation import Federation, require_silence
 from mpdd.federated.leaving import LOSS
-from mpdd.federated.quiet import require_silence
 from mpdd.federated.travelling import Factors
 from mpdd.files import write_atomically
 from mpdd.prompts.meta import MetaPrompt
@@ -45,10 +44,10 @@ def main(grid: Grid, context: Context) -> None:
     def keep(number: int, arrays: ArrayRecord) -> None:
         _save(out, federation, agreement, travelling.shared_in(arrays), [], {"run": run, "round": number})
 
-    said = travelling.settings(run, federation, agreement)
+    settings = travelling.settings(run, federation, agreement)
     result = strategy.start(
-        grid, travelling.arrays(shared), num_rounds=federation.rounds, timeout=float(DEFAULT_TTL), train_config=said,
-        evaluate_config=said, evaluate_fn=keep,
+        grid, travelling.arrays(shared), num_rounds=federation.rounds, timeout=float(DEFAULT_TTL), train_config=settings,
+        evaluate_config=settings, evaluate_fn=keep,
     )  # fmt: skip
     _write_rounds(out, result.evaluate_metrics_clientapp)
     made = {"run": run, "round": federation.rounds}

@@ -17,7 +17,7 @@ from mpdd.experiment import config
 from mpdd.experiment.setup import Run, kinds_of, source_data
 from mpdd.experiment.sources import save_metaprompt, teach_sources, weights_of
 from mpdd.federated.agreement import Agreement
-from mpdd.federated.errors import DisagreementError
+from mpdd.federated.federation import DisagreementError
 from mpdd.methods.cell import plan_of
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt

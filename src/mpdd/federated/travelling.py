@@ -18,8 +18,7 @@ from torch import Tensor
 
 from mpdd.errors import MpddError
 from mpdd.federated.agreement import Agreement
-from mpdd.federated.errors import DisagreementError
-from mpdd.federated.federation import Federation
+from mpdd.federated.federation import DisagreementError, Federation
 from mpdd.federated.leaving import EXAMPLES, LOSS
 from mpdd.federated.site import Turn
 
@@ -62,16 +61,16 @@ def shared_in(record: ArrayRecord) -> Float[Tensor, "length width"]:
 
 def settings(run: str, federation: Federation, agreement: Agreement) -> ConfigRecord:
     """What sites are told beside P*; Flower adds the number of the round."""
-    said: dict[str, str | int] = {"run": run, "rounds": federation.rounds, "agreement": agreement.to_json()}
-    return ConfigRecord({**said, "most-examples": federation.most_examples})
+    settings_of_run: dict[str, str | int] = {"run": run, "rounds": federation.rounds, "agreement": agreement.to_json()}
+    return ConfigRecord({**settings_of_run, "most-examples": federation.most_examples})
 
 
 def told(content: RecordDict) -> Told:
     """What a message to a site says, in both layouts: a strategy's, and that of secure aggregation."""
     (record,) = content.array_records.values()
-    said: Mapping[str, Any] = next(record for record in content.config_records.values() if "agreement" in record)
-    turn = Turn(said["run"], said["server-round"], said["rounds"])
-    return Told(shared_in(record), turn, Agreement.from_json(said["agreement"]), said["most-examples"])
+    record_of_run: Mapping[str, Any] = next(record for record in content.config_records.values() if "agreement" in record)
+    turn = Turn(record_of_run["run"], record_of_run["server-round"], record_of_run["rounds"])
+    return Told(shared_in(record), turn, Agreement.from_json(record_of_run["agreement"]), record_of_run["most-examples"])
 
 
 def trained(shared: Float[Tensor, "length width"], examples: int, *, secure: bool, most_examples: int) -> RecordDict:

@@ -74,12 +74,12 @@ def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
 def _problem(error: ErrorDetails, model: type[BaseModel]) -> str:
     """One problem in words: where, what was wanted and what was found."""
     where = ".".join(map(str, error["loc"]))
-    said = _SAID.get(error["type"], error["msg"].removeprefix("Value error, ").replace(" after validation", ""))
+    message = _SAID.get(error["type"], error["msg"].removeprefix("Value error, ").replace(" after validation", ""))
     if error["type"] == "extra_forbidden":
         return f"{where}: no such key{_near(error['loc'], model)}"
     if error["type"] == "missing" or error["type"] == "value_error" and not isinstance(error["input"], str | int | float):
-        return f"{where}: {said}"
-    return f"{where}: {said[0].lower()}{said[1:]}, found {reprlib.repr(error['input'])}"
+        return f"{where}: {message}"
+    return f"{where}: {message[0].lower()}{message[1:]}, found {reprlib.repr(error['input'])}"
 
 
 def _near(place: tuple[int | str, ...], model: type[BaseModel]) -> str:

@@ -15,8 +15,7 @@ from mpdd.methods.cell import Cell, Outcome
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
 from mpdd.prompts.store import Header, save_prompt
-from mpdd.training import adapt as stage3
-from mpdd.training import teacher
+from mpdd.training import one_task
 from mpdd.training.passes import Row, mean_by_prompt, row_losses
 from mpdd.training.tune import best
 
@@ -121,7 +120,7 @@ def _rates(cell: Cell) -> Sequence[float]:
 
 
 def _tuned(cell: Cell, start: Tensor, rates: Sequence[float]) -> Outcome:
-    trials = teacher.teach(
+    trials = one_task.teach(
         cell.backbone, {cell.task.name: cell.data}, {cell.task.name: start}, cell.plan, lrs=rates, seed=cell.seed,
         watch=cell.watch,
     )[cell.task.name]  # fmt: skip
@@ -132,9 +131,9 @@ def _tuned(cell: Cell, start: Tensor, rates: Sequence[float]) -> Outcome:
     return Outcome.of(cell.answer(rows, priors), rows.numel(), saved.stored_bytes, trials, calibration, priors)
 
 
-def _adapted(cell: Cell, mode: stage3.Mode) -> Outcome:
+def _adapted(cell: Cell, mode: one_task.Mode) -> Outcome:
     meta = metaprompt_of(cell)
-    trials = stage3.adapt(
+    trials = one_task.adapt(
         cell.backbone, cell.data, meta, cell.task.name, cell.plan, mode=mode, lrs=cell.adapt.mpdd,
         factor_ratio=cell.adapt.factor_ratio, weights=source_weights(cell, meta), seed=cell.seed, watch=cell.watch,
     )  # fmt: skip

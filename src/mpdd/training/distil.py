@@ -152,11 +152,11 @@ def step_losses(
         task_loss = answer_losses(student, batch, rows)["loss"]
         if not weights.needs_teachers:
             return {"loss": task_loss, "task_loss": task_loss}
-        said = teachers(batch, rows)
+        taught = teachers(batch, rows)
         assert student.layers is not None
-        divergence = said.divergence(student.logits, batch.rows, weights.temperature, reverse=weights.reverse)
+        divergence = taught.divergence(student.logits, batch.rows, weights.temperature, reverse=weights.reverse)
         first = -1 if weights.last_layer else 0
-        distance = hidden(said.layers[first:], student.layers[first:], batch.rows)
+        distance = hidden(taught.layers[first:], student.layers[first:], batch.rows)
         loss = task_loss + weights.kl * divergence + weights.hidden * distance
         return {"loss": loss, "task_loss": task_loss, "kl": divergence, "hidden": distance}
 

@@ -53,10 +53,10 @@ class TopK:
     layers: Float[Tensor, "layers n width"]
 
     @classmethod
-    def of(cls, said: Whole, k: int, temperature: float) -> TopK:
-        """The k likeliest tokens of what a teacher said in full."""
-        log_p, ids = torch.log_softmax(said.logits / temperature, dim=-1).topk(k)
-        return cls(ids, log_p, _log_rest(log_p), said.layers)
+    def of(cls, whole: Whole, k: int, temperature: float) -> TopK:
+        """The k likeliest tokens of what a teacher gives in full."""
+        log_p, ids = torch.log_softmax(whole.logits / temperature, dim=-1).topk(k)
+        return cls(ids, log_p, _log_rest(log_p), whole.layers)
 
     def divergence(
         self, student: Float[Tensor, "n vocabulary"], rows: Int[Tensor, " n"], temperature: float, *, reverse: bool = False
@@ -89,7 +89,7 @@ class LiveTeachers:
 
 @dataclass(frozen=True)
 class CachedTeachers:
-    """Reads what teachers said out of memory-mapped files; `places` has each row's first token there and their number."""
+    """Reads what teachers gave out of memory-mapped files; `places` has each row's first token there and their number."""
 
     places: Mapping[tuple[str, Encoded], tuple[int, int]]
     ids: np.memmap
@@ -140,8 +140,8 @@ def _ask(
     arrays: dict[str, np.memmap] = {}
     for chunk in chunks(rows):
         chosen = [rows[i] for i in chunk]
-        said = TopK.of(live(encoded_batch(backbone, chosen), chosen), k, temperature)
-        values = {"ids": said.ids.int(), "log_p": said.log_p, "layers": _as_bits(said.layers.transpose(0, 1).contiguous())}
+        taught = TopK.of(live(encoded_batch(backbone, chosen), chosen), k, temperature)
+        values = {"ids": taught.ids.int(), "log_p": taught.log_p, "layers": _as_bits(taught.layers.transpose(0, 1).contiguous())}
         at = 0
         if not arrays:
             _require_room(folder, total * sum(found[0].numel() * found.element_size() for found in values.values()))

@@ -38,8 +38,8 @@ def _document(note: AnnotatedNote) -> dict[str, Any]:
         "relations": [_relation(link) for link in items.links],
     }
     infons = {answer.task: "; ".join(answer.categories) or answer.answer or "" for answer in note.answers}
-    said = {task: words for task, words in infons.items() if words}
-    return {"id": note.id, "infons": said, "passages": [passage], "annotations": [], "relations": []}
+    filled = {task: words for task, words in infons.items() if words}
+    return {"id": note.id, "infons": filled, "passages": [passage], "annotations": [], "relations": []}
 
 
 def _annotation(mark: Mark) -> dict[str, Any]:

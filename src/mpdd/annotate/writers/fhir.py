@@ -81,13 +81,13 @@ def _bodies(answer: TaskAnswer) -> Iterator[Resource]:
         yield {"code": {"text": _string(answer.task)}, **value, **_components({}, answer.confidence)}
     if answer.kind in ("extract", "summary") and answer.answer and answer.answer.strip():
         places = _places(answer.span) if answer.span else {}
-        said = {"valueString": _string(answer.answer)}
-        yield {"code": {"text": _string(answer.task)}, **said, **_components(places, answer.confidence)}
+        component = {"valueString": _string(answer.answer)}
+        yield {"code": {"text": _string(answer.task)}, **component, **_components(places, answer.confidence)}
 
 
 def _entity(entity: Entity) -> Resource:
-    said = {"code": {"text": _string(entity.label)}, "valueString": _string(entity.text)}
-    return {**said, **_components(_places(entity.span), entity.confidence)}
+    component = {"code": {"text": _string(entity.label)}, "valueString": _string(entity.text)}
+    return {**component, **_components(_places(entity.span), entity.confidence)}
 
 
 def _relation(relation: Relation) -> Resource:

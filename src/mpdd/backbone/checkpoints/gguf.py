@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -16,11 +17,18 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers import pre_tokenizers
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from mpdd.backbone.checkpoints import splitting
 from mpdd.errors import InputError, MpddError
+
+# How a byte-level tokenizer splits text before its merges; a file names the rule (`tokenizer.ggml.pre`), and llama.cpp says what
+# each name means (`src/llama-vocab.cpp`). Transformers' reader knows a part of the names, and falls back to GPT-2's rule.
+# SmolLM2 and others split every digit off first: without that, two spaces before a number become two tokens, where the
+# model was trained on one.
+_LIKE_GPT2 = frozenset(("", "default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling"))
+_SINGLE_DIGITS = frozenset(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"))
 
 
 def convert(path: Path, folder: Path) -> Mapping[str, Any]:
@@ -32,7 +40,7 @@ def convert(path: Path, folder: Path) -> Mapping[str, Any]:
     require_reader()
     with _quietly():
         model, tokenizer = _read(path)
-    changed = splitting.restore(tokenizer, _split_rule(path))
+    changed = restore_splitting(tokenizer, _split_rule(path))
     dtype = lossless_dtype(model)
     _drop_quantization(model)
     model.to(dtype)
@@ -105,3 +113,25 @@ def _split_rule(path: Path) -> str:
 
     field = GGUFReader(path).get_field("tokenizer.ggml.pre")
     return "" if field is None else str(field.contents())
+
+
+def restore_splitting(tokenizer: PreTrainedTokenizerBase, rule: str) -> str:
+    """Give a tokenizer the splitting that its GGUF file names, in place where the reader lost it; return what was done.
+
+    Only byte-level tokenizers that the reader left with GPT-2's rule are touched.
+    """
+    if not _splits_like_gpt2(tokenizer):
+        return "as transformers reads it"
+    if rule in _SINGLE_DIGITS:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        )
+        return f"digits are split one by one (rule {rule!r}), which transformers' reader leaves out"
+    if rule in _LIKE_GPT2:
+        return "as transformers reads it"
+    return f"UNKNOWN rule {rule!r}: text is split as for GPT-2, and tokens may differ from those the model was trained on"
+
+
+def _splits_like_gpt2(tokenizer: PreTrainedTokenizerBase) -> bool:
+    split = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    return bool(split.get("type") == "ByteLevel" and split.get("use_regex"))

@@ -34,7 +34,7 @@ class DeepRows:
 
 
 def deep_rows(
-    prompts: Sequence[Float[Tensor, "_ width"]], places: Sequence[Int[Tensor, " _"]], width: int, device: torch.device
+    prompts: Sequence[Float[Tensor, "_ _"]], places: Sequence[Int[Tensor, " _"]], width: int, device: torch.device
 ) -> DeepRows | None:
     """Return what those of the `prompts` that are deep, [length, layers * width], put at their `places`; None where none is."""
     chosen = [(prompt, place) for prompt, place in zip(prompts, places, strict=True) if prompt.shape[1] > width]

@@ -93,9 +93,9 @@ def warning(card: TaskCard, splits: Splits) -> str:
     read = sum(1 for split in SPLITS for _ in labels_of(splits[split]))
     if card.type not in KINDS or not lost or 100 * lost < MANY * (lost + read):
         return ""
-    said = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+    reasons_given = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     return (
         f"{lost} of the {lost + read} {NAMES[KINDS[card.type]]} in the files of {card.name} "
-        f"({100 * lost / (lost + read):.0f} %) are not in its examples: {said}. "
+        f"({100 * lost / (lost + read):.0f} %) are not in its examples: {reasons_given}. "
         "Where the text of such an example is read, the model learns that nothing is there."
     )

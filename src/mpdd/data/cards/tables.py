@@ -132,8 +132,8 @@ def _label(layout: Layout, value: str, column: str) -> int:
 
 def _labels(layout: Layout, record: Record, column: str) -> tuple[int, ...]:
     whole = record.values.get(column)
-    said = [whole] if isinstance(whole, str) and layout.label(whole) in layout.card.labels else values.several(record, column)
-    return tuple(sorted({_label(layout, value, column) for value in said}))
+    labels = [whole] if isinstance(whole, str) and layout.label(whole) in layout.card.labels else values.several(record, column)
+    return tuple(sorted({_label(layout, value, column) for value in labels}))
 
 
 def _option(layout: Layout, record: Record, column: str) -> int:
@@ -151,12 +151,12 @@ def _extracted(layout: Layout, corpus: str, record: Record, name: str, notes: No
     text, column = values.text(record, layout.name("text")), layout.name("answer")
     whole, given = values.text(record, column), values.place(record, layout.name("answer_start"))
     answer = whole.strip()
-    said = None if given is None else Starts.of(text, [(given, whole)]).character(given, notes) + whole.index(answer)
-    start = None if said is None else nearest(text, answer, said)
+    stated = None if given is None else Starts.of(text, [(given, whole)]).character(given, notes) + whole.index(answer)
+    start = None if stated is None else nearest(text, answer, stated)
     found = locate(text, answer) if start is None else (start, start + len(answer))
     if found is None:
         raise UnfitError(f"field {column!r} is not in the text", wanted="words of the text")
-    notes.count(ELSEWHERE, int(said not in (None, found[0])))
+    notes.count(ELSEWHERE, int(stated not in (None, found[0])))
     return _example(layout, corpus, record, name, Answer(text=text[slice(*found)])), *found
 
 

@@ -118,8 +118,8 @@ def _mentions(tags: list[tuple[str, Record]], text: str, notes: Notes) -> Iterat
                 problem = "mention with an id that another has"
                 notes.bad(record.where, problem, wanted="an id of its own", annotation=(ENTITY, record["type"]))
             elif span is not None:
-                said = tuple(record[name] for name in _SAID if record.values.get(name))
-                yield record["id"], Mention(record["type"], pieces(text, [span]), said)
+                attributes = tuple(record[name] for name in _SAID if record.values.get(name))
+                yield record["id"], Mention(record["type"], pieces(text, [span]), attributes)
             seen.add(record["id"])
         else:
             notes.lose((ENTITY, record.values.get("type", "")), "mention with a value missing")

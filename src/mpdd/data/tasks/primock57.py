@@ -35,15 +35,15 @@ def transcript_file(name: str, speaker: str) -> str:
 def dialogue(root: Path, name: str, notes: Notes) -> str:
     """Return the turns of a consultation, a line each, called by their speaker."""
     intervals = [(i, speaker) for speaker in SPEAKERS for i in textgrid.read(root / transcript_file(name, speaker), notes)]
-    said = [(speaker, words(interval.text)) for interval, speaker in sorted(intervals)]
-    heard = [piece for piece in said if piece[1]]
-    notes.count("stretches of speech without a clear word", len(said) - len(heard))
+    stretches = [(speaker, words(interval.text)) for interval, speaker in sorted(intervals)]
+    heard = [piece for piece in stretches if piece[1]]
+    notes.count("stretches of speech without a clear word", len(stretches) - len(heard))
     turns = groupby(heard, key=lambda piece: piece[0])
     return "\n".join(f"{speaker}: {' '.join(text for _, text in pieces)}" for speaker, pieces in turns)
 
 
 def words(text: str) -> str:
-    """Return what is said on one line and without marks, or nothing where no letter or digit is left."""
+    """Return what is stretches on one line and without marks, or nothing where no letter or digit is left."""
     plain = BEFORE_STOP.sub("", " ".join(MARK.sub(" ", text).split()))
     return plain if any(map(str.isalnum, plain)) else ""
 

@@ -42,7 +42,7 @@ class View:
 
     head: tuple[str, ...]
     lines: tuple[tuple[str, tuple[Count, ...]], ...]
-    said: str
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _label_view(labels: Mapping[str, Mapping[str, int]], errors: Sequence[str], 
     lines += [(f"{len(filled) - _LABELS} others", _counts(rest, names))] if len(filled) > _LABELS else []
     lines += [("all", _counts(whole, names))] if len(filled) > 1 else []
     head = ("label", "gold", "right", *(_NAMES[name][0] for name in errors))
-    return View(head, tuple(lines), _said(whole["right"], whole["gold"], noun, [(whole[e], _NAMES[e][1]) for e in errors]))
+    return View(head, tuple(lines), _summary(whole["right"], whole["gold"], noun, [(whole[e], _NAMES[e][1]) for e in errors]))
 
 
 def _counts(counts: Mapping[str, int], names: Sequence[str], largest: int = 0) -> tuple[Count, ...]:
@@ -110,17 +110,17 @@ def _confusion(found: Mapping[str, Any]) -> View:
     labels, table, outcomes = found["labels"], found["confusion"], found["outcomes"]
     errors = {(i, j): n for i, row in enumerate(table) for j, n in enumerate(row) if i != j}
     phrases = [(n, _confused(labels[i], labels[j] if j < len(labels) else None)) for (i, j), n in errors.items()]
-    said = _said(outcomes["right"], found["examples"], "examples", phrases)
+    summary = _summary(outcomes["right"], found["examples"], "examples", phrases)
     if len(labels) > _CONFUSED:
         return replace(
-            _label_view({label: _one_label(table, i) for i, label in enumerate(labels)}, ERRORS["labels"], ""), said=said
+            _label_view({label: _one_label(table, i) for i, label in enumerate(labels)}, ERRORS["labels"], ""), summary=summary
         )
     largest = max(errors.values(), default=0)
     lines = (
         (label, tuple(Count(wording.whole(n), 0 if i == j else _tint(n, largest), i == j) for j, n in enumerate(row)))
         for i, (label, row) in enumerate(zip(labels, table, strict=True))
     )
-    return View(("gold", *(f"as {label}" for label in labels), "unread"), tuple(lines), said)
+    return View(("gold", *(f"as {label}" for label in labels), "unread"), tuple(lines), summary)
 
 
 def _confused(gold: str, predicted: str | None) -> str:
@@ -138,7 +138,7 @@ def _outcomes_view(found: Mapping[str, Any]) -> View:
     lines = [(best, (Count(wording.whole(right), right=True), _share(right, whole)))]
     lines += [(_NAMES[name][0], (Count(wording.whole(n), _tint(n, largest)), _share(n, whole))) for name, n in errors]
     return View(
-        ("answers", "examples", "share"), tuple(lines), _said(right, whole, "answers", [(n, _NAMES[e][1]) for e, n in errors])
+        ("answers", "examples", "share"), tuple(lines), _summary(right, whole, "answers", [(n, _NAMES[e][1]) for e, n in errors])
     )
 
 
@@ -146,15 +146,17 @@ def _words_view(found: Mapping[str, Any]) -> View:
     whole, ratio = found["examples"], found["median_ratio"]
     names = {"empty": "empty", "copied": "word for word in the input", "gold_copied": "gold: word for word in the input"}
     lines = ((text, (Count(wording.whole(found[name])), _share(found[name], whole))) for name, text in names.items())
-    said = "No output has a word." if ratio is None else f"An output has {ratio:.2f} times the words of its gold answer (median)."
-    return View(("outputs", "examples", "share"), tuple(lines), said)
+    summary = (
+        "No output has a word." if ratio is None else f"An output has {ratio:.2f} times the words of its gold answer (median)."
+    )
+    return View(("outputs", "examples", "share"), tuple(lines), summary)
 
 
 def _share(part: int, whole: int) -> Count:
     return Count(wording.percent(part / whole) if whole else "")
 
 
-def _said(right: int, whole: int, noun: str, errors: Sequence[tuple[int, str]]) -> str:
+def _summary(right: int, whole: int, noun: str, errors: Sequence[tuple[int, str]]) -> str:
     """How much is right, and which error is the most frequent."""
     share = f" ({wording.percent(right / whole)})" if whole else ""
     opening = f"{wording.whole(right)} of {wording.whole(whole)} {noun} are right{share}"

@@ -1,8 +1,8 @@
-"""Stage 3: adapt the metaprompt to an unseen task, either its factors alone or the shared prompt with them."""
+"""One prompt for one task: a fresh one (stage 1, and the baseline of that name), or the metaprompt adapted to it (stage 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from jaxtyping import Float
@@ -10,10 +10,33 @@ from torch import Tensor
 
 from mpdd.backbone.model import Backbone
 from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.soft import SoftPrompt
 from mpdd.training.loop import Group, Plan
 from mpdd.training.tune import Data, Job, Trial, Watch, job_name, tune
 
 Mode = Literal["factors", "all"]
+
+
+def teach(
+    backbone: Backbone,
+    data: Mapping[str, Data],
+    starts: Mapping[str, Tensor],
+    plan: Plan,
+    *,
+    lrs: Sequence[float],
+    seed: int,
+    watch: Watch | None = None,
+) -> dict[str, list[Trial[SoftPrompt]]]:
+    """Tune soft prompts for all tasks at once, each from its rows `starts` [length, width] (Lester et al. 2021).
+
+    Every task tries every rate of `lrs`; the result of each is what it would be alone.
+    """
+    prompts = {(task, lr): SoftPrompt(starts[task]).to(backbone.device) for task in data for lr in lrs}
+    jobs = {
+        job_name(task, lr): Job(data[task], [Group({"rows": prompt.rows}, lr)], prompt) for (task, lr), prompt in prompts.items()
+    }
+    fitted = tune(backbone, jobs, plan, seed=seed, watch=watch)
+    return {task: [Trial(lr, prompts[task, lr], fitted[job_name(task, lr)]) for lr in lrs] for task in data}
 
 
 def adapt(
