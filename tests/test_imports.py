@@ -20,6 +20,7 @@ LAYERS = [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d+\. ((?:`\w+`
 FLOOR = {room: number for number, layer in enumerate(LAYERS) for room in layer}
 FILES = sorted(ROOT.rglob("*.py"))
 MOST_NAMES = 22  # at the top of the package
+FEWEST_LINES = 39  # of a module
 
 
 def module_of(path: Path) -> str:
@@ -90,3 +91,13 @@ def test_the_page_lists_what_is_there():
 def test_light_modules_load_no_torch(module):
     code = f"import {module}, sys; print([m for m in ('torch', 'transformers', 'peft', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+# Rooms where each file is one thing of a kind, however short: adding one is adding a file.
+ONE_A_FILE = ("data/tasks", "data/readers", "data/types", "data/cards/exports", "annotate/writers", "methods/catalogue")
+
+
+def test_short_modules_join_their_neighbours():
+    named = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    short = {name: lines for name, lines in named.items() if lines < FEWEST_LINES and not name.startswith(ONE_A_FILE)}
+    assert not {name for name in short if Path(name).name not in ("__init__.py", "__main__.py")}

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mpdd.annotate.annotator import Annotator, open_backbone
     from mpdd.annotate.answers.types import AnnotatedNote, Entity, Relation, Span, TaskAnswer
+    from mpdd.annotate.convert import read_answers, write_notes
     from mpdd.api.adaptation import Adapted, adapt
-    from mpdd.api.experiments import run_experiment
     from mpdd.api.prompts import load_prompts, ready_prompts, save_prompt
     from mpdd.api.scoring import evaluate
-    from mpdd.api.writing import read_answers, write_notes
     from mpdd.data.task import TaskCard
     from mpdd.errors import InputError, MpddError
+    from mpdd.experiment.pipeline import run_experiment
 
 __version__ = "0.1.0"
 _MODULES = {
     "annotate.answers.types": ("AnnotatedNote", "Entity", "Relation", "Span", "TaskAnswer"),
     "api.adaptation": ("Adapted", "adapt"),
     "annotate.annotator": ("Annotator", "open_backbone"),
-    "api.experiments": ("run_experiment",),
     "api.prompts": ("load_prompts", "ready_prompts", "save_prompt"),
     "api.scoring": ("evaluate",),
-    "api.writing": ("read_answers", "write_notes"),
+    "annotate.convert": ("read_answers", "write_notes"),
+    "experiment.pipeline": ("run_experiment",),
     "data.task": ("TaskCard",),
     "errors": ("InputError", "MpddError"),
 }

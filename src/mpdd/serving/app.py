@@ -16,15 +16,15 @@ from starlette.exceptions import HTTPException
 
 from mpdd import __version__
 from mpdd.annotate.notes import Note, result_of, takes_choices
-from mpdd.serving import page
+from mpdd.serving import routes
 from mpdd.serving.access import Caller
-from mpdd.serving.asking import ERRORS, as_json, new_id, until_gone
 from mpdd.serving.bodies import describe, described, read
 from mpdd.serving.converting import add_convert_route
 from mpdd.serving.errors import RefusedError, error_response
 from mpdd.serving.guard import Guard, account_of
 from mpdd.serving.limits import Full
 from mpdd.serving.openai import add_openai_routes
+from mpdd.serving.routes import ERRORS, as_json, new_id, until_gone
 from mpdd.serving.schema import Annotate, Annotations, Error, Task, Tasks
 from mpdd.serving.service import Asked, Service
 
@@ -59,7 +59,7 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def home() -> HTMLResponse:
-        return HTMLResponse(page.HTML, headers={"Content-Security-Policy": page.POLICY})
+        return HTMLResponse(routes.HTML, headers={"Content-Security-Policy": routes.POLICY})
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -68,7 +68,7 @@ def take(packed: Float[Tensor, "heads tokens size"], places: Int[Tensor, " place
     return packed.index_select(1, places)
 
 
-def order(places: Sequence[Int[Tensor, " n"]], stands: Int[Tensor, " places"] | None = None) -> Int[Tensor, " places"]:
+def order(places: Sequence[Int[Tensor, " _"]], stands: Int[Tensor, " places"] | None = None) -> Int[Tensor, " places"]:
     """Where each place, from 0 on, is found when the n-th of all `places` stands at `stands[n]` (None: at n)."""
     joined = torch.cat(list(places))
     stands = torch.arange(len(joined), device=joined.device) if stands is None else stands

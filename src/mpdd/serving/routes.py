@@ -1,9 +1,14 @@
-"""What all routes that ask the engine share."""
+"""What routes share: refusals, responses and ids; and the web page with the policy that lets it run its own script and style,
+and nothing else."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 import secrets
+from importlib import resources
 from typing import Any
 
 from fastapi import Request as HttpRequest
@@ -31,3 +36,18 @@ def as_json(values: object) -> Response:
 def new_id() -> str:
     """An id that nobody has used."""
     return secrets.token_hex(12)
+
+
+HTML = resources.files(__package__).joinpath("web/index.html").read_text(encoding="utf-8")
+
+
+def _hashes(tag: str) -> str:
+    """The sha256 of each inline part of this kind, as a content security policy wants it."""
+    parts = re.findall(rf"<{tag}>(.*?)</{tag}>", HTML, re.DOTALL)
+    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in parts)
+
+
+POLICY = (
+    f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')}; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
