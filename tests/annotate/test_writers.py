@@ -124,6 +124,19 @@ def test_label_studio_counts_as_browsers_do_and_brings_its_interface():
 
 
 @given(notes=batches())
+@settings(max_examples=10, deadline=None)
+def test_label_studio_takes_the_predictions_by_its_own_library(notes):
+    library = pytest.importorskip("label_studio_sdk.label_interface")
+    files = made("label-studio", [*notes, NOTE])
+    interface = library.LabelInterface(files["labeling_config.xml"])
+    for task in json.loads(files["tasks.json"]):
+        (prediction,) = task["predictions"]
+        assert interface.validate_prediction(prediction, return_errors=True) == []
+    prediction["result"][0]["value"]["labels"] = ["no such label"]
+    assert interface.validate_prediction(prediction, return_errors=True)
+
+
+@given(notes=batches())
 @settings(max_examples=20, deadline=None)
 def test_tokens_are_the_text_and_spans_are_runs_of_them(notes):
     for note in notes:
