@@ -137,3 +137,10 @@ def test_priors_of_answers_are_applied_as_in_this_process(tiny, engine, none, st
     ours, theirs = Local(tiny).predict(asked), engine.predict(asked)
     assert [p.output for p in theirs] == [p.output for p in ours]
     assert all(p.output.startswith("none") for p in ours if p.tokens) is (none == 50.0)
+
+
+def test_a_deep_prompt_is_refused_before_anything_is_asked(engine, tiny, server):
+    deep = replace(requests(tiny)[0], prompt=torch.zeros(3, 2 * tiny.width))
+    with pytest.raises(InputError, match="The prompt of the task drugs is deep, and vLLM takes none; .*--exportable"):
+        engine.predict([*requests(tiny, 2), deep])
+    assert server.seen == []

@@ -154,3 +154,11 @@ def test_a_file_that_could_not_be_read_is_tried_again(tiny, tmp_path, monkeypatc
         broken.setattr("pathlib.Path.read_bytes", fail)
         assert "cannot be read; found Too many open files" in folder.look().problems["drugs.safetensors"]
     assert set(folder.look().tasks) == {"drugs"}
+
+
+def test_a_deep_prompt_is_left_out_where_vllm_answers(tmp_path, tiny):
+    header = Header("soft", tiny.name, tiny.fingerprint, 3, 2 * tiny.width, card=TaskCard("deep", "ner", "List."), depth="all")
+    save_prompt(tmp_path / "deep.safetensors", {"rows": torch.zeros(3, 2 * tiny.width)}, header)
+    assert list(PromptFolder(tmp_path, tiny.vocabulary).look().tasks) == ["deep"]
+    listing = PromptFolder(tmp_path, tiny.vocabulary, at_input=True).look()
+    assert not listing.tasks and "deep.safetensors is deep, and vLLM takes none" in listing.problems["deep.safetensors"]

@@ -75,7 +75,11 @@ def serve(
     own = ready(backbone) if prompts is None else []  # before the backbone is opened: there may be none for it
     answers = open_engine(backbone, engine, patience=30.0, grounded=grounded)
     words = answers.vocabulary
-    tasks = FixedTasks(own, words) if prompts is None else PromptFolder(prompts, words, signed_by or ())
+    tasks = (
+        FixedTasks(own, words, at_input=bool(engine))
+        if prompts is None
+        else PromptFolder(prompts, words, signed_by or (), at_input=bool(engine))
+    )
     service = Service(answers, tasks, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
     found = service.folder.look()
     for problem in found.problems.values():

@@ -16,6 +16,7 @@ from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.errors import MpddError
 from mpdd.inference.decoding.priors import Priors
+from mpdd.inference.engines import require_at_input
 from mpdd.prompts import signature
 from mpdd.prompts.store import SUFFIX, PromptFile, load
 
@@ -71,8 +72,8 @@ class Tasks(Protocol):
 class FixedTasks:
     """Prompts that stay as they are while serving, such as those that come with the package."""
 
-    def __init__(self, prompts: Sequence[PromptFile], vocabulary: Vocabulary) -> None:
-        self._listing = Listing({card(prompt).name: served_as(prompt, vocabulary) for prompt in prompts})
+    def __init__(self, prompts: Sequence[PromptFile], vocabulary: Vocabulary, *, at_input: bool = False) -> None:
+        self._listing = Listing({card(prompt).name: served_as(prompt, vocabulary, at_input) for prompt in prompts})
 
     def look(self) -> Listing:
         """The same tasks each time."""
@@ -85,11 +86,11 @@ class PromptFolder:
 
     Safe to ask from several threads. Metaprompts may lie beside the tasks that need them. Of two files for one task the
     first by name is served. A file that cannot be used is a problem of its own; the others are served. With `signed_by` only
-    files are used that one of these public keys signed.
+    files are used that one of these public keys signed; with `at_input` only prompts that are not deep, for a vLLM server.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary, signed_by: Sequence[Path] = ()) -> None:
-        self._path, self._vocabulary, self._signed_by = path, vocabulary, signed_by
+    def __init__(self, path: Path, vocabulary: Vocabulary, signed_by: Sequence[Path] = (), *, at_input: bool = False) -> None:
+        self._path, self._vocabulary, self._signed_by, self._at_input = path, vocabulary, signed_by, at_input
         self._lock = threading.Lock()
         self._stamps: dict[str, _Stamp] | None = None
         self._files: dict[_Stamp, _Read] = {}
@@ -140,12 +141,15 @@ class PromptFolder:
         if file.header.card is None:
             return _Read()  # a metaprompt: no task, and no problem
         beside = file.metaprompt_file()
-        return _Read(served_as(file, self._vocabulary), beside=stamps.get(beside.name) if beside else None)
+        return _Read(served_as(file, self._vocabulary, self._at_input), beside=stamps.get(beside.name) if beside else None)
 
 
-def served_as(prompt: PromptFile, vocabulary: Vocabulary) -> Served:
-    """A task's prompt as it is served, in the backbone's type. Raise `MpddError` for numbers that this type cannot hold."""
+def served_as(prompt: PromptFile, vocabulary: Vocabulary, at_input: bool = False) -> Served:
+    """A task's prompt as it is served, in the backbone's type. Raise `MpddError` for numbers that this type cannot hold, and,
+    where prompts must stand `at_input`, for a deep one."""
     name, own, usual = prompt.path.name, prompt.header.template, vocabulary.template
+    if at_input:
+        require_at_input(name, prompt.header.width, vocabulary)
     rows = prompt.rows().to(vocabulary.table)
     if not bool(rows.isfinite().all()):
         raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")

@@ -42,6 +42,16 @@ class Engine(Protocol):
         ...
 
 
+def require_at_input(prompt: str, width: int, vocabulary: Vocabulary) -> None:
+    """Raise `InputError` unless a prompt of this width has its rows at the input alone: a request to a server brings embeddings,
+    which stand before the first layer."""
+    if width != vocabulary.width:
+        raise InputError(
+            f"The prompt {prompt} is deep, and vLLM takes none", found="rows before every layer", wanted="rows at the input",
+            next_step="Answer without --engine, or make a prompt at the input with `mpdd adapt CARD --exportable`.",
+        )  # fmt: skip
+
+
 def open_engine(backbone: str, url: str, *, patience: float, grounded: bool | None = None) -> Engine:
     """The backbone in this process; or, with a `url`, the vLLM server there, which is waited for `patience` seconds at most.
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError, MpddError
-from mpdd.inference.engines import EngineDownError
+from mpdd.inference.engines import EngineDownError, require_at_input
 from mpdd.inference.predict import Asked, Prediction, Request, Written, ask, choose, read
 
 _AGAIN = 1.0  # seconds between tries while the engine is down
@@ -87,7 +87,10 @@ class Vllm:
         self._http.close()
 
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
-        """Answer every request, in order; the server batches them as it likes."""
+        """Answer every request, in order; the server batches them as it likes. Raise `InputError` for a deep prompt."""
+        for request in requests:
+            if request.prompt is not None:
+                require_at_input(f"of the task {request.card.name}", request.prompt.shape[1], self._vocabulary)
         self._model = self._model or self._served()
 
         def answer(request: Request) -> Prediction:
