@@ -35,6 +35,8 @@ def accept_examples(path: Path) -> Path:
 
 
 FORMATS = {
+    "bioc-json": ("out.json", lambda path: path, ""),
+    "bioc-xml": ("out.xml", lambda path: path, ""),
     "brat": ("out", lambda path: path, ""),
     "label-studio": ("out", accept_predictions, ""),
     "prodigy": ("out.jsonl", accept_examples, ""),

@@ -165,6 +165,49 @@ def big_bio(documents: list[Annotated]) -> bytes:
     return _parquet(pa.Table.from_pylist(rows))
 
 
+def bioc(documents: list[Annotated], count: Callable[[str], int] = len) -> bytes:
+    """BioC JSON, offsets as `count` counts them; each text is two passages, cut after its first line end or space."""
+    rows = []
+    for number, document in enumerate(documents):
+        text = document.text
+        cut = next((place for place, char in enumerate(text) if char in " \n"), len(text))
+        parts = [(0, cut), (cut + 1, len(text))] if cut < len(text) else [(0, cut)]
+        annotations = [
+            {
+                "id": f"T{place}",
+                "infons": {"type": label},
+                "text": text[start:end],
+                "locations": [{"offset": count(text[:start]), "length": count(text[start:end])}],
+            }
+            for place, (start, end, label) in enumerate(document.spans)
+        ]
+        relations = [
+            {
+                "id": f"R{place}",
+                "infons": {"type": label},
+                "nodes": [{"refid": f"T{tail}", "role": "tail"}, {"refid": f"T{head}", "role": "head"}],
+            }
+            for place, (label, head, tail) in enumerate(document.relations)
+        ]
+        passages = [
+            {
+                "offset": count(text[:first]),
+                "infons": {},
+                "text": text[first:last],
+                "annotations": [a for a, (start, *_) in zip(annotations, document.spans, strict=True) if first <= start < last],
+                "relations": [],
+            }
+            for first, last in parts
+        ]
+        rows.append({"id": str(number), "infons": {}, "passages": passages, "relations": relations})
+    return json.dumps({"source": "x", "key": "x", "infons": {}, "documents": rows}, ensure_ascii=False).encode()
+
+
+def bioc_utf8(documents: list[Annotated]) -> bytes:
+    """BioC JSON whose offsets count bytes."""
+    return bioc(documents, lambda text: len(text.encode()))
+
+
 def _parquet(table: pa.Table) -> bytes:
     stream = io.BytesIO()
     parquet.write_table(table, stream)
@@ -234,6 +277,8 @@ WRITERS: dict[str, tuple[str, Callable[[list[Annotated]], bytes]]] = {
     "lighttag": ("a.json", light_tag),
     "lighttag-lines": ("a.jsonl", light_tag_lines),
     "bigbio": ("a.parquet", big_bio),
+    "bioc": ("a.json", bioc),
+    "bioc-utf8": ("a.json", bioc_utf8),
     "plain": ("a.jsonl", plain_json_lines),
 }
 TOKEN_WRITERS: dict[str, tuple[str, Callable[[list[Annotated]], bytes]]] = {

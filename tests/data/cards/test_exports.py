@@ -398,6 +398,12 @@ def test_pubtator_relations_are_between_concepts(read):
     assert [example.arguments[end] for end in (relation.head, relation.tail)] == [("amoxicillin",), ("Rash",)]
 
 
+def test_a_bigbio_passage_far_behind_the_others_is_refused(read):
+    passages = [{"text": ["Rash."], "offsets": [[0, 5]]}, {"text": ["Fine."], "offsets": [[10**30, 10**30 + 5]]}]
+    with pytest.raises(InputError, match="found 1 skipped: passage that starts far behind the one before it"):
+        read(lines([{"passages": passages, "entities": []}]))
+
+
 # The page about formats
 
 

@@ -16,7 +16,18 @@ from mpdd.data.cards.exports.base import fits
 from mpdd.data.cards.layout import Layout
 from mpdd.data.cards.names import names_seen, proposed
 from mpdd.data.passages import gold_windows
-from mpdd.data.readers import conll, container, csv_table, json_records, jsonlines, parquet, pubtator, squad, standoff
+from mpdd.data.readers import (
+    bioc_xml,
+    conll,
+    container,
+    csv_table,
+    json_records,
+    jsonlines,
+    parquet,
+    pubtator,
+    squad,
+    standoff,
+)
 from mpdd.data.readers.base import RECOGNISED, Notes, Record
 from mpdd.data.readers.standoff import Document
 from mpdd.data.task import Answer, Example
@@ -199,9 +210,10 @@ _WRITTEN: Mapping[str, Callable[[Path, Notes], list[Record]]] = MappingProxyType
         "csv": _csv(","),
         "tsv": _csv("\t"),
         "parquet": lambda path, _: parquet.read(path, named_classes=True),
+        "bioc-xml": lambda path, _: bioc_xml.read(path),
     }
 )
-TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xml")
 CONLL_SUFFIXES = (*conll.SUFFIXES, ".tsv", ".txt")
 PUBTATOR_SUFFIXES = (".pubtator", ".txt")
 
@@ -217,6 +229,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "csv": _table("csv", "CSV", (".csv",)),
         "tsv": _table("tsv", "TSV", (".tsv",)),
         "parquet": _table("parquet", "Parquet", (".parquet",)),
+        "bioc-xml": _table("bioc-xml", "BioC XML", (".xml",)),
         **{name: _table(name, export.title, TABLE_SUFFIXES, export.types) for name, export in EXPORTS.items()},
         "table": _table("table", "a plain table", TABLE_SUFFIXES),
         "brat": Format("brat", partial(_read_standoff, "brat"), (".ann", ".txt"), ("ner", "re")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -21,6 +22,10 @@ _BY_SUFFIX = {
     ".parquet": "parquet", ".ann": "brat", ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator",
     **dict.fromkeys(conll.SUFFIXES, "conll"),
 }  # fmt: skip
+_BY_XML = {  # what stands in the first lines of an XML file
+    re.compile("ClinicalNarrativeTemporalAnnotation"): "i2b2-2012",
+    re.compile(r"BioC\.dtd|<collection[\s>]"): "bioc-xml",
+}
 _IN_FOLDERS = ("brat", "i2b2-2010")  # formats of several files for one text
 
 
@@ -80,13 +85,17 @@ def _by_content(path: Path, head: bytes) -> str:
     if lines[0].lstrip()[0] in "[{":
         return _json(path, lines)
     if lines[0].lstrip().startswith("<"):
-        return "i2b2-2012" if any("ClinicalNarrativeTemporalAnnotation" in line for line in lines[:_LINES]) else ""
+        return _xml(lines[:_LINES])
     if pubtator.is_title(lines[0]):
         return "pubtator"
     rows = [conll.token_and_tag(line) for line in lines[:_LINES]]
     if all(row is not None for row in rows) and any(row and row[1] != "O" for row in rows):
         return "conll"
     return ""
+
+
+def _xml(lines: Sequence[str]) -> str:
+    return next((name for mark, name in _BY_XML.items() if any(mark.search(line) for line in lines)), "")
 
 
 def _json(path: Path, lines: list[str]) -> str:

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 from mpdd.data.cards.exports.base import Export, Values, converted, mappings, most
 from mpdd.data.cards.layout import Layout
+from mpdd.data.cards.values import UnfitError
 from mpdd.data.readers.base import Notes, Record
+
+MOST_BLANKS = 100_000  # between two passages
 
 
 def convert(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:
@@ -29,6 +32,8 @@ def text_of(passages: Sequence[Values]) -> str:
     text = ""
     for start, part in sorted(parts, key=lambda pair: pair[0]):
         gap = max(start - len(text), 1 if text else 0)
+        if gap > MOST_BLANKS:
+            raise UnfitError("passage that starts far behind the one before it", wanted="offsets that count characters")
         text += "\n" * (gap > 0) + " " * (gap - 1) + part
     return text
 
