@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,6 +34,7 @@ with install_import_hook(CHECKED, "beartype.beartype"):
 MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"  # a local mirror of the public data, where there is one
 if MIRROR.is_dir():
     os.environ.setdefault("MPDD_MIRROR", str(MIRROR))
+NO_DATA = "no real data"  # what every reason to leave out a test of the public data begins with
 CACHE = TemporaryDirectory(prefix="mpdd-test-cache-")  # splits are read once for all tests, and never from an older run
 os.environ["MPDD_CACHE"] = CACHE.name
 settings.register_profile("thorough", max_examples=1000)  # pytest --hypothesis-profile=thorough
@@ -48,6 +50,16 @@ TEXT = [
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where no end-to-end test is wanted, what they import is not, either."""
     return (collection_path.name == "e2e" and config.option.markexpr == "not e2e") or None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where MPDD_REQUIRE_DATA is set, as in continuous integration, a test that has no data fails and is not left out."""
+    report = yield
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if os.environ.get("MPDD_REQUIRE_DATA") and NO_DATA in reason:
+        report.outcome, report.longrepr = "failed", f"{item.nodeid}: {reason}, and MPDD_REQUIRE_DATA is set"
+    return report
 
 
 @pytest.fixture(scope="session")

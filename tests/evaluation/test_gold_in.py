@@ -12,7 +12,8 @@ from mpdd.evaluation.metrics import metrics_for, score
 from mpdd.evaluation.row import HEADLINES
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("MPDD_MIRROR") and not os.environ.get("MPDD_DATA"), reason="needs MPDD_MIRROR, or MPDD_DATA with the data"
+    not os.environ.get("MPDD_MIRROR") and not os.environ.get("MPDD_DATA"),
+    reason="no real data: neither MPDD_MIRROR nor MPDD_DATA is set",
 )
 
 
