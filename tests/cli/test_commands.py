@@ -41,6 +41,7 @@ COMMANDS = {
     "compare": "All methods of the experiment on every target, with the report.",
     "predict": "Answer notes (txt, jsonl, json, csv, tsv, parquet, folders of txt) with one or more prompt files",
     "convert": "Write answers in another tool's format",
+    "review": "Report on answers",
     "evaluate": "Answer labelled data with a prompt and score the answers",
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",

@@ -20,6 +20,7 @@ from mpdd.cli.export import export
 from mpdd.cli.federate import federate
 from mpdd.cli.predict import Grounded, predict
 from mpdd.cli.prompt import prompt
+from mpdd.cli.review import review
 from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
 from mpdd.errors import InputError
@@ -257,6 +258,7 @@ def compare(experiment: Config, out: Out = None, settings: Settings = None) -> N
 
 app.command()(predict)
 app.command()(convert)
+app.command()(review)
 app.command()(evaluate)
 
 

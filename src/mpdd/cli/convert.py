@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mpdd.cli.review import Sort, is_uncertain_first
 from mpdd.errors import InputError
 
 
@@ -24,6 +25,7 @@ def convert(
         typer.Option("--column", metavar="NAME=COLUMN", help="What a table of notes calls a column, as for mpdd predict."),
     ] = None,
     model_version: Annotated[str, typer.Option("--model-version", help="What to call the model, for formats that say it.")] = "",
+    sort: Sort = "notes",
     listed: Annotated[bool, typer.Option("--list", help="List the formats.")] = False,
 ) -> None:
     """Write answers in another tool's format: brat, Label Studio, Prodigy, doccano, spaCy, BioC, CSV, Parquet, OMOP, FHIR, HTML.
@@ -39,11 +41,14 @@ def convert(
             "Something is missing", wanted="mpdd convert ANSWERS NOTES... --to FORMAT --output OUT",
             next_step="`mpdd convert --list` names the formats.",
         )  # fmt: skip
-    _convert(answers, notes, to, output, column or [], model_version)
+    _convert(answers, notes, to, output, column or [], model_version, is_uncertain_first(sort))
 
 
-def _convert(answers: Path, notes: list[Path], to: str, output: Path, column: list[str], model_version: str) -> None:
+def _convert(
+    answers: Path, notes: list[Path], to: str, output: Path, column: list[str], model_version: str, uncertain_first: bool
+) -> None:
     from mpdd.annotate.answers import file as answers_file
+    from mpdd.annotate.answers.review import certainty_of
     from mpdd.annotate.convert import require_free, write
     from mpdd.annotate.note_files import columns_of, read_inputs
     from mpdd.annotate.writers.base import Origin
@@ -52,6 +57,8 @@ def _convert(answers: Path, notes: list[Path], to: str, output: Path, column: li
     read = answers_file.read_answers(answers)
     given = read_inputs(notes, columns_of(column)).notes
     found = answers_file.annotated(read, given)
+    if uncertain_first:
+        found = sorted(found, key=certainty_of)
     write(found, output, to, Origin(model_version) if model_version else None)
     without = len(given) - len(found)
     typer.echo(f"{len(found):,} notes: {output}" + (f" ({without:,} notes without answers left out)" if without else ""))

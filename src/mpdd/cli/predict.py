@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpdd.cli.review import Sort, is_uncertain_first
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def predict(
         typer.Option("--column", metavar="NAME=COLUMN", help="What a table calls a column, as text=TEXT; may be repeated."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    sort: Sort = "notes",
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
     engine: Annotated[str, typer.Option("--engine", metavar="URL", help="A vLLM server that runs the backbone.")] = "",
     grounded: Grounded = None,
@@ -56,6 +58,13 @@ def predict(
     from mpdd.annotate.notes import card, shard
     from mpdd.prompts.store import load
 
+    uncertain_first = is_uncertain_first(sort)
+    if uncertain_first and (output or workers or ray):
+        raise InputError(
+            "--sort orders answers on the screen", found="an output, which keeps the order of the notes",
+            wanted="--sort without --output and --workers",
+            next_step="`mpdd review OUTPUT` lists the least certain notes; `mpdd convert --sort uncertain` writes them first.",
+        )  # fmt: skip
     named, inputs = _prompts_and_inputs(files, task or [])
     columns = columns_of(column or ())
     prompts = [load(path) for path in named]
@@ -77,7 +86,7 @@ def predict(
     if output:
         _annotate(answers, prompts, notes, read, output)
     else:
-        _print(answers, prompts, notes, read, as_json)
+        _print(answers, prompts, notes, read, as_json, uncertain_first)
 
 
 def _ready(tasks: Sequence[str], backbone: str) -> list[PromptFile]:
@@ -122,12 +131,20 @@ def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded:
     return answers
 
 
-def _print(engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, as_json: bool) -> None:
+def _print(
+    engine: Engine, prompts: Sequence[PromptFile], notes: Sequence[Note], read: Inputs, as_json: bool, uncertain_first: bool
+) -> None:
+    from mpdd.annotate.answers.review import certainty, least_certain_first
     from mpdd.annotate.notes import answer_notes
     from mpdd.cli.show import print_results
     from mpdd.progress import Reporter
 
-    print_results(list(answer_notes(engine, prompts, notes)), as_json)  # each result says what was not read of its note
+    results = list(answer_notes(engine, prompts, notes))
+    if uncertain_first:
+        results = least_certain_first(
+            results, lambda result: str(result["id"]), lambda result: certainty(result["confidence"], result["unparseable"])
+        )
+    print_results(results, as_json)  # each result says what was not read of its note
     _remark(Reporter(), notes, read)
 
 
