@@ -4,7 +4,8 @@
 
 Each process is `mpdd run --shard I/N`. A cell that is finished stays, so the same command goes on where the last one was ended;
 once all cells are there it writes results.json and the report. What the cells start from must be there before: a finished
-metaprompt in the experiment, or `mpdd distil`. Exit code 0: the table is whole; 1: a process failed; 3: cells are missing.
+metaprompt in the experiment, or `mpdd distil`. Exit code 0: the table is whole; 1: a process failed; 2: the experiment does not
+fit; 3: cells are missing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mpdd.data import catalogue
+from mpdd.errors import MpddError
 from mpdd.experiment import config
 from mpdd.experiment.cells import cells_of
 from mpdd.experiment.folder import RunFolder
@@ -32,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [str(options.experiment), "--out", str(options.out)]
     given += [word for setting in options.set for word in ("--set", setting)]
     began = time.monotonic()
+    try:
+        _missing(options.experiment, options.out, options.set)
+    except MpddError as error:  # what every process would say
+        print(f"mpdd: {error}", file=sys.stderr)
+        return 2
     codes = _run(given, options.processes, began + options.seconds - FINAL_SECONDS)
     missing = _missing(options.experiment, options.out, options.set)
     print(f"{len(missing)} cells are missing after {time.monotonic() - began:.0f} s", flush=True)

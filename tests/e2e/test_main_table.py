@@ -48,7 +48,13 @@ def test_what_is_not_done_in_time_is_done_by_the_same_command(experiment, tmp_pa
 
 
 def test_a_process_that_fails_is_not_taken_for_one_that_ran_out_of_time(experiment, tmp_path):
-    (tmp_path / "two.jsonl").unlink()
-    found = make(experiment, tmp_path / "run", 400)
+    found = make(experiment, tmp_path / "run", 400, "--set", f"backbone={tmp_path}")  # a folder without a model
     assert found.returncode == 1 and "A process failed; its words are in" in found.stdout
     assert "mpdd: " in (tmp_path / "run" / "processes" / "1.log").read_text()
+
+
+def test_an_experiment_that_does_not_fit_is_refused_before_anything_starts(experiment, tmp_path):
+    (tmp_path / "two.jsonl").unlink()
+    found = make(experiment, tmp_path / "run", 400)
+    assert found.returncode == 2 and "mpdd: " in found.stderr and "Traceback" not in found.stderr
+    assert not (tmp_path / "run" / "processes").exists()
