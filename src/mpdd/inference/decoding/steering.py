@@ -14,7 +14,7 @@ from mpdd.inference.decoding.tokens import Allowed
 
 # A token that a grammar does not allow gives way to the likeliest one that it does where that is at least so likely beside it.
 # Else the item is written as the backbone would write it, and dropped when the answer is read, as it names nothing in the text.
-LEAST = 0.3
+LEAST = 0.8
 
 
 class Steering:
