@@ -223,6 +223,34 @@ def test_corrections_are_not_dropped_unasked(tab: Tab, stub: Stub) -> None:
     assert tab.run("$('results').hidden && dispatchEvent(new Event('beforeunload', { cancelable: true }))")
 
 
+def test_a_download_of_one_task_saves_that_task_alone(tab: Tab, tmp_path: Path) -> None:
+    leaves = "dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    tab.annotate("drugs", "effects")
+    tab.decide("aspirin", "reject")
+    tab.download(tmp_path, "jsonl drugs")
+    assert tab.run(leaves) is False
+    tab.download(tmp_path, "jsonl effects")
+    assert tab.run(leaves) is True
+    tab.decide("aspirin", "accept")
+    tab.download(tmp_path, "jsonl effects")
+    assert tab.run(leaves) is False
+    tab.download(tmp_path, "label-studio")
+    assert tab.run(leaves) is True
+
+
+def test_a_note_that_is_annotated_again_keeps_its_other_tasks(tab: Tab, tmp_path: Path) -> None:
+    tab.annotate("drugs")
+    tab.decide("e\u0301lan", "reject")
+    tab.run("$('next').click()")
+    tab.choose("drugs", "effects")  # drugs no more
+    tab.type("note", NOTE)
+    tab.run("$('go').click()")
+    tab.wait("!$('results').hidden")
+    (task,) = json.loads(tab.download(tmp_path, "label-studio").read_text(encoding="utf-8"))
+    words = [region["value"]["text"] for region in task["annotations"][0]["result"] if "value" in region]
+    assert words == ["aspirin", "acute renal\nfailure", "renal\nfailure, then", "aspirin", "Headache"]
+
+
 def test_a_refused_conversion_is_one_sentence(tab: Tab, stub: Stub) -> None:
     tab.annotate("drugs")
     stub.refusal = 413, "answers: too many items.", {}
