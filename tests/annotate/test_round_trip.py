@@ -41,8 +41,6 @@ FORMATS = {
     "label-studio": ("out", accept_predictions, ""),
     "prodigy": ("out.jsonl", accept_examples, ""),
     "doccano": ("out.jsonl", lambda path: path, ""),
-    "bioc-json": ("out.json", lambda path: path, ""),
-    "bioc-xml": ("out.xml", lambda path: path, ""),
 }
 
 
