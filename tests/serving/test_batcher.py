@@ -125,6 +125,18 @@ def test_a_short_request_after_a_pause_is_not_batched_with_the_long_work_of_anot
     batcher.stop()
 
 
+def test_virtual_time_never_goes_back(engine):
+    batcher = Batcher(engine, rows=4)
+    heavy = batcher.submit([f"a{n}" for n in range(400)], "a")
+    assert heavy.result(10)
+    level = batcher._now
+    for name in "bcdef":
+        assert batcher.submit([f"{name}{n}" for n in range(4)], name).result(10)
+        assert batcher._now >= level
+        assert batcher._had[name] >= level - 16 * 4
+    batcher.stop()
+
+
 def test_callers_who_had_alike_share_their_batches(engine):
     batcher = Batcher(engine, rows=8, pace=Steady(1.0))
     first = occupied(batcher, engine)

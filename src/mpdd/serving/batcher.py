@@ -85,7 +85,7 @@ class Batcher:
         self._pace = pace or Pace(0)
         self._queues: dict[str, deque[_Job]] = {}
         self._had: dict[str, float] = {}  # virtual time: the cost of what each caller has had
-        self._now = 0.0  # the virtual time of the request that was taken last
+        self._now = 0.0  # the latest virtual time of a request that was taken
         self._running: set[_Job] = set()
         self._change = threading.Condition()
         self._stopped = False
@@ -178,7 +178,7 @@ class Batcher:
                         break
                     part = parts.setdefault(job, _Part(job, job.taken, job.taken))
                     part.last = job.taken = job.taken + 1
-                    self._now = self._had[job.caller]
+                    self._now = max(self._now, self._had[job.caller])  # never back, or newcomers would get ahead of others
                     self._had[job.caller] += own
                     rows, cost = rows + 1, cost + own
                     self._drop_taken(job)
