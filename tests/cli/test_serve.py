@@ -32,3 +32,8 @@ def test_what_cannot_be_served_is_one_sentence(mpdd, tmp_path, monkeypatch, argu
     monkeypatch.chdir(tmp_path)
     ran = mpdd("serve", *arguments)
     assert ran.code == 2 and said in ran.err and "Traceback" not in ran.err and len(ran.err.splitlines()) == 1
+
+
+def test_grounded_answers_are_refused_where_a_server_writes_them(mpdd):
+    ran = mpdd("serve", "--prompts", ".", "--grounded", "--engine", "http://127.0.0.1:9")
+    assert ran.code == 2 and "A vLLM server writes freely; found --grounded with --engine" in ran.err
