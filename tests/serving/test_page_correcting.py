@@ -143,18 +143,21 @@ def test_words_are_added_where_they_were_selected(tab: Tab, tmp_path: Path) -> N
 def test_offsets_in_a_file_of_windows_count_its_line_ends(tab: Tab, tmp_path: Path) -> None:
     tab.sign_in()
     tab.choose("drugs")
-    text = NOTE.replace("\n", "\n") + "\r\nSecond line, \U0001f48a cough."
+    text = NOTE + "\r\nSecond line, \U0001f48a cough."
     tab.run(f"""{{ const data = new DataTransfer(); data.items.add(new File([{json.dumps(text)}], 'visit 7.txt'));
         $('tasks').dispatchEvent(new DragEvent('drop', {{ dataTransfer: data, bubbles: true, cancelable: true }})); }}""")
     tab.wait("$('note').value !== ''")
     tab.run("$('go').click()")
     tab.wait("!$('results').hidden")
-    tab.run("$('words').value = 'cough'")
+    start = units(text[: text.index("cough")])
+    tab.select(start, start + 5)
     tab.add("Sign")
+    tab.run("$('words').value = 'second line'")
+    tab.add("Disease")
     found = line(tab.download(tmp_path, "jsonl drugs"))
     assert (found["id"], found["text"]) == ("visit 7", text)
     assert all(text[entity["start"] : entity["end"]] == entity["text"] for entity in found["entities"])
-    assert found["entities"][-1]["text"] == "cough"
+    assert [entity["text"] for entity in found["entities"][-2:]] == ["Second line", "cough"]
 
 
 def test_label_studio_and_brat_hold_the_corrected_note(tab: Tab, tmp_path: Path) -> None:
