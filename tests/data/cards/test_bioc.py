@@ -168,6 +168,7 @@ def test_json_in_other_wrappings(tmp_path):
         ("collections.json", json.dumps([content])),
         ("pubtator3.json", json.dumps({"PubTator3": [document]})),
         ("lines.jsonl", json.dumps(document) + "\n"),
+        ("one.json", json.dumps(document)),
     ]:
         (tmp_path / name).write_text(text)
         examples, notes = read_labelled(NER, [tmp_path / name])

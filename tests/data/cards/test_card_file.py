@@ -138,7 +138,7 @@ def test_a_train_that_only_repeats_the_test_is_named(write):
         ("extractive", {"labels": ["A"]}, {}, "data: labels: a task of type qa extractive has none"),
         ("ner", {"fields": ["text"]}, {}, "fields: text stands for something else, or twice"),
         ("ner", {"max_answer_tokens": 0}, {}, "max_answer_tokens: "),
-        ("ner", {}, {"format": "xml"}, "data.format: wanted one of jsonl, json, csv, tsv, parquet, label-studio, "),
+        ("ner", {}, {"format": "xml"}, "data.format: wanted one of jsonl, json, csv, tsv, parquet, arrow, "),
         ("nli", {}, {"format": "brat"}, "data: format: brat holds no task of type nli, wanted one of jsonl, json, csv, tsv, "),
         ("ner", {}, {"format": "squad"}, "data: format: squad holds no task of type ner"),
         ("extractive", {"fields": []}, {"format": "squad"}, 'wanted fields = ["Question"]'),

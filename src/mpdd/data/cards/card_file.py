@@ -25,6 +25,7 @@ from mpdd.data import splits, synthetic, tasks
 from mpdd.data.cards import formats, losses
 from mpdd.data.cards.formats import FORMATS
 from mpdd.data.cards.layout import Column, Layout, has_labels, optional, required
+from mpdd.data.readers import saved_dataset
 from mpdd.data.readers.base import NoRecordError, Notes, nothing_left
 from mpdd.data.task import FORMS, SPLITS, Example, Splits, Task, TaskCard, TaskType
 from mpdd.data.types.choice import are_distinct
@@ -263,7 +264,7 @@ class Source:
     def load(self) -> Splits:
         """Read the splits; those that the card leaves out are cut from train by the rule in `splits`."""
         notes = Notes(self.strict)
-        parts = {split: tuple(self._read(split, notes)) for split in SPLITS if getattr(self.found.data, split)}
+        parts = {split: tuple(self._read(split, notes)) for split in SPLITS if self._paths(split)}
         left_out = [split for split in SPLITS if split not in parts]
         if left_out:
             shares = _shares(parts["train"], left_out)
@@ -276,9 +277,16 @@ class Source:
         kept = (example for split in SPLITS for example in made[split])
         return replace(made, losses=losses.by_label(self.found.layout, notes, read, kept))
 
+    def _paths(self, split: str) -> list[Path]:
+        """Return what a split is read from: what the card names, else the split beside that of train in saved datasets."""
+        own, train = (locate(self.path.parent, getattr(self.found.data, name)) for name in (split, "train"))
+        named = [saved_dataset.split_of(path, split) for path in own]
+        beside = [] if own else [saved_dataset.splits_in(path) for path in train]
+        return named or [splits[split] for splits in beside if split in splits]
+
     def _read(self, split: str, notes: Notes) -> list[Example]:
         data = self.found.data
-        corpus, paths = f"{self.found.name}:{split}", locate(self.path.parent, getattr(data, split))
+        corpus, paths = f"{self.found.name}:{split}", self._paths(split)
         before, lost = notes.counts.copy(), notes.lost.copy()
         try:
             examples = formats.read(data.format, self.found.layout, corpus, paths, notes)

@@ -21,10 +21,12 @@ from mpdd.data.readers import (
     conll,
     container,
     csv_table,
+    docbin,
     json_records,
     jsonlines,
     parquet,
     pubtator,
+    saved_dataset,
     squad,
     standoff,
 )
@@ -92,7 +94,8 @@ def files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        inside = [file for file in container.inside(path) if file.suffix.lower() in suffixes]
+        saved = saved_dataset.files(path) if saved_dataset.SUFFIX in suffixes else []
+        inside = saved or [file for file in container.inside(path) if file.suffix.lower() in suffixes]
         if not inside:
             raise InputError(f"The folder {path} holds no file that ends in {' or '.join(suffixes)}", wanted="at least one")
         yield from inside
@@ -210,10 +213,12 @@ _WRITTEN: Mapping[str, Callable[[Path, Notes], list[Record]]] = MappingProxyType
         "csv": _csv(","),
         "tsv": _csv("\t"),
         "parquet": lambda path, _: parquet.read(path, named_classes=True),
+        "arrow": lambda path, _: saved_dataset.read(path),
+        "docbin": lambda path, _: docbin.read(path),
         "bioc-xml": lambda path, _: bioc_xml.read(path),
     }
 )
-TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xml")
+TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".spacy", ".xml")
 CONLL_SUFFIXES = (*conll.SUFFIXES, ".tsv", ".txt")
 PUBTATOR_SUFFIXES = (".pubtator", ".txt")
 
@@ -229,6 +234,8 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "csv": _table("csv", "CSV", (".csv",)),
         "tsv": _table("tsv", "TSV", (".tsv",)),
         "parquet": _table("parquet", "Parquet", (".parquet",)),
+        "arrow": _table("arrow", "Arrow", (".arrow",)),
+        "docbin": _table("docbin", "spaCy DocBin", (".spacy",)),
         "bioc-xml": _table("bioc-xml", "BioC XML", (".xml",)),
         **{name: _table(name, export.title, TABLE_SUFFIXES, export.types) for name, export in EXPORTS.items()},
         "table": _table("table", "a plain table", TABLE_SUFFIXES),

@@ -12,27 +12,29 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mpdd.data.readers import conll, container, json_document, json_records, pubtator
+from mpdd.data.readers import conll, container, docbin, json_document, json_records, pubtator, saved_dataset
 from mpdd.errors import InputError
 
 _HEAD = 1 << 20  # bytes that are looked at
 _LINES = 200
 _BY_SUFFIX = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
-    ".parquet": "parquet", ".ann": "brat", ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator",
+    ".parquet": "parquet", ".arrow": "arrow", ".spacy": "docbin", ".ann": "brat",
+    ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator",
     **dict.fromkeys(conll.SUFFIXES, "conll"),
 }  # fmt: skip
 _BY_XML = {  # what stands in the first lines of an XML file
     re.compile("ClinicalNarrativeTemporalAnnotation"): "i2b2-2012",
     re.compile(r"BioC\.dtd|<collection[\s>]"): "bioc-xml",
 }
-_IN_FOLDERS = ("brat", "i2b2-2010")  # formats of several files for one text
+_BESIDE_TEXTS = ("brat", "i2b2-2010")  # formats of several files for one text
+_IN_FOLDERS = (*_BESIDE_TEXTS, "arrow")  # formats of which one file tells that of a folder
 
 
 def all_written_as(paths: Sequence[Path]) -> list[str]:
     """Return the format of each path; folders of plain texts belong to the annotations of another folder among them."""
     told = [written_as(path) for path in paths]
-    beside = next((name for name in told if name in _IN_FOLDERS), "")
+    beside = next((name for name in told if name in _BESIDE_TEXTS), "")
     return [name or beside for name in told]
 
 
@@ -58,7 +60,10 @@ def _of_several(files: list[Path]) -> str:
 
 
 def _by_names(names: Iterable[str]) -> str:
-    suffixes = {_BY_SUFFIX.get(Path(name).suffix.lower()) for name in names}
+    listed = [Path(name) for name in names]
+    if {path.name for path in listed} >= saved_dataset.ABOUT:
+        return "arrow"
+    suffixes = {_BY_SUFFIX.get(path.suffix.lower()) for path in listed}
     return next((name for name in _IN_FOLDERS if name in suffixes), "")
 
 
@@ -79,6 +84,10 @@ def _archived(path: Path) -> str:
 def _by_content(path: Path, head: bytes) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
+    if head.startswith(saved_dataset.STARTS):
+        return "arrow"
+    if docbin.is_docbin(head):
+        return "docbin"
     lines = [line for line in head.decode("utf-8-sig", errors="replace").split("\n") if line.strip()]
     if not lines:
         return ""
@@ -106,7 +115,8 @@ def _json(path: Path, lines: list[str]) -> str:
         first = None
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         return "jsonl" if not isinstance(first, list) else "json"
-    if isinstance(first, dict) and (len(lines) > 1 or not json_records.holds_records(first)):
+    is_record = isinstance(first, dict) and (isinstance(first.get("text"), str) or "passages" in first)
+    if isinstance(first, dict) and (len(lines) > 1 or is_record or not json_records.holds_records(first)):
         return "jsonl"
     try:
         content = json_document.load_any(path)

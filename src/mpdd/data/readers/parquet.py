@@ -37,13 +37,13 @@ def read(path: Path, *, named_classes: bool = False) -> list[Record]:
         dated = isinstance(error, OverflowError) or "out of range" in str(error)
         found, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (type(error).__name__, "a whole one")
         raise InputError(f"The file {path} cannot be read as parquet", found=found, wanted=wanted) from None
-    features = _features(table.schema_arrow.metadata or {}) if named_classes else {}
+    features = features_of(table.schema_arrow.metadata or {}) if named_classes else {}
     if features:
         rows = [{name: named(value, features.get(name)) for name, value in row.items()} for row in rows]
     return usable(path, [Record(f"{path} row {number}", row) for number, row in enumerate(rows, 1)])
 
 
-def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+def features_of(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
     """Return the features of a Hugging Face dataset by column; none where the metadata are another's or damaged."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
