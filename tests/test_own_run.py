@@ -21,7 +21,7 @@ from mpdd.experiment import config, own_task, pipeline
 from mpdd.experiment.check import require_tasks
 from mpdd.experiment.comparison import part, remake
 from mpdd.experiment.setup import Run, draw
-from mpdd.export.formats import Format, where_it_runs
+from mpdd.export import Format, where_it_runs
 from mpdd.inference.predict import Request, predict
 from mpdd.progress import Reporter, Silent
 from mpdd.prompts import ready

@@ -228,7 +228,7 @@ def adapt(
 ) -> None:
     """Adapt a finished metaprompt to the task of a card; or stages 1 to 3 of an experiment for our own method alone."""
     from mpdd.experiment import own_task
-    from mpdd.export.formats import where_it_runs
+    from mpdd.export import where_it_runs
 
     if metaprompt is None and not own_task.is_card(file):
         _stages(file, out, "adapt")

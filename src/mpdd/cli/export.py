@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpdd.errors import InputError
-from mpdd.export.formats import TAKES_SEVERAL, Format
+from mpdd.export import TAKES_SEVERAL, Format
 
 if TYPE_CHECKING:
     from mpdd.prompts.store import PromptFile

@@ -1,1 +1,33 @@
-"""Exports: task prompts in the formats of other programs, for where `mpdd` itself is not installed."""
+"""Exports: task prompts in the formats of other programs, for where `mpdd` itself is not installed.
+
+Here is which formats and engines take which prompts: rows at the input alone, or rows before every layer (deep).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """What `mpdd export` writes."""
+
+    HF_VOCAB = "hf-vocab"
+    PEFT = "peft"
+    PEFT_PREFIX = "peft-prefix"
+    KV_CACHE = "kv-cache"
+
+
+TAKES_DEEP = (Format.PEFT_PREFIX, Format.KV_CACHE)
+TAKES_SEVERAL = (Format.HF_VOCAB, Format.KV_CACHE)
+FOR_DEEP = " or ".join(f"--to {name}" for name in TAKES_DEEP)
+
+
+def where_it_runs(depth: str) -> str:
+    """Say in one line which exports and engines take a prompt of a depth, "input" or "all"."""
+    if depth == "input":
+        return f"Runs in mpdd, also with vLLM as its engine; `mpdd export --to` {', '.join(Format)} take it."
+    names = ", ".join(TAKES_DEEP)
+    return (
+        f"Deep prompt (rows before every layer): runs in mpdd; `mpdd export --to` {names} take it, vLLM and llama.cpp do not. "
+        f"`mpdd adapt CARD --exportable` makes one that runs everywhere."
+    )

@@ -16,7 +16,7 @@ from mpdd.data.batch import around
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
 from mpdd.errors import InputError
-from mpdd.export.formats import FOR_DEEP
+from mpdd.export import FOR_DEEP
 from mpdd.files import write_atomically
 from mpdd.prompts.store import PromptFile, require_backbone
 
