@@ -18,13 +18,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 # Shapes in their signatures are checked at every call.
-CHECKED = ["mpdd.prompts", "mpdd.training", "mpdd.backbone.model", "mpdd.backbone.packed", "mpdd.inference.predict",
-           "mpdd.inference.padded", "mpdd.inference.prompt_cache", "mpdd.methods.prompts", "mpdd.data.batch"]  # fmt: skip
+CHECKED = [
+    "mpdd.prompts",
+    "mpdd.training",
+    "mpdd.backbone.model",
+    "mpdd.backbone.packed",
+    "mpdd.inference.padded",
+    "mpdd.data.batch",
+]
 with install_import_hook(CHECKED, "beartype.beartype"):
     import mpdd.backbone.model
     import mpdd.data.batch
-    import mpdd.inference.predict
-    import mpdd.methods.prompts
+    import mpdd.inference.padded
     import mpdd.prompts.attach
     import mpdd.prompts.meta
     import mpdd.prompts.soft

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from mpdd.backbone import vocabulary
 from mpdd.backbone.checkpoints import fetch, known, places, store
-from tests.checkpoints import fake_index, tiny_gguf
+from tests.backbone.checkpoints import fake_index, tiny_gguf
 
 TERMS = "Do no harm with it."
 

@@ -14,8 +14,8 @@ from mpdd.inference.predict import Request, predict
 from mpdd.inference.prompt_cache import PromptCache
 from mpdd.prompts.pack import Text, pack
 from mpdd.prompts.soft import deepened
-from tests.packed.test_architectures import PACKED, make  # noqa: F401  a fixture
-from tests.test_predict import requests
+from tests.backbone.packed.test_architectures import PACKED, make  # noqa: F401  a fixture
+from tests.inference.test_predict import requests
 
 
 def said(predictions):

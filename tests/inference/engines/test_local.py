@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mpdd.inference.engines.local import Local, Thrift
-from tests.test_predict import requests
+from tests.inference.test_predict import requests
 
 
 def test_every_call_may_give_memory_back(tiny):

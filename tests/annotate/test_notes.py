@@ -216,7 +216,7 @@ def test_a_blank_note_among_others_has_no_entities(prompts):
     assert found[1]["entities"][0] == {"label": "Drug", "start": 1, "end": 8, "text": "aspirin", "confidence": None}
 
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 
 def test_a_mention_is_grounded_however_the_note_spaces_it(prompts):

@@ -15,7 +15,7 @@ from mpdd.experiment import config, own_task
 from mpdd.experiment.check import require_tasks
 from mpdd.prompts.store import load
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OPEN31 = config.read(ROOT / "experiments" / "open31.toml")
 SMOLLM2 = config.read(ROOT / "experiments" / "open31-smollm2.toml")
 METAPROMPT = config.read(ROOT / "experiments" / "open31-metaprompt.toml")

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mpdd.backbone.checkpoints import gguf
 from mpdd.errors import InputError, MpddError
-from tests.checkpoints import tiny_gguf
+from tests.backbone.checkpoints import tiny_gguf
 
 
 def converted(tmp_path, source):

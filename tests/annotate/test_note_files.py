@@ -17,7 +17,7 @@ from mpdd.annotate.note_files import columns_of, read_inputs, read_notes
 from mpdd.annotate.notes import Note
 from mpdd.errors import InputError
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 ROWS = [
     {"id": "a", "text": "aspirin, \"given\"\r\nat 8 h 💊\n", "Question": "Which?", "choices": "one|two"},
