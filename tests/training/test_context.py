@@ -43,6 +43,7 @@ def test_training_lowers_the_loss_and_changes_the_factors_alone(tiny, data, targ
     width = tiny.depth * tiny.width
     sizes = {name: tensor.numel() for name, tensor in made.trained.items()}
     assert sizes == {"u": 2 * LENGTH, "v": 2 * width, "example_u": ROWS, "example_v": width}
+    assert [group.lr for group in made.groups(0.5)] == [0.5, pytest.approx(0.05)]
     after = mean_losses(tiny, {"drugs": data.dev}, {"drugs": made().detach()})["drugs"]
     assert after == pytest.approx(trial.fitted.best_dev.loss, abs=1e-5)
 

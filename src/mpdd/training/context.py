@@ -21,6 +21,7 @@ from mpdd.prompts.meta import MetaPrompt
 from mpdd.training.loop import Group, Plan
 from mpdd.training.tune import Data, Job, Trial, Watch, job_name, tune
 
+EXAMPLE_RATE = 0.1  # of the metaprompt's rate: states of tokens hold a few very large numbers, which steps as large blow up
 RANK = 1  # of the factors on the examples' rows, so that both parts together stay below 0.05 % of the backbone
 
 
@@ -56,10 +57,15 @@ class ContextPrompt(nn.Module):
         """How many rows were made of examples."""
         return len(self._made_of.owners)
 
+    def groups(self, lr: float) -> list[Group]:
+        """The factors with their rates, where the metaprompt's learn at `lr`."""
+        own = {"u": self.target.u, "v": self.target.v}
+        return [Group(own, lr), Group({"example_u": self.examples.u, "example_v": self.examples.v}, EXAMPLE_RATE * lr)]
+
     @property
     def trained(self) -> dict[str, Tensor]:
         """The factors, by name."""
-        return {"u": self.target.u, "v": self.target.v, "example_u": self.examples.u, "example_v": self.examples.v}
+        return {name: tensor for group in self.groups(1.0) for name, tensor in group.tensors.items()}
 
 
 def tune_context(
@@ -84,9 +90,7 @@ def tune_context(
     (task,) = target.tasks
     prompts = {lr: ContextPrompt(target.for_target(task), examples).to(backbone.device) for lr in lrs}
     jobs = {
-        job_name(task, lr): Job(
-            data, [Group(prompt.trained, lr * factor_ratio)], prompt, _row_prompts(prompt, read, dropout, seed)
-        )
+        job_name(task, lr): Job(data, prompt.groups(lr * factor_ratio), prompt, _row_prompts(prompt, read, dropout, seed))
         for lr, prompt in prompts.items()
     }
     fitted = tune(backbone, jobs, plan, seed=seed, watch=watch)
