@@ -15,7 +15,7 @@ from mpdd.prompts.store import Header, load, save_prompt
 from tests.cli.conftest import CARDS, LENGTH
 from tests.conftest import make_model
 
-FORMATS = ("hf-vocab", "peft", "peft-prefix", "kv-cache")
+FORMATS = ("hf-vocab", "peft", "peft-prefix", "kv-cache", "hub-folder")
 
 
 def files(folder):
@@ -109,6 +109,17 @@ def test_a_deep_prompt_and_one_at_the_input_as_keys_and_values(mpdd, place, tiny
         assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16} and len(kept) == 2 * tiny.depth
 
 
+def test_a_folder_for_the_hub(mpdd, place):
+    done(mpdd, "short.safetensors", "--to", "hub-folder", "--out", "made", "--license", "mit", "--base-model", "org/tiny")
+    adapter = ["peft/short/adapter_config.json", "peft/short/adapter_model.safetensors"]
+    written = {name for name, data in files(place / "made").items() if data is not None}
+    assert written == {"README.md", "mpdd_tasks.json", "short.safetensors", *adapter}
+    card = (place / "made" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\nbase_model: org/tiny\n") and "license: mit\n" in card
+    config = json.loads((place / "made" / adapter[0]).read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "org/tiny"
+
+
 # Mistakes
 
 
@@ -121,11 +132,11 @@ def test_a_deep_prompt_and_one_at_the_input_as_keys_and_values(mpdd, place, tiny
         (["drugs.safetensors", "--to", "gguf", "--out", "made"], f"'gguf' is not one of {', '.join(map(repr, FORMATS))}."),
         (
             ["drugs.safetensors", "short.safetensors", "--to", "peft", "--out", "made"],
-            "A PEFT adapter holds one prompt; found 2; wanted one prompt file, or --to hf-vocab or --to kv-cache.",
+            "A PEFT adapter holds one prompt; found 2; wanted one prompt file, or --to hf-vocab or --to kv-cache or",
         ),
         (
             ["drugs.safetensors", "--to", "peft", "--out", "made", "--dtype", "float16"],
-            "A PEFT adapter has its numbers in float32; found --dtype float16; wanted --dtype with hf-vocab or kv-cache only.",
+            "The format peft has its numbers in float32; found --dtype float16; wanted --dtype with hf-vocab or kv-cache only.",
         ),
         (["none.safetensors", "--to", "peft", "--out", "made"], "There is no such prompt file; found none.safetensors"),
         (["note.txt", "--to", "hf-vocab", "--out", "made"], "The prompt file note.txt is damaged or no safetensors file"),
@@ -167,7 +178,7 @@ def test_a_deep_prompt_is_refused(refused, place, tiny, to):
     sealed(place, tiny, "deep.safetensors", width=2 * tiny.width, depth="all")
     said = refused("deep.safetensors", "--to", to, "--out", "made")
     assert "deep.safetensors is a deep prompt, which this format cannot take; found rows of 64 numbers" in said
-    assert "Export it with --to peft-prefix or --to kv-cache, or make one at the input with `mpdd adapt CARD" in said
+    assert "Export it with --to peft-prefix or --to kv-cache or --to hub-folder, or make one at the input with `mpdd" in said
 
 
 def test_two_prompts_for_one_task_are_refused(refused, place, tiny):

@@ -272,4 +272,7 @@ def test_an_exportable_prompt_comes_from_no_deep_metaprompt(tiny, tmp_path):
 def test_the_places_where_a_prompt_runs_are_said():
     assert where_it_runs("input").endswith(f"`mpdd export --to` {', '.join(Format)} take it.")
     deep = where_it_runs("all")
-    assert "`mpdd export --to` peft-prefix, kv-cache take it, vLLM and llama.cpp do not" in deep and "--exportable" in deep
+    assert (
+        "`mpdd export --to` peft-prefix, kv-cache, hub-folder take it, vLLM and llama.cpp do not" in deep
+        and "--exportable" in deep
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpdd.errors import InputError
-from mpdd.export import TAKES_SEVERAL, Format
+from mpdd.export import TAKES_DTYPE, TAKES_SEVERAL, Format
 
 if TYPE_CHECKING:
     from mpdd.prompts.store import PromptFile
@@ -32,6 +32,11 @@ def export(
         typer.Option("--dtype", help="Numbers of hf-vocab (default the backbone's own) and of kv-cache (default float32)."),
     ] = None,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
+    license: Annotated[str, typer.Option("--license", help="For hub-folder: a licence as the hub spells it.")] = "other",
+    base_model: Annotated[str, typer.Option("--base-model", help="For hub-folder: the backbone's id on the hub.")] = "",
+    results: Annotated[
+        Path | None, typer.Option("--results", help="For hub-folder: the run with the scores, if not that of the prompts.")
+    ] = None,
 ) -> None:
     """Write prompts for other programs: a checkpoint with prompts as token ids, PEFT adapters, or keys and values."""
     from mpdd.annotate.notes import card
@@ -44,7 +49,11 @@ def export(
     for prompt in prompts:
         card(prompt)
     name = backbone or prompts[0].header.backbone
-    if to is Format.PEFT:
+    if to is Format.HUB_FOLDER:
+        from mpdd.api.hub import push_to_folder
+
+        push_to_folder(prompts, out, backbone=name, license=license, base_model=base_model, results=results)
+    elif to is Format.PEFT:
         _write_adapter(name, prompts[0], out)
     elif to is Format.HF_VOCAB:
         _write_checkpoint(name, prompts, out, dtype)
@@ -58,9 +67,9 @@ def _require_fit(to: Format, count: int, dtype: Dtype | None) -> None:
     if to not in TAKES_SEVERAL and count > 1:
         several = " or ".join(f"--to {name}" for name in TAKES_SEVERAL)
         raise InputError("A PEFT adapter holds one prompt", found=count, wanted=f"one prompt file, or {several}")
-    if to not in TAKES_SEVERAL and dtype is not None:
-        wanted = f"--dtype with {' or '.join(TAKES_SEVERAL)} only"
-        raise InputError("A PEFT adapter has its numbers in float32", found=f"--dtype {dtype}", wanted=wanted)
+    if to not in TAKES_DTYPE and dtype is not None:
+        wanted = f"--dtype with {' or '.join(TAKES_DTYPE)} only"
+        raise InputError(f"The format {to} has its numbers in float32", found=f"--dtype {dtype}", wanted=wanted)
 
 
 def _write_adapter(backbone: str, prompt: PromptFile, out: Path) -> None:

@@ -1,6 +1,7 @@
 """Exports: task prompts in the formats of other programs, for where `mpdd` itself is not installed.
 
-Here is which formats and engines take which prompts: rows at the input alone, or rows before every layer (deep).
+Here: the formats, and which of them and which engines take which prompts, at the input alone or with rows before every layer
+(deep).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ class Format(StrEnum):
     PEFT = "peft"
     PEFT_PREFIX = "peft-prefix"
     KV_CACHE = "kv-cache"
+    HUB_FOLDER = "hub-folder"
 
 
-TAKES_DEEP = (Format.PEFT_PREFIX, Format.KV_CACHE)
-TAKES_SEVERAL = (Format.HF_VOCAB, Format.KV_CACHE)
+TAKES_DEEP = (Format.PEFT_PREFIX, Format.KV_CACHE, Format.HUB_FOLDER)
+TAKES_SEVERAL = (Format.HF_VOCAB, Format.KV_CACHE, Format.HUB_FOLDER)
+TAKES_DTYPE = (Format.HF_VOCAB, Format.KV_CACHE)
 FOR_DEEP = " or ".join(f"--to {name}" for name in TAKES_DEEP)
 
 

@@ -16,8 +16,9 @@ from mpdd.files import write_atomically
 from mpdd.prompts.store import PromptFile
 
 
-def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> None:
-    """Write `adapter_config.json`, `adapter_model.safetensors` (the rows [length, width] in fp32) and the record.
+def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path, *, record: bool = True) -> None:
+    """Write `adapter_config.json`, `adapter_model.safetensors` (the rows [length, width] in fp32) and, unless it stands
+    elsewhere, the record.
 
     Raises `InputError` for a prompt of no task, of another backbone, or with rows before every layer, and for a backbone that
     takes more of its tokens than PEFT gives it.
@@ -36,7 +37,8 @@ def write(backbone: Backbone | Vocabulary, prompt: PromptFile, folder: Path) -> 
     write_atomically(folder / "adapter_config.json", (json.dumps(config, indent=1) + "\n").encode())
     weights = save({"prompt_embeddings": prompt.rows().contiguous()}, metadata={"format": "pt"})
     write_atomically(folder / "adapter_model.safetensors", weights)
-    write_record(folder, backbone, {task.name: described(prompt, task, backbone)})
+    if record:
+        write_record(folder, backbone, {task.name: described(prompt, task, backbone)})
 
 
 def _require_embeddings(vocabulary: Vocabulary) -> None:

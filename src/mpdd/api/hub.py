@@ -1,0 +1,79 @@
+"""Prompts as the folder of a model repository, ready to be uploaded to the Hugging Face hub. Nothing is uploaded here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mpdd.backbone.checkpoints import known
+from mpdd.errors import InputError
+from mpdd.evaluation.results import read_results
+from mpdd.evaluation.row import HEADLINES
+from mpdd.export.hub_card import Score
+from mpdd.prompts.store import PromptFile
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+
+def push_to_folder(
+    prompts: PromptFile | Sequence[PromptFile], folder: str | Path, *, backbone: str = "", license: str = "other",
+    base_model: str = "", results: str | Path | None = None,
+) -> Path:  # fmt: skip
+    """Write a new folder with the prompt files, an adapter of each that PEFT takes, and a model card; return the folder.
+
+    `license` is spelled as on the hub. `base_model` is the backbone's id there, which is known for backbones that are named by
+    it or by `mpdd backbone list`. `results` is the run with the scores, if not that in which the prompts lie. The folder loads
+    again with `load_prompts`. Raise `InputError` where something does not fit or is there already; then nothing is written.
+    """
+    import torch
+
+    from mpdd.backbone import model, vocabulary
+    from mpdd.export.hub_folder import Publishing, write
+    from mpdd.export.record import require_distinct_tasks
+    from mpdd.files import new_folder, require_new
+
+    chosen = [prompts] if isinstance(prompts, PromptFile) else list(prompts)
+    if not chosen:
+        raise InputError("There are no prompts to write", wanted="one prompt or more")
+    require_new(Path(folder))
+    name = backbone or chosen[0].header.backbone
+    tokens = vocabulary.load(name)
+    require_distinct_tasks(tokens, chosen, takes_deep=True)  # before weights are loaded
+    has_deep = any(prompt.header.depth == "all" for prompt in chosen)
+    found = {prompt.header.card.name: scores_of(prompt, results) for prompt in chosen if prompt.header.card is not None}
+    publishing = Publishing(license, base_model or hub_id(name), found)
+    with new_folder(Path(folder)) as made:
+        loaded = model.load(name, dtype=torch.float32, device="cpu") if has_deep else tokens
+        write(replace(loaded, name=base_model or _without_place(name)), chosen, made, publishing)
+    return Path(folder)
+
+
+def hub_id(backbone: str) -> str:
+    """The id of a backbone on the hub: its own name, or that of a known backbone's original; empty for a folder or file."""
+    if backbone in known.table():
+        return known.get(backbone).original
+    return backbone if _HUB_ID.fullmatch(backbone) and not Path(backbone).exists() else ""
+
+
+def _without_place(backbone: str) -> str:
+    """A backbone's name without the folders of this machine."""
+    return backbone if hub_id(backbone) else Path(backbone).name
+
+
+def scores_of(prompt: PromptFile, results: str | Path | None = None) -> list[Score]:
+    """The headline scores that a run has for a prompt, found by the prompt's file name; none where there is no run.
+
+    `results` is a run folder or its `results.json`; by default that of the run in which the prompt lies. Raise `InputError`
+    where it cannot be read.
+    """
+    path = Path(results) if results is not None else prompt.path.parent.parent / "results.json"
+    path = path / "results.json" if path.is_dir() else path
+    if results is None and not path.is_file():
+        return []
+    return [
+        Score(**{name: getattr(row, name) for name in Score.__dataclass_fields__})
+        for row in read_results(path)
+        if f"{row.target}-{row.method}-{row.shots}-s{row.seed}" == prompt.path.stem and row.metric in HEADLINES[row.task_type]
+    ]

@@ -1,0 +1,110 @@
+"""The folder of a model repository: a card that the hub's library reads, prompts that load again, adapters that PEFT loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM
+
+import mpdd
+from mpdd.api.hub import hub_id
+from mpdd.data.task import TaskCard
+from mpdd.errors import InputError
+from mpdd.evaluation.results import write_results
+from mpdd.evaluation.row import Row
+from mpdd.prompts.meta import MetaPrompt
+from mpdd.prompts.soft import deepened, from_vocabulary
+from mpdd.prompts.store import Header, load, save_prompt
+
+DRUGS = TaskCard("drugs", "ner", "List the drugs.", labels=("Drug",), max_answer_tokens=8)
+SAYS = TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no"), fields=("Hypothesis",))
+ROW = Row(
+    method="mpdd", backbone="tiny", backbone_parameters=1, target="drugs", task_type="ner", shots=8, seed=0, metric="strict_f1",
+    value=61.254, ci_low=50.0, ci_high=70.0, n_examples=40, chance=0, unparseable=0, trainable_parameters=1,
+    trainable_fraction=0.1, stored_bytes=1, train_examples_seen=1, train_seconds=1, tuning_trials=1,
+)  # fmt: skip
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """A run folder with a deep prompt and one at the input, and a score of the first."""
+    header = Header("soft", tiny.name, tiny.fingerprint, 3, tiny.width)
+    rows = from_vocabulary(tiny, 3, 0)
+    prompts = tmp_path / "run" / "prompts"
+    deep = replace(header, width=2 * tiny.width, depth="all", card=DRUGS)
+    save_prompt(prompts / "drugs-mpdd-8-s0.safetensors", {"rows": deepened(tiny, rows)}, deep)
+    save_prompt(prompts / "says-mpdd-8-s0.safetensors", {"rows": rows}, replace(header, card=SAYS))
+    write_results(tmp_path / "run" / "results.json", [ROW, replace(ROW, method="lora", value=99.0, ci_high=100.0)])
+    return tmp_path / "run"
+
+
+def test_a_folder_of_two_prompts(run, tiny, tiny_folder, tmp_path):
+    prompts = mpdd.load_prompts(run / "prompts")
+    made = mpdd.push_to_folder(prompts, tmp_path / "made", license="apache-2.0", base_model="org/tiny")
+    adapters = [f"peft/{task}/adapter_{part}" for task in ("drugs", "says") for part in ("config.json", "model.safetensors")]
+    assert files(made) == ["README.md", "drugs.safetensors", "mpdd_tasks.json", *adapters, "says.safetensors"]
+    card = ModelCard.load(made / "README.md")
+    assert (card.data.license, card.data.base_model, card.data.library_name) == ("apache-2.0", "org/tiny", "mpdd")
+    assert card.data.tags[:2] == ["mpdd", "soft-prompt"] and "peft" in card.data.tags
+    (result,) = card.data.eval_results
+    assert (result.task_type, result.metric_type, result.metric_name) == ("token-classification", "f1", "strict_f1")
+    assert (result.dataset_name, result.metric_value) == ("drugs", 61.25)
+    assert "| drugs | strict_f1 | 61.3 | 50.0 to 70.0 | 40 | 8 |" in card.text
+    assert "No guarantee of differential privacy is given." in card.text and "no medical device" in card.text
+    again = mpdd.load_prompts(made)
+    assert [prompt.header.digest for prompt in again] == [prompt.header.digest for prompt in prompts]
+    public = [made / name for name in files(made) if not name.endswith(".safetensors")]
+    assert len(public) == 4 and str(tiny_folder) not in "".join(path.read_text(encoding="utf-8") for path in public)
+    base = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    for task, kind in (("drugs", "PREFIX_TUNING"), ("says", "PROMPT_TUNING")):
+        model = peft.PeftModel.from_pretrained(base, made, subfolder=f"peft/{task}")
+        assert model.active_peft_config.peft_type == kind
+
+
+def test_a_prompt_of_factors_brings_its_metaprompt_and_its_signature(tiny, tmp_path):
+    meta = MetaPrompt(torch.randn(3, tiny.width), ["a"], 1)
+    header = Header("meta", tiny.name, tiny.fingerprint, 3, tiny.width, rank=1, tasks=meta.tasks)
+    tensors = {"shared": meta.shared, "u": meta.u, "v": meta.v}
+    whole = save_prompt(tmp_path / "meta.safetensors", tensors, header)
+    own = replace(header, kind="task", tasks=("says",), card=SAYS, metaprompt=whole.header.digest)
+    prompt = save_prompt(tmp_path / "says.safetensors", {"u": meta.u, "v": meta.v}, own)
+    (tmp_path / "says.safetensors.sig").write_text("signed")
+    made = mpdd.push_to_folder(prompt, tmp_path / "made")
+    assert (made / "says.safetensors").read_bytes() == (tmp_path / "says.safetensors").read_bytes()
+    assert (made / "says.safetensors.sig").read_text() == "signed"
+    (again,) = mpdd.load_prompts(made)
+    assert torch.equal(again.rows(), prompt.rows())
+    card = ModelCard.load(made / "README.md")
+    assert (card.data.license, card.data.to_dict()["license_name"]) == ("other", "see-the-model-card")
+    assert card.data.base_model is None and "None are given." in card.text
+    assert f"It is `{Path(tiny.name).name}` (fingerprint" in card.text
+
+
+def test_rows_that_were_made_of_examples_are_not_published(tiny, tmp_path):
+    header = Header("soft", tiny.name, tiny.fingerprint, 3, tiny.width, card=SAYS, derived_from_examples=2)
+    prompt = save_prompt(tmp_path / "says.safetensors", {"rows": from_vocabulary(tiny, 3, 0)}, header)
+    with pytest.raises(InputError, match="says.safetensors has rows that were made of 2 examples, whose text can be read"):
+        mpdd.push_to_folder(prompt, tmp_path / "made")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_prompt_in_memory_is_written(tiny, tmp_path, run):
+    held = replace(load(run / "prompts" / "says-mpdd-8-s0.safetensors"), path=tmp_path / "says of nothing")
+    made = mpdd.push_to_folder(held, tmp_path / "made")
+    (again,) = mpdd.load_prompts(made)
+    assert again.header.digest == held.header.digest
+
+
+def test_ids_on_the_hub():
+    assert hub_id("smollm2-135m-instruct") == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert hub_id("meta-llama/Llama-3.1-8B") == "meta-llama/Llama-3.1-8B"
+    assert hub_id("embedded") == hub_id("/models/llama") == hub_id("model.gguf") == hub_id("models/a/b") == ""
