@@ -20,12 +20,12 @@ def lora(cell: Cell) -> Outcome:
 
 
 def lora_matched(cell: Cell) -> Outcome:
-    """LoRA with at most as many trainable numbers as our own method has."""
+    """LoRA with at most as many trainable numbers as `mpdd` has, or the smallest LoRA where none is as small."""
     if cell.meta is None:
         budget = cell.shape.length * cell.backbone.width
     else:
         header = cell.meta.header
-        budget = header.rank * (header.length + header.width)
+        budget = max(header.rank * (header.length + header.width), baselines.least_numbers(cell.backbone))
     return _tuned(cell, lambda: baselines.lora_within(cell.backbone, budget=budget, seed=cell.seed), cell.adapt.lora)
 
 

@@ -65,6 +65,11 @@ def lora_within(backbone: Backbone, *, budget: int, seed: int) -> Placed:
     return _lora(backbone, 1, chosen, seed)
 
 
+def least_numbers(backbone: Backbone) -> int:
+    """The numbers of the smallest LoRA that there is: of rank 1, on one linear layer."""
+    return min(linear.in_features + linear.out_features for _, linear in _linear_layers(backbone))
+
+
 def ia3(backbone: Backbone, *, seed: int) -> Placed:
     """IA3 (Liu et al. 2022, arXiv 2205.05638), where `peft` puts it for this architecture.
 
