@@ -76,7 +76,10 @@ def former_names(folder: Path) -> Mapping[str, str]:
     `mpdd-factors` the factors alone.
     """
     written = folder / "config.toml"
-    adapt = tomllib.loads(written.read_text(encoding="utf-8")).get("adapt", {}) if written.is_file() else {}
+    try:
+        adapt = tomllib.loads(written.read_text(encoding="utf-8")).get("adapt", {}) if written.is_file() else {}
+    except ValueError:  # no TOML, or no UTF-8: who reads the configuration says so
+        return {}
     if not isinstance(adapt, dict) or "mode" not in adapt:
         return {}
     return {"mpdd-factors": "mpdd"} | ({"mpdd": "mpdd-full"} if adapt["mode"] == "all" else {})

@@ -216,11 +216,11 @@ def prompt_in(path: Path, name: str) -> Path:
 
 def _continues(experiment: Experiment, written: Path) -> bool:
     """Whether the run of a configuration file differs in nothing but which cells are made."""
-    if "mpdd" in former_names(written.parent):  # its cells of that name are another method's
-        return False
     try:
         before = config.read_written(written)
     except InputError:
+        return False
+    if "mpdd" in former_names(written.parent):  # its cells of that name are another method's
         return False
     return _alike(experiment) == _alike(before)
 
