@@ -27,7 +27,7 @@ def test_no_request_makes_the_server_fail(server):
     schema = schemathesis.openapi.from_dict(server.client.get("/openapi.json").json())
     found = [operation.ok() for operation in schema.get_all_operations()]
     posts = [operation for operation in found if operation.method == "post"]
-    assert {operation.path for operation in posts} == {"/v1/annotate", "/v1/completions", "/v1/chat/completions"}
+    assert {operation.path for operation in posts} == {"/v1/annotate", "/v1/completions", "/v1/chat/completions", "/v1/convert"}
     cases = st.one_of([
         operation.as_strategy(generation_mode=mode)
         for operation in [*found, *posts, *posts, *posts]
