@@ -28,7 +28,7 @@ TRAINED = {
     "prompt-tuning": LENGTH * WIDTH,
     "mpdd": FACTORS,
     "mpdd-full": LENGTH * WIDTH + FACTORS,
-    "mpdd-no-teachers": LENGTH * WIDTH + FACTORS,
+    "mpdd-no-teachers": FACTORS,
     "lora": LORA,
 }
 
