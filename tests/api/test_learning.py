@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,20 @@ def test_a_card_names_its_own_data(adapted, tmp_path):
         adapted(TRIAGE)
 
 
+def test_without_steps_the_prompt_and_its_score_are_those_of_the_examples(shelf, tiny_folder, temporary):
+    made = mpdd.adapt(
+        TRIAGE, EXAMPLES, metaprompt=shelf / "meta.safetensors", backbone=str(tiny_folder), steps=0, shots=4, quiet=True
+    )
+    assert made.prompt.header.derived_from_examples == 4
+    assert made.score.method == "mpdd-examples" and made.score in made.rows
+
+
+def test_the_score_is_that_of_the_prompt_whatever_it_is_compared_with(adapted):
+    made = adapted(TRIAGE, EXAMPLES, methods=["prompt-tuning"])
+    assert {row.method for row in made.rows} >= {"mpdd", "prompt-tuning"}
+    assert made.score.method == "mpdd"
+
+
 # Scores
 
 
@@ -157,6 +172,18 @@ def test_scores_of_choices_by_label(shelf, backbone):
     mean = sum(label.f1.value for label in found.labels.values()) / 2
     assert found.headline.value == pytest.approx(mean)
     assert all({"gold", "predicted"} <= set(error) for error in found.errors)
+
+
+@pytest.mark.parametrize("favoured", [0, 1])
+def test_priors_in_a_prompt_file_count_in_scores_as_they_do_in_answers(shelf, backbone, favoured):
+    """A class that the priors make certain is the answer to every example, in `evaluate` as in `annotate`."""
+    (prompt,) = mpdd.load_prompts(shelf / "urgency.safetensors")
+    priors = {"none": 0.0, "stop": 0.0, "classes": [100.0 * (n == favoured) for n in range(2)], "examples": 4}
+    sure = replace(prompt, header=replace(prompt.header, priors=priors))
+    found = mpdd.evaluate(sure, EXAMPLES, backbone)
+    assert found.labels[TRIAGE.labels[favoured]].predicted == 24
+    notes = mpdd.Annotator(sure, backbone).annotate(EXAMPLES[:3])
+    assert {note["urgency"].answer for note in notes} == {TRIAGE.labels[favoured]}
 
 
 def answering(outputs):

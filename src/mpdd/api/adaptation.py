@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.api.examples import Examples, as_files
+from mpdd.api.prompts import whole
 from mpdd.data.cards import new as cards
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
@@ -26,17 +27,14 @@ _KEYS = ("name", "type", "form", "instruction", "labels", "fields", "text_field"
 class Adapted:
     """What an adaptation gives: the task's prompt, the test scores of every method, and the run folder with the report.
 
-    Without a folder of one's own the run folder is temporary and gone, and `folder` is None; the prompt is whole by itself.
+    `score` is the test score of the prompt, with its 95 % interval (`value`, `ci_low`, `ci_high`). Without a folder of one's own
+    the run folder is temporary and gone, and `folder` is None; the prompt is whole by itself.
     """
 
     prompt: PromptFile
+    score: Row
     rows: tuple[Row, ...]
     folder: Path | None
-
-    @property
-    def score(self) -> Row:
-        """The test score of the adapted prompt, with its 95 % interval (`value`, `ci_low`, `ci_high`)."""
-        return next(row for row in self.rows if row.method in ("mpdd", "prompt-tuning"))
 
 
 def adapt(
@@ -67,16 +65,9 @@ def adapt(
             reporter.say(own_task.no_metaprompt(backbone) if available is None else own_task.NOT_DEEP)
         with alone_in(folder):
             rows = pipeline.run(experiment, folder, reporter, "mpdd.adapt")
-        method = "mpdd" if origin else "prompt-tuning"
-        made = folder / "prompts" / f"{experiment.name}-{method}-{experiment.shots[0]}-s{seed}.safetensors"
-        return Adapted(_whole(load(made)), tuple(rows), folder if out is not None else None)
-
-
-def _whole(prompt: PromptFile) -> PromptFile:
-    """The prompt with its metaprompt's shared rows, so that it needs no other file."""
-    from mpdd.api.prompts import whole
-
-    return whole(prompt)
+        prompt = whole(load(own_task.prompt_path(experiment, folder)))
+        score = next(row for row in rows if row.method == own_task.prompt_method(experiment))
+        return Adapted(prompt, score, tuple(rows), folder if out is not None else None)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from mpdd.data.cards.labelled import Naming, read_labelled
 from mpdd.data.cards.layout import Column
 from mpdd.data.task import Example
 from mpdd.evaluation.labelled import Evaluation, evaluated
+from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import Engine
 from mpdd.inference.predict import Request
 from mpdd.prompts.store import PromptFile, require_backbone
@@ -39,8 +40,10 @@ def score_examples(
 ) -> Evaluation:  # fmt: skip
     """Answer examples under a prompt, in the windows that they come in, and score the answers."""
     task, rows = card(prompt), prompt.rows()
-    require_backbone(prompt.path.name, prompt.header, engine.vocabulary)
-    requests = [Request(task, example, rows, prompt.header.template) for example in examples]
+    header = prompt.header
+    require_backbone(prompt.path.name, header, engine.vocabulary)
+    priors = Priors.of(header.priors)
+    requests = [Request(task, example, rows, header.template, priors=priors) for example in examples]
     predictions = engine.predict(requests, tick=tick)
     cut = sum(prediction.cut > 0 for prediction in predictions)
     parsed = [prediction.parsed for prediction in predictions]

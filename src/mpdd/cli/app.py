@@ -245,9 +245,9 @@ def adapt(
     )  # fmt: skip
     folder = out or Path("runs") / experiment.name
     _run(experiment, folder)
-    method = next(name for name in ("mpdd", "mpdd-examples", "prompt-tuning") if name in experiment.methods)
-    typer.echo(f"Prompt: {folder / 'prompts'}/{experiment.name}-{method}-{experiment.shots[0]}-s{seed}.safetensors")
-    typer.echo(where_it_runs("input" if method == "prompt-tuning" else experiment.prompt.depth))
+    typer.echo(f"Prompt: {own_task.prompt_path(experiment, folder)}")
+    is_at_input = own_task.prompt_method(experiment) == "prompt-tuning"
+    typer.echo(where_it_runs("input" if is_at_input else experiment.prompt.depth))
 
 
 @app.command()

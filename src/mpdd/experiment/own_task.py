@@ -12,6 +12,7 @@ from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.experiment import config
 from mpdd.experiment.config import Experiment
+from mpdd.experiment.folder import prompt_in
 from mpdd.methods.registry import ALONE, UNTRAINED
 from mpdd.prompts.ready import shipped
 from mpdd.prompts.store import load
@@ -52,11 +53,11 @@ def experiment_for(
     if steps == 0:
         origin["methods"] = _without_steps(origin["methods"], has_metaprompt=metaprompt is not None)
         adapt = adapt | ({"in_context_examples": shots} if shots else {})
-    elif steps is not None:
-        adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "halving_steps": steps // 4 if adapt else 0}
     if privacy:
-        adapt = {name: adapt[name] for name in ("factor_start",) if name in adapt} | _PRIVATE | {"privacy": privacy}
-        adapt |= {"steps": steps, "every": steps} if steps else {}
+        start = {"factor_start": adapt["factor_start"]} if "factor_start" in adapt else {}
+        adapt = {**start, **_PRIVATE, "privacy": privacy, **({"steps": steps, "every": steps} if steps else {})}
+    elif steps:
+        adapt = adapt | {"steps": steps, "every": max(1, steps // 4), "halving_steps": steps // 4 if adapt else 0}
     values: dict[str, Any] = {
         **origin,
         "name": name,
@@ -68,6 +69,17 @@ def experiment_for(
         "decoding": {} if grounded is None else {"grounded": grounded},
     }
     return config.build(values | ({"backbone": backbone} if backbone else {}), "the command line")
+
+
+def prompt_method(experiment: Experiment) -> str:
+    """The method whose prompt an experiment of `experiment_for` is run for; the others are compared with it."""
+    return next(name for name in ("mpdd", "mpdd-examples", "prompt-tuning") if name in experiment.methods)
+
+
+def prompt_path(experiment: Experiment, folder: Path) -> Path:
+    """Where the run folder of such an experiment keeps that prompt."""
+    name = f"{experiment.name}-{prompt_method(experiment)}-{experiment.shots[0]}-s{experiment.seeds[0]}"
+    return prompt_in(folder, name)
 
 
 def _without_steps(methods: Sequence[str], *, has_metaprompt: bool) -> list[str]:
