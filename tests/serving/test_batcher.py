@@ -53,6 +53,19 @@ def occupied(batcher, engine):
     return first
 
 
+def occupied_by_who_had_much(batcher, engine, requests):
+    """A job of the caller "a", who has had as many requests answered before, that keeps the engine busy."""
+    first = occupied(batcher, engine)
+    before = batcher.submit([f"a{n}" for n in range(requests)], "a")
+    engine.go.set()
+    assert first.result(10) and before.result(10)
+    engine.go.clear()
+    engine.begun.clear()
+    busy = batcher.submit([f"a{n}" for n in range(requests)], "a")
+    assert engine.begun.wait(10)
+    return busy
+
+
 def test_what_waits_goes_together_and_each_gets_its_own(batcher, engine):
     first = occupied(batcher, engine)
     jobs = [batcher.submit([name, name.upper()]) for name in "abc"]
@@ -80,14 +93,7 @@ def test_callers_share_every_batch_however_long_their_jobs(batcher, engine):
 
 
 def test_who_comes_back_after_a_pause_goes_first_but_not_for_ever(batcher, engine):
-    first = occupied(batcher, engine)
-    before = batcher.submit([f"a{n}" for n in range(100)], "a")
-    engine.go.set()
-    assert first.result(10) and before.result(10)
-    engine.go.clear()
-    engine.begun.clear()
-    busy = batcher.submit([f"a{n}" for n in range(100)], "a")
-    assert engine.begun.wait(10)
+    busy = occupied_by_who_had_much(batcher, engine, 100)
     back = batcher.submit([f"b{n}" for n in range(200)], "b")
     engine.batches.clear()
     engine.go.set()
@@ -108,14 +114,7 @@ class Steady(Pace):
 
 def test_a_short_request_after_a_pause_is_not_batched_with_the_long_work_of_another(engine):
     batcher = Batcher(engine, rows=8, pace=Steady(1.0))
-    first = occupied(batcher, engine)
-    before = batcher.submit([f"a{n}" for n in range(40)], "a")
-    engine.go.set()
-    assert first.result(10) and before.result(10)
-    engine.go.clear()
-    engine.begun.clear()
-    busy = batcher.submit([f"a{n}" for n in range(40)], "a")
-    assert engine.begun.wait(10)
+    busy = occupied_by_who_had_much(batcher, engine, 40)
     back = batcher.submit(["b0", "b1"], "b")
     engine.batches.clear()
     engine.go.set()

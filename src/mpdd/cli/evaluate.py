@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpdd.cli.predict import Grounded
+from mpdd.cli.task import pairs
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def evaluate(
     from mpdd.progress import Reporter
 
     file = _prompt(prompt, backbone)
-    examples, reading = _examples(file, labelled, file_format, _pairs("--column", column), _pairs("--value", value))
+    examples, reading = _examples(file, labelled, file_format, pairs("--column", "A=B", column), pairs("--value", "A=B", value))
     answers = open_engine(backbone or file.header.backbone, engine, patience=float("inf"), grounded=grounded)
     with Reporter().job("examples", len(examples)) as tick:
         evaluation = score_examples(file, examples, answers, reading, show_text=show_text, tick=tick)
@@ -148,10 +149,3 @@ def _error(error: Mapping[str, Any]) -> str:
 
 def _shown(interval: Interval) -> str:
     return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given or []]
-    if any(not name or not value for name, _, value in pairs):
-        raise InputError(f"{option} names two things", found="one, or nothing", wanted=f"{option} A=B")
-    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -53,7 +53,7 @@ def new(
     paths = {"train": train, "dev": dev, "test": test}
     given: dict[str, Any] = {"name": name, "type": task_type, "form": form, "instruction": instruction, "text_field": text_field}
     given |= {"labels": _split(labels), "fields": _split(fields), "format": file_format, **paths}
-    given |= {"columns": _pairs("--column", "ours=theirs", column), "values": _pairs("--value", "theirs=ours", value)}
+    given |= {"columns": pairs("--column", "ours=theirs", column), "values": pairs("--value", "theirs=ours", value)}
     if listed:
         _print_presets()
     elif like is not None:
@@ -177,11 +177,12 @@ def _from(folder: Path, paths: list[str] | None) -> list[str] | str:
     return found[0] if len(found) == 1 else found
 
 
-def _pairs(option: str, wanted: str, given: list[str] | None) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given or []]
-    if any(not name or not value for name, _, value in pairs):
+def pairs(option: str, wanted: str, given: list[str] | None) -> dict[str, str]:
+    """The values A=B of an option that may be repeated; `InputError`, which says what is `wanted`, for any other."""
+    parts = [text.partition("=") for text in given or []]
+    if any(not name or not value for name, _, value in parts):
         raise InputError(f"{option} names two things", found="one, or nothing", wanted=f"{option} {wanted}")
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _split(text: str | None) -> list[str] | None:

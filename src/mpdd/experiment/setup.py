@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,18 +135,16 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING, loaded: tuple[
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:
     """The encoded training (`shots` of them) and validation rows of a task."""
     train, options = training_examples(examples, shots, seed), run.experiment.adapt
+    privacy = options.privacy
     data = Data.of(
         run.backbone, examples.task.card, train, examples.dev, _longest(run.experiment), loss_per=run.experiment.loss_per,
         choice_loss=run.experiment.choice_loss,
     )  # fmt: skip
-    if options.privacy is None:
+    if privacy is None:
         return data
-
-    def guarantee(units: int) -> Guarantee:
-        return Guarantee.calibrated(**dict(options.privacy or {}), units=units, batch=options.batch_size, steps=options.steps)
-
+    schedule = partial(Guarantee.calibrated, **dict(privacy), batch=options.batch_size, steps=options.steps)
     documents = [example.document for example in train]
-    return replace(data, private=Private.of(data.train, documents, guarantee, options.privacy.unit))
+    return replace(data, private=Private.of(data.train, documents, lambda units: schedule(units=units), privacy.unit))
 
 
 def training_examples(examples: Examples, shots: Shots, seed: int) -> Sequence[Example]:

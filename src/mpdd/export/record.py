@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
 from mpdd.errors import InputError
 from mpdd.export import FOR_DEEP
-from mpdd.files import write_atomically
+from mpdd.files import distinct_names, write_atomically
 from mpdd.prompts.store import PromptFile, require_backbone
 
 RECORD = "mpdd_tasks.json"
@@ -58,13 +57,9 @@ def require_distinct_tasks(
 
 def file_names(tasks: Iterable[str], suffix: str) -> dict[str, str]:
     """A plain file name for each task, no two alike."""
-    names: dict[str, str] = {}
-    for task in tasks:
-        plain = re.sub(r"[^\w-]+", "-", task).strip("-") or "task"
-        taken = {name.removesuffix(suffix).lower() for name in names.values()}
-        number = next(n for n in count(1) if (plain if n == 1 else f"{plain}-{n}").lower() not in taken)
-        names[task] = f"{plain if number == 1 else f'{plain}-{number}'}{suffix}"
-    return names
+    each = list(tasks)
+    plain = (re.sub(r"[^\w-]+", "-", task).strip("-") or "task" for task in each)
+    return {task: f"{name}{suffix}" for task, name in zip(each, distinct_names(plain), strict=True)}
 
 
 def described(prompt: PromptFile, task: TaskCard, backbone: Backbone | Vocabulary) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -109,6 +110,18 @@ def _reason(error: Exception) -> str:
         return error.strerror or type(error).__name__
     hidden = re.search(r"os error (\d+)", str(error))
     return os.strerror(int(hidden[1])) if hidden else type(error).__name__
+
+
+def distinct_names(names: Iterable[str], joint: str = "-", key: Callable[[str], str] = str.casefold) -> list[str]:
+    """The names, of which repeated ones get a number behind `joint`; names with the same `key` count as repeated, as those do
+    that differ in case alone on some systems."""
+    found: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        numbered = (name if number == 1 else f"{name}{joint}{number}" for number in count(1))
+        found.append(next(candidate for candidate in numbered if key(candidate) not in taken))
+        taken.add(key(found[-1]))
+    return found
 
 
 def sha256_of(path: Path) -> str:

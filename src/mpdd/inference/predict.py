@@ -147,7 +147,7 @@ def ask(vocabulary: Vocabulary, request: Request, grammars: Grammars | None = No
     continuations = tuple(encode_answer(vocabulary.tokenizer, option, template) for option in options)
     most = _most_written(vocabulary, card)
     answer = max(most, min(max(map(len, continuations), default=0), vocabulary.context // 2))
-    room = vocabulary.context - (0 if prompt is None else len(prompt)) - answer
+    room = _room(vocabulary, request, answer)
     encoded = encode_input(vocabulary.tokenizer, card, request.example, room, template)
     grammar = (grammars or Grammars()).of(card, request.example, template.space) if request.grounded else None
     by_token, free = bool(request.example.choices), room - len(encoded.input_ids)
@@ -161,11 +161,16 @@ def ask(vocabulary: Vocabulary, request: Request, grammars: Grammars | None = No
 def is_cut(vocabulary: Vocabulary, request: Request) -> bool:
     """Whether the text of a request whose answer is written freely does not fit the context whole."""
     text = render_input(request.card, request.example)
-    room = vocabulary.context - (0 if request.prompt is None else len(request.prompt)) - _most_written(vocabulary, request.card)
+    room = _room(vocabulary, request, _most_written(vocabulary, request.card))
     if len(text.encode("utf-8", "surrogatepass")) + _TEMPLATE_TOKENS <= room:
         return False  # no token is shorter than a byte
     template = request.template or vocabulary.template
     return encode_input(vocabulary.tokenizer, request.card, request.example, room, template).cut > 0
+
+
+def _room(vocabulary: Vocabulary, request: Request, answer: int) -> int:
+    """Tokens of the context that the prompt and an answer of so many tokens leave for the input."""
+    return vocabulary.context - (0 if request.prompt is None else len(request.prompt)) - answer
 
 
 def _most_written(vocabulary: Vocabulary, card: TaskCard) -> int:

@@ -87,14 +87,14 @@ def _odds_of_lists(backbone: Backbone, requests: Sequence[Request]) -> Iterator[
     words = backbone.vocabulary
     asked = [ask(words, request) for request in requests]
     rows = [Row(Encoded(r.card.name, one.ids, _right(words, r)[: one.most]), "") for r, one in zip(requests, asked, strict=True)]
+    shifts = shifts_of(words.tokenizer, requests[0].card, words.template, Priors())
+    assert shifts is not None
     for chunk in chunks(rows):
         chosen = [rows[i] for i in chunk]
         prompts = [requests[i].prompt for i in chunk]
         logits = forward(backbone, encoded_batch(backbone, chosen), _given(backbone, prompts)).logits
         sizes = [len(row.encoded.answer_ids) for row in chosen]
-        for i, row, of_row in zip(chunk, chosen, torch.split(logits, sizes), strict=True):
-            shifts = shifts_of(words.tokenizer, requests[i].card, words.template, Priors())
-            assert shifts is not None
+        for row, of_row in zip(chosen, torch.split(logits, sizes), strict=True):
             yield from _odds_of_one(row.encoded.answer_ids, of_row, shifts)
 
 

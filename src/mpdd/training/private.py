@@ -14,6 +14,7 @@ import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -188,6 +189,7 @@ def _generator(secret: bytes, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(seed, "big", signed=True))
 
 
+@cache
 def _noise(epsilon: float, delta: float, rate: float, steps: int) -> float:
     _accountants()
     from opacus.accountants.utils import get_noise_multiplier

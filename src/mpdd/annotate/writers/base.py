@@ -11,6 +11,7 @@ from typing import Any
 
 from mpdd import __version__
 from mpdd.annotate.answers.types import AnnotatedNote
+from mpdd.files import distinct_names
 
 File = tuple[str, bytes]  # a path within the output folder ("" for an output that is one file), and its content
 _UNSAFE = re.compile(r"[^\w.-]+")
@@ -48,28 +49,11 @@ def json_document(content: Any) -> bytes:
 
 def file_names(ids: Sequence[str]) -> list[str]:
     """A distinct, safe file name for each id: unusual characters become `_`, repeated names get a number."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for note in ids:
-        stem = _UNSAFE.sub("_", note).strip(".") or "note"
-        stem = stem.encode()[:_LONGEST].decode(errors="ignore")
-        name, number = stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+    plain = (_UNSAFE.sub("_", note).strip(".") or "note" for note in ids)
+    return distinct_names(name.encode()[:_LONGEST].decode(errors="ignore") for name in plain)
 
 
 def without_spaces(labels: Iterable[str]) -> dict[str, str]:
     """A distinct name without white space for each label, for formats that allow none: `Side effect` is `Side_effect`."""
-    names: dict[str, str] = {}
-    for label in dict.fromkeys(labels):
-        stem = "_".join(label.split()) or "label"
-        name, number = stem, 1
-        while name in names.values():
-            number += 1
-            name = f"{stem}_{number}"
-        names[label] = name
-    return names
+    each = list(dict.fromkeys(labels))
+    return dict(zip(each, distinct_names(("_".join(label.split()) or "label" for label in each), "_", str), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,31 @@ def read(path: Path, *, named_classes: bool = False) -> list[Record]:
     import pyarrow.parquet as parquet
 
     content = read_bytes(path)
-    rows: list[dict[str, Any]] = []
-    unpacked = 0
     try:
         table = parquet.ParquetFile(arrow.BufferReader(content))
         require_modest(path, len(content), sum(table.metadata.row_group(i).total_byte_size for i in range(table.num_row_groups)))
-        for batch in table.iter_batches(_ROWS_AT_A_TIME):
-            unpacked += batch.nbytes
-            require_modest(path, len(content), unpacked)
-            rows += batch.to_pylist()
+        rows = rows_of(path, len(content), table.iter_batches(_ROWS_AT_A_TIME))
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:  # the last: a time out of Python's range
         dated = isinstance(error, OverflowError) or "out of range" in str(error)
         found, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (type(error).__name__, "a whole one")
         raise InputError(f"The file {path} cannot be read as parquet", found=found, wanted=wanted) from None
     features = features_of(table.schema_arrow.metadata or {}) if named_classes else {}
+    return records(path, rows, features)
+
+
+def rows_of(path: Path, size: int, batches: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return the rows of Arrow's batches; raise `InputError` where they unpack to far more than texts do from `size` bytes."""
+    rows: list[dict[str, Any]] = []
+    unpacked = 0
+    for batch in batches:
+        unpacked += batch.nbytes
+        require_modest(path, size, unpacked)
+        rows += batch.to_pylist()
+    return rows
+
+
+def records(path: Path, rows: Sequence[Mapping[str, Any]], features: Mapping[str, Any]) -> list[Record]:
+    """Return the rows as records, counted from 1, with the names of the classes that `features` know."""
     if features:
         rows = [{name: named(value, features.get(name)) for name, value in row.items()} for row in rows]
     return usable(path, [Record(f"{path} row {number}", row) for number, row in enumerate(rows, 1)])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mpdd.data.readers import container, json_document
-from mpdd.data.readers.base import Record, read_bytes, usable
-from mpdd.data.readers.compressed import require_modest
-from mpdd.data.readers.parquet import features_of, named
+from mpdd.data.readers.base import Record, read_bytes
+from mpdd.data.readers.parquet import features_of, records, rows_of
 from mpdd.errors import InputError
 
 SUFFIX = ".arrow"
@@ -75,14 +74,10 @@ def read(path: Path) -> list[Record]:
     import pyarrow as arrow
 
     content = read_bytes(path)
-    rows: list[dict[str, Any]] = []
-    features, unpacked = _features(path), 0
+    features = _features(path)
     try:
-        for batch in _batches(content):
-            unpacked += batch.nbytes
-            require_modest(path, len(content), unpacked)
-            features = features or features_of(batch.schema.metadata or {})
-            rows += batch.to_pylist()
+        schema, batches = _opened(content)
+        rows = rows_of(path, len(content), batches)
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:
         raise InputError(
             f"The file {path} cannot be read as Arrow",
@@ -90,19 +85,19 @@ def read(path: Path) -> list[Record]:
             wanted="a whole file, as save_to_disk writes it",
             next_step="Save the dataset again, or copy it again if it was cut short.",
         ) from None
-    rows = [{name: named(value, features.get(name)) for name, value in row.items()} for row in rows]
-    return usable(path, [Record(f"{path} row {number}", row) for number, row in enumerate(rows, 1)])
+    return records(path, rows, features or features_of(schema.metadata or {}))
 
 
-def _batches(content: bytes) -> Iterator[Any]:
+def _opened(content: bytes) -> tuple[Any, Iterable[Any]]:
+    """Return the schema and the batches of a stream or a file of Arrow."""
     import pyarrow as arrow
 
     buffer = arrow.BufferReader(content)
     if content.startswith(STARTS[0]):
-        yield from arrow.ipc.open_stream(buffer)
-        return
+        stream = arrow.ipc.open_stream(buffer)
+        return stream.schema, stream
     reader = arrow.ipc.open_file(buffer)
-    yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+    return reader.schema, (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
 def _features(path: Path) -> Mapping[str, Any]:
