@@ -362,6 +362,21 @@ def test_entities_are_marked_where_the_server_counts_them(tab: Tab, stub: Stub) 
 
 
 @needs_chromium
+def test_placeholders_of_de_identification_are_marked_whole(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = "Seen [**2151-7-16**] or <DATE>, ___ by XXXX."
+    forms = ["[**2151-7-16**]", "<DATE>", "___", "XXXX"]
+    ends = [(note.index(form), note.index(form) + len(form)) for form in forms]
+    entities = [{"label": "Sign", "start": start, "end": end, "text": note[start:end]} for start, end in ends]
+    monkeypatch.setitem(RESULTS, "drugs", {"type": "ner", "confidence": 0.9, "entities": entities})
+    monkeypatch.setattr(sys.modules[__name__], "NOTE", note)
+    tab.annotate("drugs")
+    assert tab.run("$('text').textContent") == note
+    assert tab.run("all('#text mark').map((mark) => mark.textContent)") == forms
+    tab.select(*ends[0])
+    assert tab.run("$('words').value") == "[**2151-7-16**]"
+
+
+@needs_chromium
 def test_a_relation_lights_both_its_spans(tab: Tab) -> None:
     tab.annotate("drugs", "effects")
     assert tab.run("all('.cards .list .go').at(-1).textContent") == "aspirin → Headache Adverse effect"

@@ -1,8 +1,8 @@
 """From examples to token batches: encoding, cutting to the context by a stated rule, and padding.
 
-Rule: when an input does not fit, its text is cut at its end, never its instruction, question or options; cuts are
-counted. Inputs end with `Answer:`; an answer is one space, the target and the end token. A chat template
-may stand around an input, and leaves the space out.
+Rule: when an input does not fit, its text is cut at its end, never its instruction, question or options, and not within
+a placeholder of de-identification; cuts are counted. Inputs end with `Answer:`; an answer is one space, the target and
+the end token. A chat template may stand around an input, and leaves the space out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mpdd.backbone.template import PLAIN, Template
+from mpdd.data.placeholders import last_edge
 from mpdd.data.task import Example, TaskCard
 from mpdd.data.types import candidates, render_input, render_target
 from mpdd.errors import InputError
@@ -64,7 +65,7 @@ def encode_input(
     ids = _ids(tokenizer, render_input(card, example))
     kept = example
     while len(ids) > room:
-        keep = _characters_for(tokenizer, kept.text, len(ids) - room)
+        keep = last_edge(kept.text, _characters_for(tokenizer, kept.text, len(ids) - room))
         kept = replace(kept, text=kept.text[:keep])
         if keep == 0 and len(_ids(tokenizer, render_input(card, kept))) > room:
             raise InputError(

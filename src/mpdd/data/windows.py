@@ -5,7 +5,8 @@ and then a capital, a digit or an opening mark follow, unless a known abbreviati
 full stop. It also ends after the full stops of other scripts (Chinese, Japanese, Hindi, Urdu, Ethiopic, Burmese and
 Armenian), with or without whitespace behind. Sentences are packed into windows of up to `max_chars` characters. A longer
 sentence is cut between words. A longer word is kept whole up to 1,000 bytes of UTF-8, and otherwise (as a sentence of a
-script without spaces is) cut after every `max_chars` characters.
+script without spaces is) cut after every `max_chars` characters. A placeholder of de-identification is never cut
+(`mpdd.data.placeholders`), whatever spaces, full stops and line ends it holds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from mpdd.data.placeholders import PATTERN, Placeholders
 from mpdd.data.readers.base import ENTITY, Notes
 from mpdd.data.task import Answer, Entity, Example
 
@@ -27,7 +29,7 @@ _OTHER_SCRIPTS = "。！？｡।॥۔؟።፧။։"  # marks that end a sentenc
 _END = re.compile(  # possessive, and never from within a run of marks: linear in the text, whatever it holds
     rf"""\n|[{_OTHER_SCRIPTS}]++["'”’)\]」』》）]*+|(?<![.!?])[.!?]++["'”’)\]]*+(?=\s++["'“‘(\[]*+[^\W_a-zß-ÿ])"""
 )
-_WORD = re.compile(r"\S+")
+_WORD = re.compile(rf"(?:{PATTERN}|\S)++")
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[])(?:[A-Za-z]|e\.g|i\.e|vs|cf|al|ca|approx|resp|dr|mr|mrs|ms|prof|st|figs?|nos?|refs?|eqs?)\.\Z",
     re.IGNORECASE,
@@ -37,7 +39,9 @@ _LOOK_BACK = 12
 
 def sentences(text: str) -> list[Span]:
     """Return the (start, end) offsets of the sentences, without the whitespace around them."""
-    edges = [match.end() for match in _END.finditer(text) if not _abbreviates(text, match)]
+    placeholders = Placeholders(text)
+    ends = (match.end() for match in _END.finditer(text) if not _abbreviates(text, match))
+    edges = [end for end in ends if placeholders.around(end) is None]
     between = zip([0, *edges], [*edges, len(text)], strict=True)
     return [span for start, end in between for span in _trim(text, start, end)]
 
@@ -49,12 +53,13 @@ def windows(text: str, max_chars: int = NER_CHARS, together: Sequence[Span] = ()
     they cut as few of the spans `together` as can be; without such spans each window is filled before the next begins.
     """
     pieces: list[Span] = []
+    placeholders = Placeholders(text)
     for start, end in sentences(text):
         if end - start <= max_chars:
             pieces.append((start, end))
         else:
             words = (match.span() for match in _WORD.finditer(text, start, end))
-            pieces += _pack((part for word in words for part in _parts(text, *word, max_chars)), max_chars)
+            pieces += _pack((part for word in words for part in _parts(text, *word, max_chars, placeholders)), max_chars)
     packed = _pack(pieces, max_chars)
     return _pack_together(pieces, max_chars, together) if together and len(packed) > 1 else packed
 
@@ -90,8 +95,9 @@ def _trim(text: str, start: int, end: int) -> list[Span]:
     return [(start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip()))]
 
 
-def _parts(text: str, start: int, end: int, max_chars: int) -> Iterator[Span]:
-    """Cut a word that is too long; an accent (a mark that combines with the letter before it) stays with its letter."""
+def _parts(text: str, start: int, end: int, max_chars: int, placeholders: Placeholders) -> Iterator[Span]:
+    """Cut a word that is too long; an accent (a mark that combines with the letter before it) stays with its letter, and a
+    placeholder whole."""
     if end - start <= max_chars or len(text[start:end].encode("utf-8", "surrogatepass")) <= LONGEST_WORD:
         yield start, end
         return
@@ -99,9 +105,12 @@ def _parts(text: str, start: int, end: int, max_chars: int) -> Iterator[Span]:
         longest = start + max_chars
         edges = range(longest, max(start, longest - _LOOK_BACK), -1)
         edge = next((edge for edge in edges if not unicodedata.combining(text[edge])), longest)
+        if around := placeholders.around(edge):
+            edge = around[0] if around[0] > start else around[1]
         yield start, edge
         start = edge
-    yield start, end
+    if start < end:
+        yield start, end
 
 
 def _pack(spans: Iterable[Span], max_chars: int) -> list[Span]:

@@ -32,12 +32,17 @@ def locate(text: str, answer: str) -> tuple[int, int] | None:
     """Return the (start, end) offsets of the first place where `text` holds `answer`, or None.
 
     Spacing does not matter; whole words come before parts of words, the same case before another one. Where the words
-    stand in no case, invisible characters and typographic forms (soft hyphens, ligatures) do not matter either.
+    stand in no case, invisible characters and typographic forms (soft hyphens, ligatures) do not matter either. A place that
+    begins or ends within a placeholder of de-identification is taken where there is no other.
     """
     words = r"\s+".join(map(re.escape, answer.split()))
     if not words:
         return None
+    grounding, in_placeholder = Grounding(text), None
     for pattern, flags in product((rf"(?<!\w){words}(?!\w)", words), (re.NOFLAG, re.IGNORECASE)):
-        if found := re.search(pattern, text, flags):
-            return found.span()
-    return next(iter(Grounding(text).spans(answer)), None)
+        for match in re.finditer(pattern, text, flags):
+            if not grounding.placeholders.cut_by(*match.span()):
+                return match.span()
+            in_placeholder = in_placeholder or match.span()
+    spans = grounding.spans(answer)
+    return next(iter(grounding.placeholders.without_cuts(spans)), in_placeholder or next(iter(spans), None))

@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 
-from mpdd.data.types.spans import is_bounded
+from mpdd.data.placeholders import Placeholders
+from mpdd.data.types.spans import best_first, occurrences
 
 Span = tuple[int, int]
 _BREAK = "\u200b"  # zero-width space: nothing within a word, or the space between two
@@ -47,12 +48,24 @@ class Grounding:
     def spans(self, mention: str) -> list[Span]:
         """Return the (start, end) offsets of each place with the words of `mention`.
 
-        Whole words come before parts of words, each in reading order. A place never ends within a character of the text,
-        say within a ligature. No words are nowhere.
+        Whole words come before parts of words, and these before parts of placeholders, each in reading order. A place never
+        ends within a character of the text, say within a ligature. No words are nowhere.
         """
         wanted = plain(mention)
         spans = next((spans for view in self._views if (spans := list(_spans(*view, wanted)))), []) if wanted else []
-        return sorted(spans, key=lambda span: not is_bounded(self.text, *span))
+        return best_first(self.text, self.placeholders, spans)
+
+    def places(self, mention: str) -> Iterator[list[Span]]:
+        """Yield the places of a mention: as it stands, in another case, and by its words (`spans`)."""
+        for ignore_case in (False, True):
+            starts = occurrences(self.text, mention, ignore_case=ignore_case)
+            yield [(start, start + len(mention)) for start in starts]
+        yield self.spans(mention)
+
+    @cached_property
+    def placeholders(self) -> Placeholders:
+        """The placeholders of the text."""
+        return Placeholders(self.text)
 
     @cached_property
     def _views(self) -> list[tuple[str, list[int]]]:

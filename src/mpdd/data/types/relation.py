@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
 from mpdd.data.types.grounding import Grounding, plain
-from mpdd.data.types.spans import escape, fold, item_places, occurrences, pick, read_lines, read_mention, split, write_lines
+from mpdd.data.types.spans import escape, fold, item_places, pick, read_lines, read_mention, split, write_lines
 from mpdd.errors import InputError
 
 ARROW = "->"
@@ -81,10 +81,8 @@ def _key(grounding: Grounding, owners: Mapping[str, list[str]], raw: str) -> str
     keys = owners.get(mention) or _alike(owners, mention, fold) or _alike(owners, mention, plain)
     if keys:
         return pick(keys, rank)
-    text = grounding.text
-    starts = occurrences(text, mention) or occurrences(text, mention, ignore_case=True)
-    spans = [(start, start + len(mention)) for start in starts] or grounding.spans(mention)
-    return "{}:{}".format(*pick(spans, rank)) if spans else None
+    whole = next((kept for spans in grounding.places(mention) if (kept := grounding.placeholders.without_cuts(spans))), [])
+    return "{}:{}".format(*pick(whole, rank)) if whole else None
 
 
 def _alike(owners: Mapping[str, list[str]], mention: str, reduced: Callable[[str], str]) -> list[str]:

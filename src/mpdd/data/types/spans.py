@@ -2,15 +2,17 @@
 
 An answer is lines of `Label: item; item`, or `none`. A backslash escapes what would otherwise be read as
 notation: `\\\\`, `\\n` for a newline, `\\;` (and `\\:` in a label, `\\->` in a relation), `\\@` where a mention
-itself ends like a rank, and `\\uXXXX` for whitespace at an end. ` @k` after a mention picks the k-th candidate.
+itself ends like a rank, and `\\uXXXX` for whitespace at an end. ` @k` after a mention picks the k-th candidate, and
+` @0k` the k-th of those that begin or end within a placeholder of de-identification, which are no candidates otherwise.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from mpdd.data.placeholders import Placeholders
 from mpdd.data.task import Example, TaskCard
 from mpdd.errors import InputError
 
@@ -66,6 +68,13 @@ def read_mention(raw: str) -> tuple[str, int]:
     """Return the mention that a stripped item names, and its rank (counted from 1; 1 where none is given)."""
     ranked = _RANK.fullmatch(raw)
     return (unescape(ranked[1]), int(ranked[2])) if ranked else (unescape(raw), 1)
+
+
+def is_in_placeholder(raw: str) -> bool:
+    """Return whether a stripped item means a place that begins or ends within a placeholder: whether its rank has a zero in
+    front."""
+    ranked = _RANK.fullmatch(raw)
+    return ranked is not None and len(ranked[2]) > 1 and ranked[2].startswith("0")
 
 
 def pick(candidates: Sequence[T], rank: int) -> T:
@@ -136,12 +145,23 @@ def _known_label(labels: Sequence[str], name: str) -> str | None:
 
 
 def occurrences(text: str, mention: str, *, ignore_case: bool = False) -> list[int]:
-    """Return where `mention` starts in `text`: at word boundaries first, then inside words, each in reading order.
+    """Return where `mention` starts in `text`: at word boundaries first, then inside words, last where it begins or ends within
+    a placeholder, each in reading order.
 
     Every occurrence is as long as the mention, and occurrences may overlap each other.
     """
     starts = list(_starts(text, mention, ignore_case)) if mention else []
-    return sorted(starts, key=lambda start: not is_bounded(text, start, start + len(mention)))
+    placeholders = Placeholders(text)
+    return sorted(starts, key=lambda start: _order(text, placeholders, start, start + len(mention)))
+
+
+def best_first(text: str, placeholders: Placeholders, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return spans of a text ordered as `occurrences` are."""
+    return sorted(spans, key=lambda span: _order(text, placeholders, *span))
+
+
+def _order(text: str, placeholders: Placeholders, start: int, end: int) -> tuple[bool, bool]:
+    return placeholders.cut_by(start, end), not is_bounded(text, start, end)
 
 
 def _starts(text: str, mention: str, ignore_case: bool) -> Iterator[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from mpdd.data.placeholders import Placeholders
 from mpdd.data.types.grounding import is_accent, is_invisible, is_same_word
 from mpdd.data.types.spans import is_bounded
 
@@ -19,15 +20,18 @@ class Note:
 
     @cached_property
     def bounds(self) -> list[bool]:
-        """Whether a mention may begin or end before each character (and at the end): not within a word.
+        """Whether a mention may begin or end before each character (and at the end): not within a word or a placeholder.
 
         Letters of scripts without upper and lower case, some of which set no spaces, count as words of their own.
         """
         letters = [unicodedata.category(character) == "Lo" for character in self.text]
-        return [
+        bounds = [
             is_bounded(self.text, at, len(self.text)) or letters[at - 1] or letters[at] if 0 < at < len(self.text) else True
             for at in range(len(self.text) + 1)
         ]
+        for start, end in Placeholders(self.text).spans:
+            bounds[start + 1 : end] = [False] * (end - start - 1)
+        return bounds
 
     @cached_property
     def starts(self) -> list[int]:
