@@ -64,7 +64,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install -c const
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) -e .
+	$(PIP) -e ".[serve]"
 	touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready

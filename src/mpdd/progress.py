@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mpdd.errors import printable
 
 Tick = Callable[[int], object]
+FIRST_LINE = 15.0  # seconds after which a log says how far a job is; each later line comes after twice the time
 
 
 class Reporter:
@@ -31,9 +33,9 @@ class Reporter:
 
     @contextmanager
     def job(self, name: str, total: int) -> Iterator[Tick]:
-        """A bar for `total` units on a terminal; elsewhere one line at the end, from the caller."""
+        """A bar for `total` units on a terminal; elsewhere a line after 15 s, 30 s, 60 s and so on, until the job ends."""
         if not self.console.is_terminal:
-            yield _ignore
+            yield _Lines(self.say, name, total)
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -47,8 +49,19 @@ class Reporter:
             yield partial(bars.advance, task)
 
 
-def _ignore(_: int) -> None:
-    pass
+class _Lines:
+    """Counts the units of a job, and says in ever rarer lines how many of them are done."""
+
+    def __init__(self, say: Callable[[str], None], name: str, total: int) -> None:
+        self._say, self._name, self._total, self._done = say, name, total, 0
+        self._began, self._next = time.monotonic(), FIRST_LINE
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        seconds = time.monotonic() - self._began
+        if seconds >= self._next and self._done < self._total:
+            self._next = 2 * seconds
+            self._say(f"  {self._name}: {self._done:,} of {self._total:,} after {seconds:.0f} s")
 
 
 class Silent(Reporter):

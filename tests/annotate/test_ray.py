@@ -120,7 +120,7 @@ def test_what_a_killed_worker_left_is_cleared(tmp_path):
 def test_without_ray_one_sentence_says_what_to_install(tmp_path, prompts, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     path = notes(tmp_path / "notes.parquet", ["a"])
-    with pytest.raises(MpddError, match=r"^Several workers need Ray; `pip install mpdd\[ray\]` brings it.$"):
+    with pytest.raises(MpddError, match=r"^Several workers need Ray; `pip install 'mpdd\[ray\]'` brings it.$"):
         annotate(Work(prompts, tmp_path / "out", ""), path, workers=2)
 
 

@@ -103,7 +103,7 @@ def test_a_model_without_a_list_of_layers_is_refused(folder):
 
 def test_a_missing_library_is_named_with_the_way_to_get_it(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MpddError, match=r"pip install mpdd\[quantize\]"):
+    with pytest.raises(MpddError, match=r"pip install 'mpdd\[quantize\]'"):
         compute.load(str(folder), quantize="int8")
 
 

@@ -1,6 +1,7 @@
 """Tokens that the server takes, and refusals before anything is served."""
 
 import re
+import sys
 import tomllib
 
 import pytest
@@ -37,3 +38,14 @@ def test_what_cannot_be_served_is_one_sentence(mpdd, tmp_path, monkeypatch, argu
 def test_grounded_answers_are_refused_where_a_server_writes_them(mpdd):
     ran = mpdd("serve", "--prompts", ".", "--grounded", "--engine", "http://127.0.0.1:9")
     assert ran.code == 2 and "A vLLM server writes freely; found --grounded with --engine" in ran.err
+
+
+@pytest.mark.parametrize("library", ["uvicorn", "fastapi", "prometheus_client"])
+def test_a_library_that_serving_lacks_is_named_before_the_backbone_is_loaded(mpdd, tmp_path, monkeypatch, library):
+    for name in [name for name in sys.modules if name.split(".")[0] == library or name.startswith("mpdd.serving")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)  # as where it is not installed
+    monkeypatch.setattr("mpdd.inference.engines.open_engine", lambda *_, **__: pytest.fail("the backbone was loaded"))
+    ran = mpdd("serve", "--prompts", tmp_path)
+    assert (ran.code, ran.out) == (1, "") and len(ran.err.splitlines()) == 1
+    assert "Serving needs more libraries; `pip install 'mpdd[serve]'` brings them." in ran.err

@@ -17,7 +17,7 @@ from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.metrics import score
 from mpdd.evaluation.results import read_results
-from mpdd.experiment import config, own_task, pipeline
+from mpdd.experiment import TEST_EXAMPLES, config, own_task, pipeline
 from mpdd.experiment.check import require_tasks
 from mpdd.experiment.comparison import part, remake
 from mpdd.experiment.setup import Run, draw
@@ -243,7 +243,7 @@ def test_what_is_not_scored_is_said(tiny, tmp_path, capsys):
     write_card(tmp_path)
     write_metaprompt(tmp_path / "meta.safetensors", tiny)
     card, metaprompt = tmp_path / "own.toml", tmp_path / "meta.safetensors"
-    assert own_task.experiment_for(card, metaprompt).limits.test == own_task.TEST_EXAMPLES
+    assert own_task.experiment_for(card, metaprompt).limits.test == TEST_EXAMPLES
     experiment = own_task.experiment_for(card, metaprompt, steps=2, test_examples=2)
     rows = pipeline.run(experiment, tmp_path / "run", Reporter())
     assert {row.n_examples for row in rows} == {2}

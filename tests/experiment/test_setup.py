@@ -1,12 +1,17 @@
 """What an experiment draws of a task: within its limits, and a source without what a target tests on."""
 
+import io
+import time
+
 import pytest
+from rich.console import Console
 
 from mpdd.data import catalogue
 from mpdd.data.leaks import NOTHING, Held
 from mpdd.errors import InputError
 from mpdd.experiment import config
 from mpdd.experiment.setup import draw
+from mpdd.progress import Reporter
 
 SOURCE, TARGET = "synthetic_drugs", "synthetic_allergy"
 VALUES = {
@@ -37,3 +42,13 @@ def test_a_source_is_drawn_without_what_the_tests_hold(experiment):
 def test_a_source_of_which_nothing_is_left_is_refused(experiment):
     with pytest.raises(InputError, match="source synthetic_drugs has no examples left; found 30[0-9] that share a document"):
         draw(experiment, SOURCE, Held.by(catalogue.load(SOURCE).train))
+
+
+def test_a_long_job_in_a_log_says_how_far_it_is_in_ever_rarer_lines(monkeypatch):
+    seconds, log = iter(range(121)), io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
+    with Reporter(Console(file=log)).job("own mpdd", 1_200) as tick:
+        for _ in range(120):
+            tick(10)
+    lines = ["  own mpdd: 150 of 1,200 after 15 s", "  own mpdd: 300 of 1,200 after 30 s", "  own mpdd: 600 of 1,200 after 60 s"]
+    assert log.getvalue().splitlines() == lines

@@ -76,7 +76,7 @@ def test_without_flower_one_sentence_says_what_to_install(tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 1
-    assert ran.stderr.strip() == "mpdd: A federation needs Flower; `pip install mpdd[federated]` brings it."
+    assert ran.stderr.strip() == "mpdd: A federation needs Flower; `pip install 'mpdd[federated]'` brings it."
 
 
 def test_nothing_runs_while_flower_phones_home(monkeypatch):

@@ -195,7 +195,7 @@ def _run(work: Work, parts: Sequence[Part], workers: int, address: str) -> Itera
         ray: Any = import_module("ray")  # whose types would not let a class be mapped
         data: Any = import_module("ray.data")
     except ImportError as error:
-        raise MpddError("Several workers need Ray; `pip install mpdd[ray]` brings it.") from error
+        raise MpddError("Several workers need Ray; `pip install 'mpdd[ray]'` brings it.") from error
     here = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(**here, log_to_driver=False, logging_level=logging.ERROR)

@@ -15,7 +15,7 @@ from mpdd.data.cards import new as cards
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.evaluation.row import Row
-from mpdd.experiment import own_task, pipeline
+from mpdd.experiment import TEST_EXAMPLES, own_task, pipeline
 from mpdd.experiment.folder import alone_in
 from mpdd.progress import Reporter, Silent
 from mpdd.prompts.store import PromptFile, load
@@ -41,7 +41,7 @@ def adapt(
     task: str | Path | TaskCard, train: Examples = None, *, dev: Examples = None, test: Examples = None,
     columns: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None, out: str | Path | None = None,
     metaprompt: str | Path | None = None, backbone: str = "", methods: Sequence[str] = (), shots: int | None = None,
-    steps: int | None = None, seed: int = 0, test_examples: int = own_task.TEST_EXAMPLES, quiet: bool = False,
+    steps: int | None = None, seed: int = 0, test_examples: int = TEST_EXAMPLES, quiet: bool = False,
     exportable: bool = False,
 ) -> Adapted:  # fmt: skip
     """Adapt a metaprompt to a task, and score the prompt on the task's test split.

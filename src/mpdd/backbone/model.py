@@ -295,7 +295,7 @@ def fast_dtype(device: str) -> torch.dtype:
 def _quantized(how: Quantize, dtype: torch.dtype, device: str) -> dict[str, Any]:
     """What transformers wants to hear for weights of 8 or 4 bits."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise MpddError(f"Weights as {how} need the library bitsandbytes; `pip install mpdd[quantize]` brings it.")
+        raise MpddError(f"Weights as {how} need the library bitsandbytes; `pip install 'mpdd[quantize]'` brings it.")
     from transformers import BitsAndBytesConfig
 
     options: dict[str, Any] = (

@@ -24,6 +24,7 @@ from mpdd.cli.review import review
 from mpdd.cli.serve import serve, token
 from mpdd.cli.task import task
 from mpdd.errors import InputError
+from mpdd.experiment import TEST_EXAMPLES
 
 if TYPE_CHECKING:
     from mpdd.experiment.config import Experiment
@@ -212,7 +213,7 @@ def adapt(
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the metaprompt says.")] = "",
     test_examples: Annotated[
         int, typer.Option("--test-examples", min=0, help="For a card: so many test examples are scored at most; 0 for all.")
-    ] = 100,
+    ] = TEST_EXAMPLES,
     epsilon: Annotated[
         float | None,
         typer.Option("--epsilon", help="For a card: train with this differential privacy (docs/privacy.md)."),

@@ -34,7 +34,7 @@ def federate(
     try:
         import flwr  # noqa: F401
     except ImportError as error:
-        raise MpddError("A federation needs Flower; `pip install mpdd[federated]` brings it.") from error
+        raise MpddError("A federation needs Flower; `pip install 'mpdd[federated]'` brings it.") from error
     if here:
         from mpdd.federated.here import federate_here
 

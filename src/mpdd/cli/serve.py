@@ -50,7 +50,7 @@ def serve(
     try:
         from mpdd.serving.server import run
     except ImportError as error:
-        raise MpddError("Serving needs more libraries; `pip install mpdd[serve]` brings them.") from error
+        raise MpddError("Serving needs more libraries; `pip install 'mpdd[serve]'` brings them.") from error
     from mpdd.inference.engines import open_engine
     from mpdd.prompts.ready import ready
     from mpdd.serving.access import Tokens

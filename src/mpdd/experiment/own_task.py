@@ -10,7 +10,7 @@ from typing import Any
 from mpdd.backbone.checkpoints.known import EMBEDDED
 from mpdd.data import catalogue
 from mpdd.errors import InputError
-from mpdd.experiment import config
+from mpdd.experiment import TEST_EXAMPLES, config
 from mpdd.experiment.config import Experiment
 from mpdd.experiment.folder import prompt_in
 from mpdd.methods.registry import ALONE, UNTRAINED
@@ -26,7 +26,6 @@ _DEEP: dict[str, Any] = {
     "select_by": "accuracy", "mpdd": [0.03, 0.1, 0.3],
 }  # fmt: skip
 
-TEST_EXAMPLES = 100  # scored by default, so that a task is learnt in a minute or two; every method answers all of them
 _ALL = 10**9
 # With differential privacy: batches that drown the noise, and one rate for each method, since trying more is not private.
 _PRIVATE: dict[str, Any] = {

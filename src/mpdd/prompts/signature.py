@@ -128,5 +128,5 @@ def _library() -> tuple[Any, Any]:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
-        raise MpddError("Signatures need one more library; `pip install mpdd[sign]` brings it.") from error
+        raise MpddError("Signatures need one more library; `pip install 'mpdd[sign]'` brings it.") from error
     return serialization, ed25519

@@ -202,5 +202,5 @@ def _accountants() -> Any:
     try:
         from opacus import accountants
     except ImportError as error:
-        raise MpddError("Differential privacy needs one more library; `pip install mpdd[privacy]` brings it.") from error
+        raise MpddError("Differential privacy needs one more library; `pip install 'mpdd[privacy]'` brings it.") from error
     return accountants

@@ -73,5 +73,5 @@ def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
         with pytest.raises(MpddError, match=r"transformers 5.23 or later, found 5.0.0"):
             gguf.convert(tmp_path / "any.gguf", tmp_path)
     monkeypatch.setattr(gguf.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MpddError, match=r"`pip install mpdd\[gguf\]` brings it"):
+    with pytest.raises(MpddError, match=r"`pip install 'mpdd\[gguf\]'` brings it"):
         gguf.convert(tmp_path / "any.gguf", tmp_path)

@@ -94,5 +94,5 @@ def test_a_file_that_unpacks_to_far_too_much_is_refused(tmp_path):
 def test_without_spacy_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", None)
     (tmp_path / "a.spacy").write_bytes(zlib.compress(b"\x82\xa7version\xa30.1\xa5attrs"))
-    with pytest.raises(MpddError, match=r"pip install mpdd\[spacy\]"):
+    with pytest.raises(MpddError, match=r"pip install 'mpdd\[spacy\]'"):
         read_labelled(NER, [tmp_path / "a.spacy"])

@@ -16,7 +16,7 @@ def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
         import spacy
         from spacy.tokens import DocBin
     except ImportError as error:
-        raise MpddError("spaCy's format needs spaCy; `pip install mpdd[spacy]` brings it.") from error
+        raise MpddError("spaCy's format needs spaCy; `pip install 'mpdd[spacy]'` brings it.") from error
     vocab = spacy.blank("xx").vocab
     yield "", DocBin(docs=[doc_of(vocab, note) for note in notes], store_user_data=True).to_bytes()
 

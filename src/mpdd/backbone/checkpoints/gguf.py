@@ -61,7 +61,7 @@ def require_reader() -> None:
     Older versions of transformers have another reader, which puts a start token before every text, whatever the file says.
     """
     if importlib.util.find_spec("gguf") is None:
-        raise MpddError("GGUF files need one more library; `pip install mpdd[gguf]` brings it.")
+        raise MpddError("GGUF files need one more library; `pip install 'mpdd[gguf]'` brings it.")
     if not hasattr(transformers, "GgufConfig"):
         found = transformers.__version__
         raise MpddError(f"GGUF files need transformers 5.23 or later, found {found}; `pip install -U mpdd[gguf]` brings it.")

@@ -35,7 +35,7 @@ def read(path: Path) -> list[Record]:
         import spacy
         from spacy.tokens import DocBin
     except ImportError as error:
-        raise MpddError(f"The file {path} is one of spaCy; `pip install mpdd[spacy]` brings what reads it.") from error
+        raise MpddError(f"The file {path} is one of spaCy; `pip install 'mpdd[spacy]'` brings what reads it.") from error
     try:
         _require_modest(path, content)
         docs = DocBin(store_user_data=True).from_bytes(content).get_docs(spacy.blank("xx").vocab)

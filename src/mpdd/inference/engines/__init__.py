@@ -69,7 +69,7 @@ def open_engine(backbone: str, url: str, *, patience: float, grounded: bool | No
     try:
         from mpdd.inference.engines.vllm import Vllm
     except ImportError as error:
-        raise MpddError("A vLLM server needs one more library; `pip install mpdd[serve]` brings it.") from error
+        raise MpddError("A vLLM server needs one more library; `pip install 'mpdd[serve]'` brings it.") from error
     from mpdd.backbone import vocabulary
 
     engine = Vllm(url, vocabulary.load(backbone), patience=patience)
