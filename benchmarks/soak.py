@@ -3,8 +3,9 @@
 `python -m benchmarks.soak [--minutes M] [--honest N]`: starts `mpdd serve` (one thread) on the embedded backbone with a file of
 tokens, lets N honest clients, each with a token of its own, send a real note from time to time, and measures their latency
 in turns: alone, then beside hostile clients, six times over, so that what else the machine does touches both alike. The
-hostile ones hold a valid token of their own (the longest notes for all tasks, again and again, and 12,000 full stops) or none
-(half-sent headers and bodies, endless bodies, wrong tokens, no HTTP at all). At the end the server is stopped under load.
+hostile ones run in a process of their own and hold a valid token of their own (the longest notes for all tasks, again and
+again, and 12,000 full stops) or none (half-sent headers and bodies, endless bodies, wrong tokens, no HTTP at all). At the end
+the server is stopped under load.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import random
 import resource
@@ -23,7 +25,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +45,12 @@ PAUSE = 6.0  # seconds that an honest client thinks, on average
 Hostile = Callable[["Soak"], Awaitable[None]]
 
 
-@dataclass
-class Server:
-    """A running `mpdd serve`, its tokens by name, and where its log is."""
+@dataclass(frozen=True)
+class Address:
+    """Where the server listens, and the tokens that it knows by name."""
 
-    process: subprocess.Popen[bytes]
     port: int
     tokens: dict[str, str]
-    log: Path
 
     @property
     def url(self) -> str:
@@ -62,11 +63,20 @@ class Server:
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=180)
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running `mpdd serve`, and where its log is."""
+
+    process: subprocess.Popen[bytes]
+    address: Address
+    log: Path
+
+
 @dataclass
 class Soak:
     """What is sent, what was seen. `latency` of honest requests in seconds, `alone` and `beside` hostile clients."""
 
-    server: Server
+    server: Address
     tasks: list[str]
     notes: list[str]
     ends: float = 0.0
@@ -99,13 +109,16 @@ def main() -> None:
     notes = [example.text for name in names for example in few_shot(catalogue.load(name).test, 25, 0)]
     with tempfile.TemporaryDirectory() as place:
         make_prompts(Path(place), names)
-        soak = Soak(start(Path(place), args.honest), names, notes)
+        server = start(Path(place), args.honest)
+        soak = Soak(server.address, names, notes)
         try:
-            asyncio.run(run(soak, args.minutes * 60 / ROUNDS, args.honest))
-            stopped = asyncio.run(stop_under_load(soak))
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as hostile:
+                hostile.submit(attack, soak, 0.0).result()  # imports what it needs
+                asyncio.run(run(soak, args.minutes * 60 / ROUNDS, args.honest, hostile))
+                stopped = stop_under_load(server, hostile.submit(attack, soak, 60.0))
         finally:
-            soak.server.process.kill()
-        log_bytes, log_lines = soak.server.log.stat().st_size, kinds_of_lines(soak.server.log)
+            server.process.kill()
+        log_bytes, log_lines = server.log.stat().st_size, kinds_of_lines(server.log)
     settings = {
         "minutes": args.minutes,
         "honest_clients": args.honest,
@@ -132,12 +145,12 @@ def start(folder: Path, honest: int) -> Server:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "mpdd", "serve", *map(str, options)]
         process = subprocess.Popen(command, stderr=stream, env=environment, preexec_fn=_few_descriptors)
-    server = Server(process, port, {name: token for name, (token, _) in made.items()}, log)
+    address = Address(port, {name: token for name, (token, _) in made.items()})
     while True:
         assert process.poll() is None, log.read_text(encoding="utf-8")
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{server.url}/health/ready").status_code == 200:
-                return server
+            if httpx.get(f"{address.url}/health/ready").status_code == 200:
+                return Server(process, address, log)
         time.sleep(0.5)
 
 
@@ -151,18 +164,32 @@ def _few_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
 
 
-async def run(soak: Soak, seconds: float, honest: int) -> None:
-    """The rounds: each half of `seconds` alone, then `seconds` beside hostile clients."""
+async def run(soak: Soak, seconds: float, honest: int, hostile: Executor) -> None:
+    """The rounds: each half of `seconds` alone, then `seconds` beside hostile clients in the process `hostile`."""
     soak.ends = time.monotonic() + 15  # the first requests compile kernels; they do not count
     await asyncio.gather(*(honest_client(soak, number) for number in range(honest)))
     soak.latency["alone"].clear()
     for _ in range(ROUNDS):
         for phase, length in (("alone", seconds / 2), ("beside", seconds)):
             soak.phase, soak.ends = phase, time.monotonic() + length
-            hostile = HOSTILE if phase == "beside" else ()
-            await asyncio.gather(
-                *(honest_client(soak, number) for number in range(honest)), *(endless(client, soak) for client in hostile)
-            )
+            attacking = hostile.submit(attack, replace(soak, latency={}), length) if phase == "beside" else None
+            await asyncio.gather(*(honest_client(soak, number) for number in range(honest)))
+            if attacking:
+                seen, wrong = await asyncio.wrap_future(attacking)
+                soak.hostile += seen
+                soak.wrong += wrong
+
+
+def attack(soak: Soak, seconds: float) -> tuple[Counter[str], list[str]]:
+    """All hostile clients for so many seconds: what they got, and what no client should get."""
+    soak = Soak(soak.server, soak.tasks, soak.notes, time.monotonic() + seconds)
+    if seconds:
+        asyncio.run(_all(soak))
+    return soak.hostile, soak.wrong
+
+
+async def _all(soak: Soak) -> None:
+    await asyncio.gather(*(endless(client, soak) for client in HOSTILE))
 
 
 async def honest_client(soak: Soak, number: int) -> None:
@@ -270,21 +297,15 @@ HOSTILE: tuple[Hostile, ...] = (
 )  # fmt: skip
 
 
-async def stop_under_load(soak: Soak) -> float:
+def stop_under_load(server: Server, attacking: Future[Any]) -> float:
     """Send SIGTERM while hostile clients are at work; seconds until the process has ended."""
-    soak.ends = time.monotonic() + 60
-    clients = [asyncio.ensure_future(endless(client, soak)) for client in HOSTILE]
-    await asyncio.sleep(10)
+    time.sleep(10)
+    assert not attacking.done(), "The hostile clients ended too early."
     began = time.monotonic()
-    soak.server.process.send_signal(signal.SIGTERM)
-    while soak.server.process.poll() is None and time.monotonic() - began < 90:
-        await asyncio.sleep(0.05)
-    seconds = time.monotonic() - began
-    soak.ends = 0.0
-    for client in clients:
-        client.cancel()
-    await asyncio.gather(*clients, return_exceptions=True)
-    return round(seconds, 1)
+    server.process.send_signal(signal.SIGTERM)
+    while server.process.poll() is None and time.monotonic() - began < 90:
+        time.sleep(0.05)
+    return round(time.monotonic() - began, 1)
 
 
 def summary(soak: Soak) -> dict[str, Any]:

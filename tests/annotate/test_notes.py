@@ -14,8 +14,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpdd.annotate import notes as notes_module
 from mpdd.annotate.note_files import read_notes
-from mpdd.annotate.notes import Note, answer_notes, requests_for, shard
+from mpdd.annotate.notes import Note, answer_notes, fewest_requests, requests_for, shard
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import parse, target_of
 from mpdd.data.types.spans import escape
@@ -254,6 +255,17 @@ def test_no_window_is_cut_by_the_context_whatever_the_script(tiny, prompts, text
     assert "".join("".join(request.example.text.split()) for request in asked) == "".join(text.split())
     for request in asked:
         assert text[request.example.offset :].startswith(request.example.text)
+    assert 0 <= fewest_requests(Note("n", text, {}), NER) <= len(asked)
+
+
+def test_windows_of_a_note_are_worked_out_once_for_all_tasks(tiny, prompts, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(notes_module, "windows", lambda text, size: sizes.append(size) or windows(text, size))
+    note = Note("n", "Fever rose. " * 100, {})
+    cards = [NER, replace(NER, name="other"), replace(NER, name="wide", window=800)]
+    counts = [fewest_requests(note, card) for card in cards]
+    asked = [requests_for(note, card, None, replace(tiny.vocabulary, context=2000)) for card in cards]
+    assert sizes == [400, 800] and counts == [len(requests) for requests in asked] == [4, 4, 2]
 
 
 def test_a_window_is_smaller_only_where_the_context_asks_for_it(tiny, prompts):

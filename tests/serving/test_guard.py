@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mpdd.serving import service as service_module
 from mpdd.serving.app import create_app
 from tests.serving.test_app import NOTE, error
 
@@ -89,11 +90,25 @@ def test_a_task_named_twice_is_refused(client):
 
 def test_a_request_of_too_many_parts_is_refused_before_any_is_answered(make, monkeypatch):
     client = make(limits={"rows": 10})
+    monkeypatch.setattr(service_module, "requests_for", lambda *args: pytest.fail("texts were written out"))
+    message = error(client.post("/v1/annotate", json={"text": "Fever rose. " * 400, "tasks": ["drugs", "sums"]}), 413)
+    assert "text: the text comes to at least 14 parts" in message and "a request may have 10" in message
+    message = error(client.post("/v1/completions", json={"prompt": ["x"] * 11, "model": "sums"}), 413)
+    assert "prompt: the text comes to at least 11 parts" in message
+
+
+def test_a_request_that_the_context_cuts_into_too_many_parts_is_refused(make, monkeypatch):
+    client = make(limits={"rows": 30})
     monkeypatch.setattr(client.service.batcher, "_engine", lambda requests: pytest.fail("answered"))
     message = error(client.post("/v1/annotate", json={"text": "Fever rose. " * 400, "tasks": ["drugs", "sums"]}), 413)
-    assert "text: the text comes to 38 parts" in message and "a request may have 10" in message
-    message = error(client.post("/v1/completions", json={"prompt": ["x"] * 11, "model": "sums"}), 413)
-    assert "prompt: the text comes to 11 parts" in message
+    assert "text: the text comes to at least 38 parts" in message
+
+
+def test_a_token_with_too_many_parts_under_way_is_told_so_before_its_texts_are_written_out(make, monkeypatch):
+    client = make(limits={"caller_rows": 10})
+    monkeypatch.setattr(service_module, "requests_for", lambda *args: pytest.fail("texts were written out"))
+    refused = client.post("/v1/annotate", json={"text": "Fever rose. " * 400, "tasks": ["drugs", "sums"]})
+    assert "This token has as much under way as it may" in error(refused, 429)
 
 
 def test_a_token_with_too_much_under_way_is_told_so_and_others_are_served(make, monkeypatch):
@@ -234,16 +249,15 @@ def test_no_work_on_a_note_holds_the_event_loop(client, monkeypatch):
     import mpdd.serving.app as app_module
     import mpdd.serving.bodies as bodies_module
     import mpdd.serving.openai as openai_module
-    import mpdd.serving.service as service_module
 
     for module, name in [
-        (service_module, "requests_for"), (app_module, "result_of"), (openai_module, "_ids"), (bodies_module, "parse"),
-        (app_module, "as_json"),
+        (service_module, "fewest_requests"), (service_module, "requests_for"), (app_module, "result_of"), (openai_module, "_ids"),
+        (bodies_module, "parse"), (app_module, "as_json"),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, outside_the_loop(getattr(module, name)))
     assert client.post("/v1/annotate", json=ANNOTATE).status_code == 200
     assert client.post("/v1/completions", json={"model": "sums", "prompt": NOTE}).status_code == 200
-    assert len(loop_thread) >= 7
+    assert len(loop_thread) >= 9
 
 
 METHODS = st.sampled_from(["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "X"])

@@ -8,7 +8,7 @@ asked about: its answer is empty. No note text is printed anywhere but in the an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -39,6 +39,13 @@ class Note:
     text: str
     fields: Mapping[str, str]
     choices: tuple[str, ...] = ()
+    _windows: dict[int, list[Span]] = field(default_factory=dict, compare=False, repr=False)
+
+    def windows(self, size: int) -> list[Span]:
+        """Its windows of whole sentences, of at most `size` characters each; worked out once for all tasks."""
+        if size not in self._windows:
+            self._windows[size] = windows(self.text, size)
+        return self._windows[size]
 
     @property
     def is_blank(self) -> bool:
@@ -102,10 +109,21 @@ def requests_for(
         example = Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
         return Request(task, example, rows, template, priors=priors)
 
-    if task.type != "ner" and (task.type != "re" or task.window is None):
+    if (size := _window(task)) is None:
         return [request((0, len(note.text)))]
-    size = task.window or NER_CHARS
-    return [one for span in windows(note.text, size) for one in _whole(request(span), vocabulary, request, size // 2)]
+    return [one for span in note.windows(size) for one in _whole(request(span), vocabulary, request, size // 2)]
+
+
+def fewest_requests(note: Note, task: TaskCard) -> int:
+    """How many requests `requests_for` gives at least, without making one: it gives more where the context cuts windows."""
+    size = _window(task)
+    return 1 if size is None else len(note.windows(size))
+
+
+def _window(task: TaskCard) -> int | None:
+    """Characters of a note that the task reads at a time; None where it reads all of it."""
+    reads_windows = task.type == "ner" or (task.type == "re" and task.window is not None)
+    return (task.window or NER_CHARS) if reads_windows else None
 
 
 def _whole(asked: Request, vocabulary: Vocabulary, request: Callable[[Span], Request], size: int) -> Iterator[Request]:

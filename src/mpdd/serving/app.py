@@ -113,18 +113,14 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         """Structured answers to any number of tasks about one note, in one mixed batch."""
         async with service.admission.admitted(who.name) as place:
             body = await read(request, Annotate)
-            asked = await run_in_threadpool(_prepared, service, who, request, body)
-            answered = await service.answers(asked, who, place, until_gone(request))
+            tasks = await run_in_threadpool(service.chosen, who, body.tasks)
+            note = Note(new_id(), body.text, body.fields, tuple(body.choices))
+            asked = await service.asked([note], tasks, account_of(request.scope), place)
+            answered = await service.answers(asked, who, until_gone(request))
         return await run_in_threadpool(_annotations, service, answered)
 
     add_openai_routes(app, service, caller)
     add_convert_route(app, service, caller)
-
-
-def _prepared(service: Service, who: Caller, request: HttpRequest, body: Annotate) -> list[Asked]:
-    tasks = service.chosen(who, body.tasks)
-    note = Note(new_id(), body.text, body.fields, tuple(body.choices))
-    return service.prepared([note], tasks, account_of(request.scope))
 
 
 def _annotations(service: Service, answered: Sequence[Asked]) -> Response:

@@ -76,8 +76,10 @@ def add_openai_routes(app: FastAPI, service: Service, caller: Callable[..., Any]
         """OpenAI's legacy completions: the raw output of one task about the prompt, or about each of several."""
         async with service.admission.admitted(who.name) as place:
             body = await read(request, Completion)
-            asked = await run_in_threadpool(_prepared, service, who, request, body, body.texts, body.max_tokens, "prompt")
-            answered = await service.answers(asked, who, place, until_gone(request))
+            tasks = await run_in_threadpool(service.chosen, who, [body.model], "model")
+            notes = [Note(new_id(), text, {}) for text in body.texts]
+            asked = await service.asked(notes, tasks, account_of(request.scope), place, body.max_tokens, "prompt")
+            answered = await service.answers(asked, who, until_gone(request))
         return await run_in_threadpool(_response, service.engine.vocabulary, _TEXT, body, answered, body.max_tokens)
 
     @app.post("/v1/chat/completions", responses=ERRORS, openapi_extra=described(Chat))
@@ -88,21 +90,15 @@ def add_openai_routes(app: FastAPI, service: Service, caller: Callable[..., Any]
             last, most = body.messages[-1], body.most_tokens
             if last.role != "user":
                 raise RefusedError(422, "invalid", "messages: the last one must be the user's; it is the note.")
-            asked = await run_in_threadpool(_prepared, service, who, request, body, [last.text], most, "messages")
-            answered = await service.answers(asked, who, place, until_gone(request))
+            tasks = await run_in_threadpool(service.chosen, who, [body.model], "model")
+            note = Note(new_id(), last.text, {})
+            asked = await service.asked([note], tasks, account_of(request.scope), place, most, "messages")
+            answered = await service.answers(asked, who, until_gone(request))
         return await run_in_threadpool(_response, service.engine.vocabulary, _CHAT, body, answered, most)
 
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "mpdd"}
-
-
-def _prepared(
-    service: Service, who: Caller, request: HttpRequest, body: OpenAi, texts: Sequence[str], most: int | None, key: str
-) -> list[Asked]:
-    tasks = service.chosen(who, [body.model], "model")
-    notes = [Note(new_id(), text, {}) for text in texts]
-    return service.prepared(notes, tasks, account_of(request.scope), most, key)
 
 
 def _response(vocabulary: Vocabulary, form: _Form, body: OpenAi, answered: Sequence[Asked], most: int | None) -> Response:

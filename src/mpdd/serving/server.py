@@ -18,6 +18,7 @@ from mpdd.serving.service import Service
 _HEADER = 2**16  # bytes of a request's header
 _BACKLOG = 1024  # connections that the system holds until they are accepted
 _KEEP_ALIVE = 5  # seconds that a connection is kept for a further request
+_SWITCH = 0.0005  # seconds that a thread may hold the interpreter while another waits: the engine waits after each operation
 
 
 class _Server(uvicorn.Server):
@@ -44,6 +45,7 @@ class _Server(uvicorn.Server):
 def run(service: Service, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     logs.set_up()
+    sys.setswitchinterval(_SWITCH)
     engine_connections = 0 if service.engine.parallel == 1 else service.rows
     room, at_once = room_for(service.limits, engine_connections)
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from mpdd.annotate.notes import Note, requests_for, takes_choices
+from mpdd.annotate.notes import Note, fewest_requests, requests_for, takes_choices
 from mpdd.errors import InputError, MpddError
 from mpdd.inference.engines import Engine, EngineDownError
 from mpdd.inference.predict import Prediction, Request
@@ -128,28 +128,44 @@ class Service:
             raise RefusedError(422, "repeated", f"{key}: a task is named more than once; name each once.")
         return [served for served in chosen if served is not None]
 
-    def prepared(
-        self, notes: Sequence[Note], tasks: Sequence[Served], account: Account, most_tokens: int | None = None, key: str = "text"
-    ) -> list[Asked]:
-        """What to ask of each task about each note, note by note; blocking. Raises `RefusedError` where that cannot be."""
+    async def asked(
+        self, notes: Sequence[Note], tasks: Sequence[Served], account: Account, place: Place,
+        most_tokens: int | None = None, key: str = "text",
+    ) -> list[Asked]:  # fmt: skip
+        """What to ask of each task about each note, note by note. Raises `RefusedError` or `Full` where that cannot be.
+
+        What would be refused for its size is so before its texts are written out, which is most of the work.
+        """
         account.tasks = tuple(served.card.name for served in tasks)
         account.prompts = tuple(served.digest for served in tasks)
         account.characters = sum(len(note.text) for note in notes)
-        for note in notes:
-            self._require_fit(note, key)
-        asked = [Asked(note, served, self._requests(note, served, most_tokens)) for note in notes for served in tasks]
-        if (rows := sum(len(one.requests) for one in asked)) > self.limits.rows:
-            raise RefusedError(
-                413, "too_many_rows",
-                f"{key}: the text comes to {rows:,} parts to answer with the tasks asked for, and a request may have "
-                f"{self.limits.rows:,}; send fewer tasks at a time, or less text.",
-            )  # fmt: skip
+        fewest = await run_in_threadpool(self._fewest_rows, notes, tasks, key)
+        self._require_rows(fewest, key)
+        place.take(fewest)
+        asked = await run_in_threadpool(
+            lambda: [Asked(note, served, self._requests(note, served, most_tokens)) for note in notes for served in tasks]
+        )
+        rows = sum(len(part.requests) for part in asked)
+        self._require_rows(rows, key)
+        place.take(rows - fewest)
         return asked
 
-    async def answers(self, asked: Sequence[Asked], caller: Caller, place: Place, gone: Awaitable[object]) -> list[Asked]:
+    def _fewest_rows(self, notes: Sequence[Note], tasks: Sequence[Served], key: str) -> int:
+        for note in notes:
+            self._require_fit(note, key)
+        return sum(fewest_requests(note, served.card) for note in notes for served in tasks)
+
+    def _require_rows(self, rows: int, key: str) -> None:
+        if rows > self.limits.rows:
+            raise RefusedError(
+                413, "too_many_rows",
+                f"{key}: the text comes to at least {rows:,} parts to answer with the tasks asked for, and a request may have "
+                f"{self.limits.rows:,}; send fewer tasks at a time, or less text.",
+            )  # fmt: skip
+
+    async def answers(self, asked: Sequence[Asked], caller: Caller, gone: Awaitable[object]) -> list[Asked]:
         """Have everything answered. Raises `RefusedError` where that cannot be, and `GoneError` once `gone` is done."""
         requests = [request for one in asked for request in one.requests]
-        place.take(len(requests))
         try:
             predictions = iter(await self._within(requests, caller, gone))
         except StoppedError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mpdd.data.task import Answer, Example, Parsed, TaskCard
 from mpdd.data.types import choice, extract, multiple, ner, relation, summary
@@ -56,10 +57,16 @@ def render_input(card: TaskCard, example: Example) -> str:
     return "\n".join(_input_lines(card, example))
 
 
+@lru_cache(256)
+def _labels_line(labels: tuple[str, ...]) -> str:
+    """The line that names the labels; kept, as every window of every note has the same one."""
+    return f"Labels: {'; '.join(escape(label, ';') for label in labels)}"
+
+
 def _input_lines(card: TaskCard, example: Example) -> Iterator[str]:
     yield card.instruction
     if card.labels and _notation(card).writes_labels:
-        yield f"Labels: {'; '.join(escape(label, ';') for label in card.labels)}"
+        yield _labels_line(card.labels)
     if example.text:
         yield f"{card.text_field}: {example.text}"
     for name, value in example.fields:
