@@ -42,7 +42,9 @@ FORMATS = {
     "prodigy": ("out.jsonl", accept_examples, ""),
     "doccano": ("out.jsonl", lambda path: path, ""),
     "spacy": ("out.spacy", lambda path: path, ""),
+    "inception": ("out", lambda path: path, ""),
 }
+NEEDS = {"spacy": "spacy", "inception": "cassis"}
 
 
 @pytest.mark.parametrize("to", FORMATS)
@@ -50,8 +52,8 @@ FORMATS = {
 @settings(max_examples=25, deadline=None)
 def test_entities_and_relations_come_back_as_they_were(to, notes):
     assume(any(note.entities for note in notes))  # files without one item of a card are refused
-    if to == "spacy":
-        pytest.importorskip("spacy")
+    if to in NEEDS:
+        pytest.importorskip(NEEDS[to])
     name, accepted, file_format = FORMATS[to]
     with TemporaryDirectory() as folder:
         output = Path(folder) / name

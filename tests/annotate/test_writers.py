@@ -41,7 +41,8 @@ def made(to, notes=(NOTE,)):
 
 def test_every_format_is_a_module_of_its_own_and_says_what_it_does_not_hold():
     assert set(writers.formats()) == {
-        "bioc-json", "bioc-xml", "brat", "csv", "doccano", "fhir", "html", "label-studio", "omop", "parquet", "prodigy", "spacy",
+        "bioc-json", "bioc-xml", "brat", "csv", "doccano", "fhir", "html", "inception", "label-studio", "omop", "parquet",
+        "prodigy", "spacy",
     }  # fmt: skip
     assert all(writers.writer(name).title and writers.writer(name).lost for name in writers.formats())
 
@@ -294,3 +295,34 @@ def test_spacy_reads_its_own_file(notes):
         assert len(doc._.mpdd_relations) == len(note.relations)
         assert set(doc.cats) == {label for answer in note.answers for label in answer.categories}
         assert {s._.mpdd_confidence for s in doc.spans.get("find", ())} == {e.confidence for e in note.entities}
+
+
+@given(notes=batches())
+@settings(max_examples=20, deadline=None)
+def test_inception_counts_utf_16_units_and_its_spans_are_whole_tokens(notes):
+    pytest.importorskip("cassis")
+    from mpdd.annotate.writers import inception
+
+    _, *made = writers.writer("inception").files(notes, ORIGIN)
+    for (_, content), note in zip(made, notes, strict=True):
+        root = etree.fromstring(content)
+        units = root.find("{http:///uima/cas.ecore}Sofa").get("sofaString").encode("utf-16-le")
+
+        def placed(kind, root=root):
+            package, _, name = kind.rpartition(".")
+            return [
+                (int(e.get("begin")), int(e.get("end")), e)
+                for e in root.iter(f"{{http:///{package.replace('.', '/')}.ecore}}{name}")
+            ]
+
+        def words(start, end, units=units):
+            return units[2 * start : 2 * end].decode("utf-16-le")
+
+        spans = [(e.get("label"), words(start, end)) for start, end, e in placed(inception.SPAN) if e.get("label") != "Argument"]
+        assert set(spans) >= {(entity.label, entity.text.replace("\x0c", " ")) for entity in note.entities}
+        tokens_there = [(start, end) for start, end, _ in placed(inception.TOKEN)]
+        sentences_there = [(start, end) for start, end, _ in placed(inception.SENTENCE)]
+        assert all(any(first <= start and end <= last for first, last in sentences_there) for start, end in tokens_there)
+        edges = {start for start, _ in tokens_there}, {end for _, end in tokens_there}
+        assert all(start in edges[0] and end in edges[1] for start, end, _ in placed(inception.SPAN))
+        assert len(placed(inception.RELATION)) == len(note.relations)

@@ -14,6 +14,7 @@ from mpdd.cli.task import pairs
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
+    from mpdd.data.cards.labelled import Naming
     from mpdd.data.task import Example
     from mpdd.evaluation.compare import Interval
     from mpdd.evaluation.labelled import Evaluation
@@ -34,6 +35,10 @@ def evaluate(
     value: Annotated[
         list[str] | None, typer.Option("--value", metavar="THEIRS=OURS", help="Our label for theirs; may be repeated.")
     ] = None,
+    headerless: Annotated[
+        bool, typer.Option("--headerless", help="CSV and TSV have no header line: --column text=1 gives numbers.")
+    ] = False,
+    ignore_case: Annotated[bool, typer.Option("--ignore-case", help="Labels of the files may be in any case.")] = False,
     show_text: Annotated[
         bool, typer.Option("--show-text", help="Show the words of errors, which are text of the notes.")
     ] = False,
@@ -44,11 +49,13 @@ def evaluate(
 ) -> None:
     """Answer labelled data with a prompt and score the answers, over all and for each label, with 95 % intervals."""
     from mpdd.api.scoring import score_examples
+    from mpdd.data.cards.labelled import Naming
     from mpdd.inference.engines import open_engine
     from mpdd.progress import Reporter
 
     file = _prompt(prompt, backbone)
-    examples, reading = _examples(file, labelled, file_format, pairs("--column", "A=B", column), pairs("--value", "A=B", value))
+    columns, labels = pairs("--column", "A=B", column), pairs("--value", "A=B", value)
+    examples, reading = _examples(file, labelled, Naming(file_format, columns, labels, ignore_case, headerless))
     answers = open_engine(backbone or file.header.backbone, engine, patience=float("inf"), grounded=grounded)
     with Reporter().job("examples", len(examples)) as tick:
         evaluation = score_examples(file, examples, answers, reading, show_text=show_text, tick=tick)
@@ -71,9 +78,7 @@ def _prompt(name: str, backbone: str) -> PromptFile:
     return prompt
 
 
-def _examples(
-    file: PromptFile, paths: list[Path], file_format: str, columns: dict[str, str], labels: dict[str, str]
-) -> tuple[list[Example], dict[str, int]]:
+def _examples(file: PromptFile, paths: list[Path], naming: Naming) -> tuple[list[Example], dict[str, int]]:
     """The examples of labelled files, or of the test split of a card of the same answers."""
     from mpdd.annotate.notes import card
     from mpdd.data import catalogue
@@ -81,11 +86,10 @@ def _examples(
 
     task = card(file)
     if len(paths) > 1 or paths[0].suffix != ".toml":
-        return read_labelled(task, paths, Naming(file_format, columns, labels))
-    if file_format or columns or labels:
-        raise InputError(
-            "A card says itself how its files are read", found="--format, --column or --value", wanted="none of them"
-        )
+        return read_labelled(task, paths, naming)
+    if naming != Naming():
+        options = "--format, --column, --value, --headerless or --ignore-case"
+        raise InputError("A card says itself how its files are read", found=options, wanted="none of them")
 
     own = catalogue.get(str(paths[0]))
     if (own.card.type, own.card.form, own.card.labels) != (task.type, task.form, task.labels):

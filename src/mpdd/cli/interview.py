@@ -46,7 +46,7 @@ class Interview:
     def formats(self, paths: Sequence[str], task_type: str, form: str) -> tuple[str, ...]:
         """Return the formats of files, each once and "" for one that cannot be told; a file is looked at once."""
         unseen = [path for path in paths if path not in self._formats]
-        self._formats |= new.recognised(unseen, task_type, form)
+        self._formats |= new.recognised(unseen, task_type, form, headerless=self.given["headerless"])
         return tuple(dict.fromkeys(self._formats[path] for path in paths if path in self._formats))
 
     def text(self, key: str, question: str, default: str | None = None, among: Sequence[str] = ()) -> str:
@@ -96,8 +96,10 @@ def values(interview: Interview) -> dict[str, Any]:
     }
     if has_labels(task_type, form) is not False:
         found["labels"] = interview.list("labels", "Labels, between commas", None if has_labels(task_type, form) else "")
-    found["fields"] = interview.list("fields", "Further inputs, between commas", new.FIELDS.get(kind, ""))
-    fixed = "Text" if kind == "qa choice" and found["fields"] else new.TEXT_FIELDS.get(kind, "Text")
+    usual = "" if kind == "qa free" and _is_question_alone(interview, found) else new.FIELDS.get(kind, "")
+    found["fields"] = interview.list("fields", "Further inputs, between commas", usual)
+    is_asked = kind in ("qa choice", "qa free") and not found["fields"]
+    fixed = "Question" if is_asked else new.TEXT_FIELDS.get(kind, "Text")
     found["text_field"] = interview.text("text_field", "What the text is called", fixed)
     found["max_answer_tokens"] = new.ANSWER_TOKENS.get(kind)
     return found | {"data": _data(interview, found)}
@@ -108,10 +110,15 @@ def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     told = interview.formats(data["train"], card["type"], card["form"]) if interview.given["format"] is None else ()
     data["format"] = interview.text("format", "Format", told[0] if told and all(told) else None, tuple(FORMATS))
     data |= {split: interview.list(split, f"{split} data (empty: cut from train)", "") for split in SPLITS[1:]}
-    data |= {"labels": interview.given["values"], "columns": interview.given["columns"]}
+    shared, of_splits = new.columns_given(interview.given["columns"])
+    data |= {name: interview.given[name] for name in ("headerless", "ignore_case")}
+    data |= {"labels": interview.given["values"], "columns": {**new.named(shared), **of_splits}}
     file_format, paths = data["format"], [Path(path) for path in data["train"]]
     if file_format in FORMATS and FORMATS[file_format].is_table and all(map(os.path.exists, paths)):
-        data["columns"] = new.named(_columns(interview, card, new.columns(file_format, paths, _task_card(card))))
+        there = new.columns(file_format, paths, _task_card(card), headerless=data["headerless"])
+        own = of_splits.get("train", {})
+        chosen = _columns(interview, card, there, shared | own) if there else shared
+        data["columns"] = {**new.named({ours: chosen[ours] for ours in chosen if ours not in own}), **of_splits}
     others = [path for split in SPLITS[1:] for path in data[split]]
     if file_format in told and {*told, *interview.formats(others, card["type"], card["form"])} != {file_format}:
         data["format"] = ""  # several formats: each file is told by its content
@@ -129,12 +136,26 @@ def _named(columns: Sequence[str]) -> str:
     return ", ".join(columns)
 
 
-def _columns(interview: Interview, values: Mapping[str, Any], there: Sequence[str]) -> dict[str, Column]:
+def _is_question_alone(interview: Interview, values: Mapping[str, Any]) -> bool:
+    """Say whether the data given for a question task has no column for a context beside that for the question."""
+    paths, columns = interview.given["train"] or [], interview.given["columns"]
+    card = _task_card({**values, "fields": ["Question"]})
+    told = (interview.given["format"],) if interview.given["format"] else interview.formats(paths, card.type, card.form)
+    if len(told) != 1 or told[0] not in FORMATS or not all(map(os.path.exists, paths)):
+        return False
+    there = new.columns(told[0], [Path(path) for path in paths], card, headerless=interview.given["headerless"])
+    filled = {*columns, *proposed(card, [name for name in there if name not in columns.values()], tuple(columns))}
+    return bool(there) and not {"text", "Question"} <= filled
+
+
+def _columns(
+    interview: Interview, values: Mapping[str, Any], there: Sequence[str], given: Mapping[str, Column]
+) -> dict[str, Column]:
     """Return the file's columns by our names: those given, else those answered, else those that look like them."""
     card = _task_card(values)
-    given: dict[str, Column] = {ours: _column(column) for ours, column in interview.given["columns"].items()}
     taken = {name for column in given.values() for name in ([column] if isinstance(column, str) else column)}
-    chosen = given | proposed(card, [name for name in there if name not in taken], tuple(given))
+    near = {} if interview.given["headerless"] else proposed(card, [n for n in there if n not in taken], tuple(given))
+    chosen = {**given, **near}
     if not interview.asks:
         return chosen
     typer.echo(f"The first record has {_named(there)}.", err=True)
@@ -142,13 +163,8 @@ def _columns(interview: Interview, values: Mapping[str, Any], there: Sequence[st
         if ours not in given:
             proposal = chosen.get(ours, None if ours in required(card) else "")
             default = proposal if proposal is None or isinstance(proposal, str) else ",".join(proposal)
-            chosen[ours] = _column(ask(f"--column {ours}=...", f"Column of {ours}", default))
+            chosen[ours] = new.column(ask(f"--column {ours}=...", f"Column of {ours}", default))
     return {ours: column for ours, column in chosen.items() if column}
-
-
-def _column(text: str) -> Column:
-    parts = split(text)
-    return tuple(parts) if len(parts) > 1 else text.strip()
 
 
 def _form(given: Mapping[str, Any]) -> str:

@@ -38,9 +38,16 @@ def new(
         str | None, typer.Option("--format", help="What the files are; left out: told by their content (docs/formats.md).")
     ] = None,
     column: Annotated[
-        Paths, typer.Option("--column", help="Our column=the file's: text=note, choices=a,b,c; may be repeated.")
+        Paths,
+        typer.Option(
+            "--column", help="Our column=the file's: text=note, choices=a,b,c, of one split test.text=note; may be repeated."
+        ),
     ] = None,
+    headerless: Annotated[
+        bool, typer.Option("--headerless", help="CSV and TSV have no header line: --column text=1 gives numbers.")
+    ] = False,
     value: Annotated[Paths, typer.Option("--value", help="The file's value=our label: e=entailment; may be repeated.")] = None,
+    ignore_case: Annotated[bool, typer.Option("--ignore-case", help="Labels of the files may be in any case.")] = False,
     like: Annotated[str | None, typer.Option("--like", metavar="PRESET", help="Copy a ready card.")] = None,
     listed: Annotated[bool, typer.Option("--list", help="List the ready cards.")] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write the card.")] = None,
@@ -54,6 +61,7 @@ def new(
     given: dict[str, Any] = {"name": name, "type": task_type, "form": form, "instruction": instruction, "text_field": text_field}
     given |= {"labels": _split(labels), "fields": _split(fields), "format": file_format, **paths}
     given |= {"columns": pairs("--column", "ours=theirs", column), "values": pairs("--value", "theirs=ours", value)}
+    given |= {"headerless": headerless, "ignore_case": ignore_case}
     if listed:
         _print_presets()
     elif like is not None:
@@ -116,8 +124,10 @@ def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
     from mpdd.data.cards import card_file
     from mpdd.data.cards import new as cards
 
-    data = {split: _from(path.parent, given[split]) for split in ("train", "dev", "test") if given[split]}
-    data |= {"format": given["format"], "columns": given["columns"], "labels": given["values"]}
+    data: dict[str, Any] = {split: _from(path.parent, given[split]) for split in ("train", "dev", "test") if given[split]}
+    shared, of_splits = cards.columns_given(given["columns"])
+    data |= {"format": given["format"], "columns": {**cards.named(shared), **of_splits}, "labels": given["values"]}
+    data |= {name: given[name] for name in ("headerless", "ignore_case")}
     text = cards.preset(like, {**given, "data": data})
     card_file.build(tomllib.loads(text), path.name)
     cards.write(path, text, force)

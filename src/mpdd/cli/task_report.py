@@ -12,6 +12,7 @@ from mpdd.cli.show import console
 from mpdd.data.leaks import RUN
 from mpdd.data.readers.base import RECOGNISED
 from mpdd.data.task import SPLITS
+from mpdd.data.types.spans import fold
 
 
 def print_report(found: Mapping[str, Any]) -> None:
@@ -62,8 +63,11 @@ def _print_labels(found: Mapping[str, Any]) -> None:
         _grid("answer", SPLITS, ((name, *counts[name]) for name in names))
     if found["labels_that_never_occur"]:
         _say(f"Labels of the card that never occur: {', '.join(found['labels_that_never_occur'])}.\n")
-    if found["gold"].get("labels_not_on_card"):
-        _say(f"Labels in the files that the card lacks: {', '.join(found['gold']['labels_not_on_card'])}.\n")
+    if lacking := found["gold"].get("labels_not_on_card"):
+        _say(f"Labels in the files that the card lacks: {', '.join(lacking)}.\n")
+        folded = {fold(name): name for name in by_label if name not in lacking}
+        if pairs := [f"{name} ({folded[fold(name)]})" for name in lacking if fold(name) in folded]:
+            _say(f"In another case the card has {', '.join(pairs)}; `ignore_case = true` under [data] reads these.\n")
 
 
 def _in_files(of_label: Mapping[str, Any] | None) -> tuple[object, str]:

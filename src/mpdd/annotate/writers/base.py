@@ -16,6 +16,7 @@ from mpdd.files import distinct_names
 File = tuple[str, bytes]  # a path within the output folder ("" for an output that is one file), and its content
 _UNSAFE = re.compile(r"[^\w.-]+")
 _LONGEST = 150  # bytes of a file's name
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,8 @@ def without_spaces(labels: Iterable[str]) -> dict[str, str]:
     """A distinct name without white space for each label, for formats that allow none: `Side effect` is `Side_effect`."""
     each = list(dict.fromkeys(labels))
     return dict(zip(each, distinct_names(("_".join(label.split()) or "label" for label in each), "_", str), strict=True))
+
+
+def legal_xml(text: str) -> str:
+    """A text of the same length whose characters that XML 1.0 cannot hold (most control characters) are spaces."""
+    return _NOT_XML.sub(" ", text)

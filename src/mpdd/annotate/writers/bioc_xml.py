@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lxml import etree  # type: ignore[import-untyped]
 
 from mpdd.annotate.answers.types import AnnotatedNote
-from mpdd.annotate.writers.base import File, Origin, Writer
+from mpdd.annotate.writers.base import File, Origin, Writer, legal_xml
 from mpdd.annotate.writers.bioc import collection
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
@@ -59,15 +56,11 @@ def _relation(passage: etree._Element, relation: Mapping[str, Any]) -> None:
 
 def _infons(parent: etree._Element, infons: Mapping[str, str]) -> None:
     for key, value in infons.items():
-        etree.SubElement(parent, "infon", key=_legal(key)).text = _legal(value)
+        etree.SubElement(parent, "infon", key=legal_xml(key)).text = legal_xml(value)
 
 
 def _leaf(parent: etree._Element, name: str, text: str) -> None:
-    etree.SubElement(parent, name).text = _legal(text)
-
-
-def _legal(text: str) -> str:
-    return _NOT_XML.sub(" ", text)
+    etree.SubElement(parent, name).text = legal_xml(text)
 
 
 WRITER = Writer("BioC XML", ".xml", files, "control characters of the text, which become spaces")

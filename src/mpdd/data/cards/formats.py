@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
-from mpdd.data.cards import sniff, tables
+from mpdd.data.cards import sniff, table_files, tables
 from mpdd.data.cards.exports import EXPORTS, recognised
 from mpdd.data.cards.exports.base import fits
-from mpdd.data.cards.layout import Layout
-from mpdd.data.cards.names import names_seen, proposed
+from mpdd.data.cards.layout import Layout, required
 from mpdd.data.passages import gold_windows
-from mpdd.data.readers import (
-    bioc_xml,
-    conll,
-    container,
-    csv_table,
-    docbin,
-    json_records,
-    jsonlines,
-    parquet,
-    pubtator,
-    saved_dataset,
-    squad,
-    standoff,
-)
+from mpdd.data.readers import aligned_lines, conll, pubtator, squad, standoff
 from mpdd.data.readers.base import RECOGNISED, Notes, Record
 from mpdd.data.readers.standoff import Document
 from mpdd.data.task import Answer, Example
@@ -37,6 +23,7 @@ from mpdd.data.windows import NER_CHARS
 from mpdd.errors import InputError
 
 SQUAD_FIELDS = 'one further input in the card: fields = ["Question"]'
+LINES = "lines"  # the format of several files whose n-th lines belong together
 Read = Callable[[Layout, str, Sequence[Path], Notes], list[Example]]
 
 
@@ -59,70 +46,33 @@ class Format:
         return fits(self.types, task_type, form)
 
 
-# Tables: records with named columns, whoever wrote them
-
-
-def table_records(name: str, layout: Layout, path: Path, notes: Notes) -> list[Record]:
-    """Return the records of a file in the table format `name`: as they are, or as the export that they are says.
-
-    A format that says how the file is written leaves open whose export it is; `table` says that it is nobody's.
-    """
-    written = name if name in _WRITTEN else sniff.written_as(path)
-    if written not in _WRITTEN:
-        raise InputError(f"The file {path} is no known table", found=written or None, wanted=", ".join(_WRITTEN))
-    records = _WRITTEN[written](path, notes)
-    export = EXPORTS.get(name if name in EXPORTS or name == "table" else recognised(records))
-    if export is None or not fits(export.types, layout.card.type, layout.card.form):
-        return records
-    notes.count(f"records {RECOGNISED} {export.title}", len(records))
-    return export.convert(layout, records, notes)
+# Tables
 
 
 def _read_table(name: str, layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
     read: list[Record] = []
-    for path in files(paths, FORMATS[name].suffixes):
-        read += _with_columns(path, layout, table_records(name, layout, path, notes), notes)
+    for path in table_files.files(paths, FORMATS[name].suffixes):
+        read += table_files.with_columns(path, layout, table_files.table_records(name, layout, path, notes), notes)
     layout, read = tables.numbered(layout, read, notes)
     if layout.card.type not in ("ner", "re"):
         return tables.examples(layout, corpus, read, notes)
-    return _spans(layout, corpus, tables.documents(layout, read, notes), {}, notes)
+    ours = {label: label for label in layout.card.labels}
+    return _spans(layout, corpus, tables.documents(layout, read, notes), ours, notes)
 
 
-def files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the files themselves, and those of folders that end in one of `suffixes`, in order."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        saved = saved_dataset.files(path) if saved_dataset.SUFFIX in suffixes else []
-        inside = saved or [file for file in container.inside(path) if file.suffix.lower() in suffixes]
-        if not inside:
-            raise InputError(f"The folder {path} holds no file that ends in {' or '.join(suffixes)}", wanted="at least one")
-        yield from inside
-
-
-def _with_columns(path: Path, layout: Layout, records: list[Record], notes: Notes) -> list[Record]:
-    """Return the records, columns of another usual name under ours; raise `InputError` for columns that none has."""
-    there = {str(name): None for record in records for name in record.values}
-    missing = [name for name in layout.declared if name not in there]
-    near = proposed(layout.card, [name for name in there if name not in layout.declared], tuple(layout.columns))
-    renamed = {ours: near[ours] for ours in missing if ours in near and isinstance(near[ours], str)}
-    missing = [name for name in missing if name not in renamed]
-    if records and missing:
+def _read_lines(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
+    """Read files of which the n-th lines belong together; without `columns`, one for each that the task asks for, in order."""
+    ours = required(layout.card)
+    if not layout.columns:
+        layout = replace(layout, columns={name: str(number) for number, name in enumerate(ours, 1)})
+    if not set(layout.declared) <= {str(number) for number in range(1, len(paths) + 1)}:
         raise InputError(
-            f"The table {path} lacks columns",
-            found=names_seen(there, missing),
-            wanted=", ".join(missing),
-            next_step="Name the file's columns under [data.columns] of the card.",
+            f"{paths[0].name}: line-aligned data is one file for each column",
+            found=f"{len(paths)} files",
+            wanted=f"one each for {', '.join(ours)}, in this order or by number under [data.columns]",
         )
-    for ours, theirs in renamed.items():
-        notes.count(f"records whose column {theirs} is read as {ours}", len(records))
-    return [_renamed(record, renamed) for record in records] if renamed else records
-
-
-def _renamed(record: Record, renamed: Mapping[str, object]) -> Record:
-    added = {ours: record.values[str(theirs)] for ours, theirs in renamed.items() if str(theirs) in record.values}
-    return Record(record.where, {**record.values, **added})
+    layout, read = tables.numbered(layout, aligned_lines.read(paths), notes)
+    return tables.examples(layout, corpus, read, notes)
 
 
 # Texts with annotations beside them
@@ -140,7 +90,7 @@ def _read_standoff(
         documents: list[Document] = read(path, notes, **options, **elsewhere)
         numbered = [replace(document, name=f"{place}/{document.name}") if place else document for document in documents]
         found += [(document, tables.origin(document.text)) for document in numbered]
-    return _spans(layout, corpus, found, layout.labels, notes)
+    return _spans(layout, corpus, found, layout.names_of_labels, notes)
 
 
 def _spans(
@@ -148,28 +98,26 @@ def _spans(
 ) -> list[Example]:
     """Return windows of the documents, which come with their document ids, as examples of an entity or relation task.
 
-    `labels` gives our label for those types that the documents call by another name.
+    `labels` gives our label for each type that the documents name.
     """
     documents = [document for document, _ in found]
     ids = dict(zip(standoff.keys(documents), (origin for _, origin in found), strict=True))
-    named = {label: label for label in layout.card.labels} | dict(labels)
     is_ner = layout.card.type == "ner"
     make = standoff.ner_examples if is_ner else partial(standoff.re_examples, in_text=True)
     max_chars = layout.card.window or (NER_CHARS if is_ner else standoff.WHOLE)
-    return make(documents, named, notes, corpus=corpus, document=ids.__getitem__, max_chars=max_chars)
+    return make(documents, labels, notes, corpus=corpus, document=ids.__getitem__, max_chars=max_chars)
 
 
 def _read_conll(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
-    return _read_standoff("conll", layout, corpus, list(files(paths, CONLL_SUFFIXES)), notes, function="documents")
+    return _read_standoff("conll", layout, corpus, list(table_files.files(paths, CONLL_SUFFIXES)), notes, function="documents")
 
 
 def _read_pubtator(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
     """Read entities by window; relations, which are between concepts, by whole document."""
-    found = list(files(paths, PUBTATOR_SUFFIXES))
+    found = list(table_files.files(paths, PUBTATOR_SUFFIXES))
     if layout.card.type == "ner":
         return _read_standoff("pubtator", layout, corpus, found, notes, function="documents")
-    named = {label: label for label in layout.card.labels} | dict(layout.labels)
-    examples = []
+    examples, named = [], layout.names_of_labels
     for place, path in enumerate(found):
         for example in pubtator.re_examples(path, named, notes, corpus=f"{corpus}:{place}/" if place else f"{corpus}:"):
             examples.append(replace(example, document=tables.origin(example.text)))
@@ -186,7 +134,7 @@ def _read_squad(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes
         )
     (field,) = layout.card.fields
     found = []
-    for place, path in enumerate(files(paths, (".json",))):
+    for place, path in enumerate(table_files.files(paths, (".json",))):
         for number, question in enumerate(squad.read(path, notes), 1):
             example = Example(
                 id=f"{corpus}:{place}/{number}",
@@ -202,23 +150,7 @@ def _read_squad(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes
 # The formats
 
 
-def _csv(delimiter: str) -> Callable[[Path, Notes], list[Record]]:
-    return lambda path, notes: csv_table.read(path, (), notes, delimiter=delimiter)
-
-
-_WRITTEN: Mapping[str, Callable[[Path, Notes], list[Record]]] = MappingProxyType(
-    {
-        "jsonl": lambda path, notes: jsonlines.read(path, {}, notes),
-        "json": json_records.read,
-        "csv": _csv(","),
-        "tsv": _csv("\t"),
-        "parquet": lambda path, _: parquet.read(path, named_classes=True),
-        "arrow": lambda path, _: saved_dataset.read(path),
-        "docbin": lambda path, _: docbin.read(path),
-        "bioc-xml": lambda path, _: bioc_xml.read(path),
-    }
-)
-TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".spacy", ".xml")
+TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".spacy", ".xml", ".xmi")
 CONLL_SUFFIXES = (*conll.SUFFIXES, ".tsv", ".txt")
 PUBTATOR_SUFFIXES = (".pubtator", ".txt")
 
@@ -237,8 +169,10 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "arrow": _table("arrow", "Arrow", (".arrow",)),
         "docbin": _table("docbin", "spaCy DocBin", (".spacy",)),
         "bioc-xml": _table("bioc-xml", "BioC XML", (".xml",)),
+        "xmi": _table("xmi", "UIMA CAS XMI", (".xmi",)),
         **{name: _table(name, export.title, TABLE_SUFFIXES, export.types) for name, export in EXPORTS.items()},
         "table": _table("table", "a plain table", TABLE_SUFFIXES),
+        LINES: Format("line-aligned files", _read_lines, (), ("qa", "nli", "summarization", "classification"), is_table=True),
         "brat": Format("brat", partial(_read_standoff, "brat"), (".ann", ".txt"), ("ner", "re")),
         "conll": Format("CoNLL", _read_conll, CONLL_SUFFIXES, ("ner",)),
         "pubtator": Format("PubTator", _read_pubtator, PUBTATOR_SUFFIXES, ("ner", "re")),
@@ -252,20 +186,20 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 # Files whose format the card does not say
 
 
-def recognise(paths: Sequence[Path], task_type: str, form: str) -> list[str]:
+def recognise(paths: Sequence[Path], task_type: str, form: str, *, headerless: bool = False) -> list[str]:
     """Return the format of each file or folder by its content, "" where it cannot be told; an export by its own name.
 
-    An export that holds no task of this type and form is a table like others.
+    An export that holds no task of this type and form is a table like others. `headerless` is that of `Layout`.
     """
     told = zip(paths, sniff.all_written_as(paths), strict=True)
-    return [_named(path, written, task_type, form) for path, written in told]
+    return [_named(path, written, task_type, form, headerless) for path, written in told]
 
 
-def _named(path: Path, written: str, task_type: str, form: str) -> str:
-    if written not in _WRITTEN or not os.path.exists(path):
+def _named(path: Path, written: str, task_type: str, form: str, headerless: bool) -> str:
+    if written not in table_files.WRITTEN or not os.path.exists(path):
         return written
-    first = next(files([path], FORMATS[written].suffixes))
-    export = recognised(_WRITTEN[written](first, Notes()))
+    first = next(table_files.files([path], FORMATS[written].suffixes))
+    export = recognised(table_files.records_of(written, first, Notes(), headerless))
     return export if export and FORMATS[export].holds(task_type, form) else written
 
 

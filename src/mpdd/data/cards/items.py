@@ -158,7 +158,7 @@ def _entity_label(layout: Layout, item: Mapping[str, Any]) -> str:
         return layout.label(str(_get(item, LABEL_NAMES)))
     label = layout.label(_single(_take("entity", item, LABEL_NAMES), "entity"))
     if label not in layout.card.labels:
-        raise UnknownLabelError("entity with a label that the card lacks", wanted=labels_wanted(layout))
+        raise unknown_label(layout, label, "entity with a label that the card lacks")
     return label
 
 
@@ -168,11 +168,19 @@ def _relation(layout: Layout, known: Mapping[str, Mention], item: Any) -> Relate
     given, *ends = (_take("relation", item, names) for names in RELATION_KEYS.values())
     label = layout.label(_single(given, "relation"))
     if label not in layout.card.labels:
-        raise UnknownLabelError("relation with a label that the card lacks", wanted=labels_wanted(layout))
+        raise unknown_label(layout, label, "relation with a label that the card lacks")
     head, tail = (known.get(_key(end)) for end in ends)
     if head is None or tail is None:
         raise UnfitError("relation without two known entities", wanted="ids of entities, or their places from 0 on")
     return label, head, tail
+
+
+def unknown_label(layout: Layout, label: str, problem: str) -> UnknownLabelError:
+    """Return the error for a value that is no label; one that is but for its case is no text of a note, and named."""
+    if meant := layout.in_another_case(label):
+        problem += f": {' '.join(label.split())!r}, not {meant!r}"
+        return UnknownLabelError(problem, wanted=f"{meant!r}, or ignore_case = true under [data] of the card")
+    return UnknownLabelError(problem, wanted=labels_wanted(layout))
 
 
 def labels_wanted(layout: Layout) -> str:

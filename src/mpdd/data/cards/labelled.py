@@ -16,11 +16,16 @@ from mpdd.errors import InputError
 
 @dataclass(frozen=True)
 class Naming:
-    """What the files call things: their format (empty: told by content), their columns for ours, their labels for ours."""
+    """What the files call things: their format (empty: told by content), their columns for ours, their labels for ours.
+
+    `ignore_case` and `headerless` are those of `Layout`.
+    """
 
     format: str = ""
     columns: Mapping[str, Column] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    ignore_case: bool = False
+    headerless: bool = False
 
 
 def read_labelled(card: TaskCard, paths: Sequence[Path], naming: Naming | None = None) -> tuple[list[Example], dict[str, int]]:
@@ -33,7 +38,8 @@ def read_labelled(card: TaskCard, paths: Sequence[Path], naming: Naming | None =
         raise InputError("Unknown format", found=naming.format, wanted=f"one of {', '.join(FORMATS)}")
     if missing := [path for path in paths if not path.exists()]:
         raise InputError("There is no such file of labelled data", found=str(missing[0]), wanted="a file or folder")
-    layout, notes = Layout(card, naming.columns, naming.labels), Notes()
+    layout = Layout(card, naming.columns, naming.labels, naming.ignore_case, naming.headerless)
+    notes = Notes()
     try:
         examples = formats.read(naming.format, layout, card.name, paths, notes)
     except NoRecordError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mpdd.data.task import TaskCard
+from mpdd.data.types.spans import fold
 
 Column = str | tuple[str, ...]
 UNLABELLED = (("qa", "extractive"), ("qa", "free"), ("summarization", ""))
@@ -16,12 +18,15 @@ class Layout:
     """A task card with the names that the user's files have for its parts.
 
     `columns` gives the file's column for ours (several columns for the options of a question), `labels` our label for
-    the file's value; what is not named has the same name.
+    the file's value; what is not named has the same name. With `ignore_case`, labels and such values may be in any case. Where
+    CSV and TSV files are `headerless`, their columns are called by their numbers, from 1 on.
     """
 
     card: TaskCard
     columns: Mapping[str, Column] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    ignore_case: bool = False
+    headerless: bool = False
 
     def names(self, column: str) -> tuple[str, ...]:
         """Return the file's columns for one of ours."""
@@ -34,7 +39,23 @@ class Layout:
 
     def label(self, value: str) -> str:
         """Return our label, or an option's name, for a value of the file."""
-        return self.labels.get(value, value)
+        if value in self.labels or value in self.card.labels or not self.ignore_case:
+            return self.labels.get(value, value)
+        return self._folded.get(fold(value), value)
+
+    def in_another_case(self, value: str) -> str:
+        """Return the card's label that a value of the file is but for its case; "" where there is none."""
+        return "" if value in self.card.labels else self._folded.get(fold(value), "")
+
+    @cached_property
+    def _folded(self) -> dict[str, str]:
+        """Our labels by what stands for them, in no case; the file's own values come first."""
+        return {fold(name): label for name, label in ({name: name for name in self.card.labels} | dict(self.labels)).items()}
+
+    @property
+    def names_of_labels(self) -> Mapping[str, str]:
+        """Our labels by all names that annotations may have for them."""
+        return _Names(self)
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -45,6 +66,27 @@ class Layout:
     def declared(self) -> tuple[str, ...]:
         """The file's columns that have to be there: the required ones, and the optional ones that are named."""
         return tuple(dict.fromkeys((*self.required, *(name for column in self.columns for name in self.names(column)))))
+
+
+class _Names(Mapping[str, str]):
+    """The labels of a layout by the names that stand for them: in any case, where the layout ignores it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._plain = {label: label for label in layout.card.labels} | dict(layout.labels)
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._plain and self._layout.ignore_case:
+            label = self._layout.label(name)
+            if label in self._layout.card.labels:
+                return label
+        return self._plain[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._plain)
+
+    def __len__(self) -> int:
+        return len(self._plain)
 
 
 def required(card: TaskCard) -> tuple[str, ...]:

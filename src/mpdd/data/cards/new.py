@@ -11,18 +11,18 @@ from typing import Any
 
 import tomli_w
 
-from mpdd.data.cards import formats
-from mpdd.data.cards.formats import FORMATS, files
+from mpdd.data.cards import formats, table_files
+from mpdd.data.cards.formats import FORMATS
 from mpdd.data.cards.layout import Column, Layout
 from mpdd.data.readers.base import NoRecordError, Notes, nothing_left, usable
-from mpdd.data.task import TaskCard
+from mpdd.data.task import SPLITS, TaskCard
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
 
 KEYS = (
     "name", "type", "form", "instruction", "labels", "text_field", "fields", "max_answer_tokens", "window", "licence", "citation",
 )  # fmt: skip
-DATA_KEYS = ("format", "train", "dev", "test", "strict", "columns", "labels")
+DATA_KEYS = ("format", "train", "dev", "test", "strict", "headerless", "ignore_case", "columns", "labels")
 PRESETS = Path(__file__).parent / "presets"
 INSTRUCTIONS = {
     "ner": "List the things named in the text, by their labels.",
@@ -36,7 +36,7 @@ INSTRUCTIONS = {
     "summarization": "Summarize the text.",
 }
 FIELDS = {"nli": "Hypothesis", "qa extractive": "Question", "qa free": "Question"}
-TEXT_FIELDS = {"nli": "Premise", "qa choice": "Question"}
+TEXT_FIELDS = {"nli": "Premise"}
 ANSWER_TOKENS = {"ner": 160, "re": 224, "qa extractive": 96, "qa free": 128, "summarization": 256}
 
 
@@ -45,28 +45,48 @@ def kind(task_type: str, form: str) -> str:
     return f"{task_type} {form}".strip()
 
 
-def recognised(paths: Sequence[str], task_type: str, form: str) -> dict[str, str]:
+def recognised(paths: Sequence[str], task_type: str, form: str, *, headerless: bool = False) -> dict[str, str]:
     """Return the format in which each file or folder is written; "" for one that cannot be told.
 
-    A file that is not there is told by its ending, or left out.
+    A file that is not there is told by its ending, or left out. `headerless` is that of `Layout`.
     """
-    told = zip(paths, formats.recognise(list(map(Path, paths)), task_type, form), strict=True)
+    told = zip(paths, formats.recognise(list(map(Path, paths)), task_type, form, headerless=headerless), strict=True)
     return {path: name for path, name in told if name or os.path.exists(path)}
 
 
-def columns(file_format: str, paths: Sequence[Path], card: TaskCard) -> tuple[str, ...]:
+def columns(file_format: str, paths: Sequence[Path], card: TaskCard, *, headerless: bool = False) -> tuple[str, ...]:
     """Return the names of the first record's fields, of an export those that are read from it too.
 
-    Raise `InputError` as its reader does; () for a format without columns.
+    Raise `InputError` as its reader does; () for a format whose columns have no names.
     """
-    if not FORMATS[file_format].is_table:
+    if not FORMATS[file_format].is_table or file_format == formats.LINES:
         return ()
-    first, notes = next(files(paths, FORMATS[file_format].suffixes)), Notes()
+    first, notes = next(table_files.files(paths, FORMATS[file_format].suffixes)), Notes()
     try:
-        records = formats.table_records(file_format, Layout(card), first, notes)
+        records = table_files.table_records(file_format, Layout(card, headerless=headerless), first, notes)
         return tuple(str(name) for record in usable(first, records)[:1] for name in record.values)
     except NoRecordError as error:
         raise nothing_left(error.what, notes.counts) from error
+
+
+def column(text: str) -> Column:
+    """Return the column, or the several columns between commas, that a text names."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(parts) if len(parts) > 1 else text.strip()
+
+
+def columns_given(pairs: Mapping[str, str]) -> tuple[dict[str, Column], dict[str, dict[str, Any]]]:
+    """Return the columns that options give, by ours, and those of single splits (`test.text=report`) as a card has them."""
+    shared: dict[str, Column] = {}
+    of_splits: dict[str, dict[str, Any]] = {}
+    for ours, text in pairs.items():
+        split, dot, name = ours.partition(".")
+        given = column(text)
+        if dot and split in SPLITS:
+            of_splits.setdefault(split, {})[name] = given if isinstance(given, str) else list(given)
+        else:
+            shared[ours] = given
+    return shared, of_splits
 
 
 def named(chosen: Mapping[str, Column]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mpdd.data.readers import conll, container, docbin, json_document, json_records, pubtator, saved_dataset
+from mpdd.data.readers import conll, container, docbin, json_document, json_records, pubtator, saved_dataset, uima_files
 from mpdd.errors import InputError
 
 _HEAD = 1 << 20  # bytes that are looked at
@@ -20,15 +20,17 @@ _LINES = 200
 _BY_SUFFIX = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
     ".parquet": "parquet", ".arrow": "arrow", ".spacy": "docbin", ".ann": "brat",
+    uima_files.SUFFIX: "xmi",
     ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator",
     **dict.fromkeys(conll.SUFFIXES, "conll"),
 }  # fmt: skip
 _BY_XML = {  # what stands in the first lines of an XML file
     re.compile("ClinicalNarrativeTemporalAnnotation"): "i2b2-2012",
     re.compile(r"BioC\.dtd|<collection[\s>]"): "bioc-xml",
+    re.compile(r"http://www\.omg\.org/XMI"): "xmi",
 }
 _BESIDE_TEXTS = ("brat", "i2b2-2010")  # formats of several files for one text
-_IN_FOLDERS = (*_BESIDE_TEXTS, "arrow")  # formats of which one file tells that of a folder
+_IN_FOLDERS = (*_BESIDE_TEXTS, "arrow", "xmi")  # formats of which one file tells that of a folder
 
 
 def all_written_as(paths: Sequence[Path]) -> list[str]:
@@ -44,7 +46,7 @@ def written_as(path: Path) -> str:
     A file that is missing, empty or unreadable is told by its ending: its reader says what is wrong.
     """
     if os.path.isdir(path):
-        return _of_several(container.inside(path))
+        return _of_several(path, container.inside(path))
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
@@ -53,8 +55,8 @@ def written_as(path: Path) -> str:
     return _archived(path) or _by_content(path, head) or _BY_SUFFIX.get(path.suffix.lower(), "")
 
 
-def _of_several(files: list[Path]) -> str:
-    by_name = _by_names(file.name for file in files)
+def _of_several(folder: Path, files: list[Path]) -> str:
+    by_name = _by_names(str(file.relative_to(folder.parent)) for file in files)
     known = (written_as(file) for file in files if file.suffix.lower() != ".txt")
     return by_name or next((name for name in known if name), "") or next(filter(None, map(written_as, files)), "")
 
@@ -63,6 +65,8 @@ def _by_names(names: Iterable[str]) -> str:
     listed = [Path(name) for name in names]
     if {path.name for path in listed} >= saved_dataset.ABOUT:
         return "arrow"
+    if uima_files.is_project(str(path) for path in listed):
+        return "xmi"
     suffixes = {_BY_SUFFIX.get(path.suffix.lower()) for path in listed}
     return next((name for name in _IN_FOLDERS if name in suffixes), "")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from mpdd.data.cards import items, values
-from mpdd.data.cards.items import labels_wanted
 from mpdd.data.cards.layout import Layout, has_options
 from mpdd.data.cards.values import UnfitError
 from mpdd.data.passages import ELSEWHERE, gold_windows, nearest
@@ -126,7 +125,7 @@ def _answer(layout: Layout, record: Record) -> Answer:
 def _label(layout: Layout, value: str, column: str) -> int:
     label = layout.label(value)
     if label not in layout.card.labels:
-        raise UnfitError(f"field {column!r} has a value that is no label of the card", wanted=labels_wanted(layout))
+        raise items.unknown_label(layout, label, f"field {column!r} has a value that is no label of the card")
     return layout.card.labels.index(label)
 
 

@@ -29,6 +29,9 @@ ENTITY, RELATION = "entity", "relation"
 # Why an annotation is no gold item of an example; beside these, ACROSS of `windows` and the problems of what is skipped.
 NOT_ON_CARD, DISCONTINUOUS, REPEATED = "label not on the card", "discontinuous", "repeated"
 UNMENTIONED = "with an argument that the text does not mention"
+# Notes of several readers, for texts that more or fewer people annotated than one
+UNANNOTATED = "texts that nobody annotated left out"
+FURTHER = "further annotations of the same text left out"
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 

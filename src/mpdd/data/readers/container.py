@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from mpdd.data.readers.compressed import require_modest
@@ -32,14 +33,27 @@ def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
     try:
         found = _with_plain_suffixes(_members(path, suffixes))
     except _BROKEN as error:
-        raise InputError(
-            f"{getattr(error, 'filename', None) or path} cannot be read",
-            found=type(error).__name__,
-            wanted="a folder, or a whole zip or tar without a password",
-        ) from None
+        raise _broken(getattr(error, "filename", None) or path, error) from None
     if not found:
         raise InputError(f"{path} holds no file that ends in {' or '.join(suffixes)}", found=0, wanted="at least one")
     return found
+
+
+def unzipped(where: Path, content: bytes, suffixes: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the files with one of `suffixes` in a zip that is itself a file of another archive, by their path inside.
+
+    `where` names the zip in messages. Raise `InputError` if it is damaged, locked, or unpacks to far more than texts do.
+    """
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            return _with_plain_suffixes(_of_zip(where, archive, len(content), suffixes))
+    except _BROKEN as error:
+        raise _broken(where, error) from None
+
+
+def _broken(where: object, error: BaseException) -> InputError:
+    wanted = "a folder, or a whole zip or tar without a password"
+    return InputError(f"{where} cannot be read", found=type(error).__name__, wanted=wanted)
 
 
 def _with_plain_suffixes(members: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:
@@ -78,9 +92,7 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
                 yield name, file.read_bytes()
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            wanted = [member for member in archive.infolist() if _is_wanted(member.filename, suffixes)]
-            require_modest(path, path.stat().st_size, sum(member.file_size for member in wanted))
-            yield from ((member.filename, archive.read(member)) for member in wanted)
+            yield from _of_zip(path, archive, path.stat().st_size, suffixes)
     else:
         packed, unpacked = path.stat().st_size, 0
         with tarfile.open(path) as tar:
@@ -90,6 +102,12 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
                 content = tar.extractfile(member) if member.isfile() and _is_wanted(member.name, suffixes) else None
                 if content is not None:
                     yield member.name, content.read()
+
+
+def _of_zip(path: Path, archive: zipfile.ZipFile, packed: int, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    wanted = [member for member in archive.infolist() if _is_wanted(member.filename, suffixes)]
+    require_modest(path, packed, sum(member.file_size for member in wanted))
+    yield from ((member.filename, archive.read(member)) for member in wanted)
 
 
 def _is_wanted(name: str, suffixes: tuple[str, ...]) -> bool:

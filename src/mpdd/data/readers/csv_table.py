@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def read(
         if complete(record, texts(columns), notes):
             records.append(record)
     return usable(path, records)
+
+
+def read_headerless(path: Path, notes: Notes, *, delimiter: str) -> list[Record]:
+    """Return the rows of a file without a header line; its columns are called by their numbers, from 1 on.
+
+    Each row has as many cells as most have. Other rows are noted as bad; errors are those of `read`.
+    """
+    content = read_text(path)
+    widths = Counter(len(row.cells) for row in delimited.rows(content, delimiter) if row.cells)
+    width = max(widths, key=lambda number: widths[number], default=1)
+    return read(path, (), notes, header=tuple(str(number) for number in range(1, width + 1)), delimiter=delimiter)
 
 
 def header_of(path: Path, rows: Sequence[Row]) -> tuple[str, ...]:

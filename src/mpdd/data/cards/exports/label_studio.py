@@ -13,10 +13,8 @@ from typing import Any
 from mpdd.data.cards.exports.base import Export, Values, converted, mappings, most
 from mpdd.data.cards.layout import Layout
 from mpdd.data.cards.values import parsed
-from mpdd.data.readers.base import Notes, Record
+from mpdd.data.readers.base import FURTHER, UNANNOTATED, Notes, Record
 
-UNANNOTATED = "texts that nobody annotated left out"
-FURTHER = "further annotations of the same text left out"
 _LISTS = ("annotations", "completions")
 _OWN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement", "comments"}
 _ANSWERS = ("choices", "text", "rating", "number", "taxonomy")
