@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from lxml import etree, html
 
 from mpdd.annotate import writers
@@ -18,7 +19,7 @@ from mpdd.annotate.answers.types import AnnotatedNote, Entity, Relation, Span, T
 from mpdd.annotate.convert import write
 from mpdd.annotate.writers.base import Origin, file_names, without_spaces
 from mpdd.errors import InputError
-from tests.annotate.strategies import batches, entities_of
+from tests.annotate.strategies import LABELS, batches, entities_of
 
 ORIGIN = Origin("model 7", datetime(2026, 5, 17, 12, 30, tzinfo=UTC))
 TEXT = "Takes aspirin 💊 for\r\nchest pain. <script>x</script>"
@@ -252,13 +253,43 @@ def test_fhir_references_name_resources_of_the_bundle():
     assert "script" not in made("fhir")[""]  # no text of the note but what was found in it
 
 
-@given(notes=batches())
+@given(notes=batches(), conditions=st.sets(st.sampled_from((*LABELS, "no such label"))))
 @settings(max_examples=20, deadline=None)
-def test_fhir_is_valid(notes):
+def test_fhir_is_valid(notes, conditions):
     module = pytest.importorskip("fhir.resources.R4B.bundle")
-    content = json.loads(made("fhir", [*notes, NOTE])[""])
+    ((_, raw),) = writers.writer("fhir", conditions).files([*notes, NOTE], ORIGIN)
+    content = json.loads(raw)
     bundle = module.Bundle.model_validate(content)
     assert len(bundle.entry) == len(content["entry"])
+    kinds = [entry.resource.get_resource_type() for entry in bundle.entry]
+    wanted = [entity for note in [*notes, NOTE] for entity in note.entities if entity.label in conditions]
+    assert kinds.count("Condition") == len(wanted)
+    plain = json.loads(made("fhir", [*notes, NOTE])[""])
+    same = [entry for entry in content["entry"] if entry["resource"]["resourceType"] in ("Observation", "DocumentReference")]
+    assert same == [
+        entry for entry in plain["entry"] if entry["resource"]["resourceType"] in ("Observation", "DocumentReference")
+    ]
+
+
+def test_fhir_conditions_are_unconfirmed_and_have_their_span_as_evidence():
+    ((_, raw),) = writers.writer("fhir", ["Drug", "treats"]).files([NOTE], ORIGIN)  # a relation is no diagnosis
+    resources = {entry["fullUrl"]: entry["resource"] for entry in json.loads(raw)["entry"]}
+    conditions = {url: each for url, each in resources.items() if each["resourceType"] == "Condition"}
+    assert len(conditions) == 2
+    for condition in conditions.values():
+        assert condition["verificationStatus"]["coding"][0]["code"] == "unconfirmed"
+        assert "clinicalStatus" not in condition and "reference" not in condition["subject"]
+        assert condition["code"] == {"text": "aspirin"}
+        ((evidence,),) = ([part["reference"] for part in each["detail"]] for each in condition["evidence"])
+        places = {part["code"]["text"]: part.get("valueInteger") for part in resources[evidence]["component"]}
+        assert TEXT[places["start"] : places["end"]] == resources[evidence]["valueString"] == "aspirin"
+    (provenance,) = (each for each in resources.values() if each["resourceType"] == "Provenance")
+    assert set(conditions) < {target["reference"] for target in provenance["target"]}
+
+
+def test_conditions_are_for_fhir():
+    with pytest.raises(InputError, match="Conditions are written in FHIR only; found the format brat; wanted the format fhir"):
+        writers.writer("brat", ["Drug"])
 
 
 @given(notes=batches())

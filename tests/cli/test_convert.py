@@ -58,6 +58,25 @@ def test_what_does_not_fit_is_refused_in_one_sentence(mpdd, place, answers, argu
     assert not (place / "x").exists()
 
 
+def test_entities_of_a_label_are_conditions_too(mpdd, place, answers):
+    (place / "a.jsonl").write_text(
+        json.dumps(
+            {
+                "id": "7",
+                "task": "t",
+                "entities": [{"label": "Drug", "start": 0, "end": 9, "text": "Ibuprofen", "confidence": 0.5}],
+            }
+        )
+    )
+    inputs = ("a.jsonl", "more.jsonl", "--column", "text=note")
+    ran = mpdd("convert", *inputs, "--to", "fhir", "--output", "b.json", "--condition", "Drug", "--condition", "Drugs")
+    assert (ran.code, ran.err) == (0, "Note: no entity has the label 'Drugs', so that it gave no Condition.\n")
+    kinds = [entry["resource"]["resourceType"] for entry in json.loads((place / "b.json").read_text())["entry"]]
+    assert kinds == ["Device", "DocumentReference", "Observation", "Condition", "Provenance"]
+    ran = mpdd("convert", *inputs, "--to", "brat", "--output", "x", "--condition", "Drug")
+    assert ran.code == 2 and ran.err.startswith("mpdd: Conditions are written in FHIR only; found the format brat")
+
+
 def test_the_formats_are_listed(mpdd):
     ran = mpdd("convert", "--list")
     assert ran.code == 0

@@ -94,6 +94,9 @@ def test_a_note_is_pasted_answered_highlighted_corrected_and_copied(served, tab,
     tab.add("Disease")
     tab.run("document.querySelector('.list [data-key$=accept]').click()")
     tab.run("all('.cards section')[0].querySelectorAll('.list [data-key$=reject]')[1].click()")
+    tab.run(
+        "{ const list = document.querySelector('.answer select'); list.value = 'no'; list.dispatchEvent(new Event('change')); }"
+    )
     if picture := os.environ.get("MPDD_SCREENSHOT"):
         tab.wait("$('copy-json').textContent === 'Copy as JSON' && $('copy-brat').textContent === 'Copy as brat'")
         tab.run("document.activeElement.blur(), $('results').scrollIntoView()")
@@ -102,19 +105,20 @@ def test_a_note_is_pasted_answered_highlighted_corrected_and_copied(served, tab,
     corrected = json.loads(file.read_text(encoding="utf-8"))
     assert "diabetes" in [entity["text"] for entity in corrected["entities"]]
     assert all(NOTE[entity["start"] : entity["end"]] == entity["text"] for entity in corrected["entities"])
-    adapted_with(world, file)
+    adapted_with(world, file, CARDS[0], lambda split: {"entities": [[12 + len(split), 18 + len(split), "Disease"]]})
+    file = tab.download(tmp_path, "jsonl urgent")
+    assert json.loads(file.read_text(encoding="utf-8")) == {"text": NOTE, "answer": "no"}
+    adapted_with(world, file, CARDS[2], lambda split: {"answer": "yes"})
 
 
-def adapted_with(world, train):
-    """A corrected note, as it was downloaded, is what a task is adapted to."""
+def adapted_with(world, train, card, answer):
+    """A corrected note, as it was downloaded, is what a task is adapted to; `answer` gives the gold of the other splits."""
     for split in ("dev", "test"):
-        row = {
-            "text": f"Notes for {split}: asthma.",
-            "entities": [{"start": 12 + len(split), "end": 18 + len(split), "label": "Disease"}],
-        }
+        row = {"text": f"Notes for {split}: asthma.", **answer(split)}
         (world.folder / f"page-{split}.jsonl").write_text(json.dumps(row) + "\n")
+    name = f"paged_{card.name}"
     data = ["--train", train, "--dev", "page-dev.jsonl", "--test", "page-test.jsonl"]
-    named = ["--name", "paged", "--type", "ner", "--labels", "Disease", "--instruction", CARDS[0].instruction]
+    named = ["--name", name, "--type", card.type, "--labels", ",".join(card.labels), "--instruction", card.instruction]
     assert "Found 1 train, 1 dev and 1 test examples." in world.run("task", "new", *named, *data)[0]
-    out, _ = world.run("adapt", "paged.toml", "--backbone", world.backbone, "--steps", 2, "--out", "paged")
-    assert list((world.folder / "paged" / "prompts").glob("paged-*.safetensors")), out
+    out, _ = world.run("adapt", f"{name}.toml", "--backbone", world.backbone, "--steps", 2, "--out", name)
+    assert list((world.folder / name / "prompts").glob(f"{name}-*.safetensors")), out

@@ -63,6 +63,13 @@ def test_one_file_comes_as_it_is(client):
     assert [(span["start"], span["end"], span["label"]) for span in row["spans"]] == [(7, 14, "Drug"), (19, 24, "My sign")]
 
 
+def test_conditions_are_made_of_the_labels_that_are_named(client):
+    response = client.post("/v1/convert", json={**BODY, "to": "fhir", "conditions": ["My sign"]})
+    kinds = [entry["resource"]["resourceType"] for entry in response.json()["entry"]]
+    assert (kinds.count("Condition"), kinds.count("Observation")) == (1, 3)
+    error(client.post("/v1/convert", json={**BODY, "conditions": ["My sign"]}), 422)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

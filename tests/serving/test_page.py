@@ -32,13 +32,16 @@ NOTE = "😀 Took aspirin for acute renal\nfailure, then e\u0301lan. <b>Headache
 TASKS: list[dict[str, Any]] = [
     {"name": "drugs", "type": "ner", "labels": ["Chemical", "Disease", "Sign"], "fields": [], "takes_choices": False},
     {"name": "effects", "type": "re", "labels": ["Adverse effect"], "fields": [], "takes_choices": False},
-    {"name": "ask", "type": "qa", "labels": [], "fields": ["Question"], "takes_choices": False, "instruction": "Answer."},
-    {"name": "pick", "type": "qa", "labels": [], "fields": ["Question"], "takes_choices": True, "instruction": "Pick."},
-    {"name": "free", "type": "qa", "labels": [], "fields": [], "takes_choices": False, "instruction": "Answer."},
-    {"name": "infer", "type": "nli", "labels": ["yes", "no"], "fields": [], "takes_choices": False, "instruction": "Infer."},
-    {"name": "sort", "type": "classification", "labels": ["a"], "fields": [], "takes_choices": False, "instruction": "Sort."},
-    {"name": "sum", "type": "summarization", "labels": [], "fields": [], "takes_choices": False, "instruction": "Shorten."},
+    {"name": "ask", "type": "qa", "form": "extractive", "fields": ["Question"], "instruction": "Answer."},
+    {"name": "pick", "type": "qa", "form": "choice", "fields": ["Question"], "takes_choices": True, "instruction": "Pick."},
+    {"name": "free", "type": "qa", "form": "free", "instruction": "Answer."},
+    {"name": "lost", "type": "qa", "form": "extractive", "instruction": "Answer."},
+    {"name": "infer", "type": "nli", "form": "", "labels": ["yes", "no"], "instruction": "Infer."},
+    {"name": "urgency", "type": "classification", "form": "single", "labels": ["urgent", "routine"], "instruction": "Sort."},
+    {"name": "sort", "type": "classification", "form": "multiple", "labels": ["a", "b", "c"], "instruction": "Sort."},
+    {"name": "sum", "type": "summarization", "form": "", "instruction": "Shorten."},
 ]
+TASKS = [{"form": "", "labels": [], "fields": [], "takes_choices": False, **task} for task in TASKS]
 
 
 def span(text: str, which: int = 0) -> dict[str, Any]:
@@ -62,10 +65,12 @@ RESULTS: dict[str, dict[str, Any]] = {
     },
     "effects": {"type": "re", "relations": [{"label": "Adverse effect", "head": span("aspirin", 1), "tail": span("Headache")}]},
     "ask": {"type": "qa", "confidence": 0.5, "cut_characters": 12, "answer": span("acute")},
-    "free": {"type": "qa", "answer": {"start": None, "end": None, "text": "elsewhere"}},
+    "free": {"type": "qa", "answer": "A headache."},
+    "lost": {"type": "qa", "answer": {"start": None, "end": None, "text": "elsewhere"}},
     "pick": {"type": "qa", "abstained": True, "answer": None},
     "infer": {"type": "nli", "answer": "yes"},
-    "sort": {"type": "classification", "labels": []},
+    "urgency": {"type": "classification", "answer": "urgent", "confidence": 0.3},
+    "sort": {"type": "classification", "labels": ["b"]},
     "sum": {"type": "summarization", "unparseable": True, "summary": ""},
 }
 
@@ -421,7 +426,7 @@ def test_copying_over_plain_http(tab: Tab) -> None:
 def test_further_inputs_and_how_sure_an_answer_is(tab: Tab, stub: Stub) -> None:
     tab.sign_in()
     tab.type("note", NOTE)
-    tab.choose("ask", "free", "pick", "infer", "sort", "sum")
+    tab.choose("ask", "free", "lost", "pick", "infer", "sort", "sum")
     assert tab.run("all('.fields label').map((label) => label.textContent)") == ["Question", "Options, one a line"]
     tab.press("Enter", modifiers=2)
     assert tab.status() == "Fill in “Question”."
@@ -431,15 +436,19 @@ def test_further_inputs_and_how_sure_an_answer_is(tab: Tab, stub: Stub) -> None:
     tab.press("Enter", modifiers=2)
     tab.wait("!$('results').hidden")
     (asked,) = stub.asked
-    assert sorted(asked.pop("tasks")) == ["ask", "free", "infer", "pick", "sort", "sum"]
+    assert sorted(asked.pop("tasks")) == ["ask", "free", "infer", "lost", "pick", "sort", "sum"]
     assert asked == {"text": NOTE, "fields": {"Question": "Which?"}, "choices": ["one", "two"]}
-    assert sorted(tab.run("all('.card').map((card) => [...card.children].map((part) => part.innerText.trim()))")) == [
+    shown = """all('.card').map((card) => [...card.children].slice(0, -1).map((part) => part.innerText.trim())
+        .concat([...card.querySelectorAll('select, textarea, input:checked')].map((control) => control.value === 'on'
+            ? control.parentElement.innerText.trim() : control.value)))"""
+    assert sorted(tab.run(shown)) == [
         ["ask", "Questions · 50\u202f% confidence", "12 characters cut", "acute"],
-        ["free", "Questions", "elsewhere"],
+        ["free", "Questions", "A headache."],
         ["infer", "Inference", "yes"],
-        ["pick", "Questions", "abstained"],
-        ["sort", "Classification", "No labels."],
-        ["sum", "Summaries", "could not be read"],
+        ["lost", "Questions", "elsewhere"],
+        ["pick", "Questions", "abstained", ""],
+        ["sort", "Classification", "b"],
+        ["sum", "Summaries", "could not be read", ""],
     ]
     assert tab.run("all('mark').map((mark) => [mark.textContent, mark.dataset.label])") == [["acute", "Answer"]]
     assert tab.run("$('copy-brat').disabled")

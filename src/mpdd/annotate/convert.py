@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mpdd.annotate.answers import file as answers_file
@@ -14,12 +14,14 @@ from mpdd.errors import InputError
 from mpdd.files import new_folder, require_new, write_atomically
 
 
-def write(notes: Sequence[AnnotatedNote], output: Path, to: str, origin: Origin | None = None) -> None:
-    """Write the notes to `output` in the format `to`.
+def write(
+    notes: Sequence[AnnotatedNote], output: Path, to: str, origin: Origin | None = None, conditions: Collection[str] = ()
+) -> None:
+    """Write the notes to `output` in the format `to`; in FHIR, entities with a label out of `conditions` as Conditions, too.
 
     Raise `InputError` for an unknown format, for notes that it cannot hold, and where `output` is there already.
     """
-    chosen = writer(to)
+    chosen = writer(to, conditions)
     require_free(output, to)
     files = chosen.files(notes, origin or Origin())
     if chosen.suffix:
@@ -40,12 +42,15 @@ def require_free(output: Path, to: str) -> None:
         raise InputError(f"{output} is there already", found=found, wanted="the name of a new file")
 
 
-def write_notes(notes: Iterable[AnnotatedNote], path: str | Path, to: str, *, model_version: str = "") -> None:
+def write_notes(
+    notes: Iterable[AnnotatedNote], path: str | Path, to: str, *, model_version: str = "", conditions: Collection[str] = ()
+) -> None:
     """Write notes in a format (`mpdd convert --list` names them) to a new file or folder.
 
+    With `to="fhir"`, entities with a label out of `conditions` become unconfirmed Conditions beside their Observations.
     Raise `InputError` for an unknown format, for notes that it cannot hold, and where there is something already.
     """
-    write(list(notes), Path(path), to, Origin(model_version) if model_version else None)
+    write(list(notes), Path(path), to, Origin(model_version) if model_version else None, conditions)
 
 
 def read_answers(answers: str | Path, *notes: str | Path) -> list[AnnotatedNote]:

@@ -25,6 +25,10 @@ def convert(
         typer.Option("--column", metavar="NAME=COLUMN", help="What a table of notes calls a column, as for mpdd predict."),
     ] = None,
     model_version: Annotated[str, typer.Option("--model-version", help="What to call the model, for formats that say it.")] = "",
+    condition: Annotated[
+        list[str] | None,
+        typer.Option("--condition", metavar="LABEL", help="With --to fhir: entities of this label are Conditions, too."),
+    ] = None,
     sort: Sort = "notes",
     listed: Annotated[bool, typer.Option("--list", help="List the formats.")] = False,
 ) -> None:
@@ -41,25 +45,30 @@ def convert(
             "Something is missing", wanted="mpdd convert ANSWERS NOTES... --to FORMAT --output OUT",
             next_step="`mpdd convert --list` names the formats.",
         )  # fmt: skip
-    _convert(answers, notes, to, output, column or [], model_version, is_uncertain_first(sort))
+    _convert(answers, notes, to, output, column or [], model_version, is_uncertain_first(sort), condition or [])
 
 
 def _convert(
-    answers: Path, notes: list[Path], to: str, output: Path, column: list[str], model_version: str, uncertain_first: bool
-) -> None:
+    answers: Path, notes: list[Path], to: str, output: Path, column: list[str], model_version: str, uncertain_first: bool,
+    conditions: list[str],
+) -> None:  # fmt: skip
     from mpdd.annotate.answers import file as answers_file
     from mpdd.annotate.answers.review import certainty_of
     from mpdd.annotate.convert import require_free, write
     from mpdd.annotate.note_files import columns_of, read_inputs
+    from mpdd.annotate.writers import writer
     from mpdd.annotate.writers.base import Origin
 
     require_free(output, to)
+    writer(to, conditions)  # refuses what does not fit before anything is read
     read = answers_file.read_answers(answers)
     given = read_inputs(notes, columns_of(column)).notes
     found = answers_file.annotated(read, given)
     if uncertain_first:
         found = sorted(found, key=certainty_of)
-    write(found, output, to, Origin(model_version) if model_version else None)
+    write(found, output, to, Origin(model_version) if model_version else None, conditions)
+    for label in set(conditions) - {entity.label for note in found for entity in note.entities}:
+        typer.echo(f"Note: no entity has the label {label!r}, so that it gave no Condition.", err=True)
     without = len(given) - len(found)
     typer.echo(f"{len(found):,} notes: {output}" + (f" ({without:,} notes without answers left out)" if without else ""))
 

@@ -100,7 +100,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         return Tasks(
             tasks=[
                 Task(
-                    name=served.card.name, type=served.card.type, instruction=served.card.instruction,
+                    name=served.card.name, type=served.card.type, form=served.card.form, instruction=served.card.instruction,
                     labels=list(served.card.labels), fields=list(served.card.fields), takes_choices=takes_choices(served.card),
                     prompt=served.digest,
                 )

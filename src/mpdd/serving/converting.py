@@ -63,7 +63,10 @@ def converted(body: Convert) -> Response:
     if body.to not in formats():
         raise RefusedError(422, "no_such_format", f"to: no such format; wanted one of {', '.join(formats())}.")
     notes = [_annotated(number, note) for number, note in enumerate(body.notes, start=1)]
-    chosen = writer(body.to)
+    try:
+        chosen = writer(body.to, body.conditions)
+    except InputError:
+        raise RefusedError(422, "does_not_fit", "conditions: only the format fhir has Conditions.") from None
     try:
         files = list(chosen.files(notes, Origin()))
     except (MpddError, ValueError):  # what they say may quote what was sent

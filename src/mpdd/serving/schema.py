@@ -43,9 +43,11 @@ class AnsweredNote(Body):
 
 
 class Convert(Body):
-    """Notes to write in the format `to`, one that `mpdd convert --list` names."""
+    """Notes to write in the format `to`, one that `mpdd convert --list` names. In FHIR, entities with a label out of
+    `conditions` are Conditions, too."""
 
     to: Name
+    conditions: Annotated[list[Name], Field(max_length=100)] = []
     notes: Annotated[list[AnsweredNote], Field(min_length=1, max_length=100)]
 
 
@@ -54,6 +56,7 @@ class Task(BaseModel):
 
     name: str
     type: str
+    form: str = Field(description="of the answers: choice, extractive or free (qa), single or multiple (classification)")
     instruction: str
     labels: list[str]
     fields: list[str]

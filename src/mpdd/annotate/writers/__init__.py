@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pkgutil
+from collections.abc import Collection
 from importlib import import_module
 
 from mpdd.annotate.writers.base import Writer
@@ -17,11 +18,18 @@ def formats() -> tuple[str, ...]:
     return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
 
 
-def writer(name: str) -> Writer:
-    """The writer of a format; `InputError`, with a near name, where there is none."""
+def writer(name: str, conditions: Collection[str] = ()) -> Writer:
+    """The writer of a format, which makes candidates of diagnoses of entities with a label out of `conditions`.
+
+    Raise `InputError`, with a near name, where there is no such format, and for `conditions` of one that knows no diagnoses.
+    """
     if name not in formats():
         near = difflib.get_close_matches(name.lower(), formats(), n=1)
         wanted = f"perhaps {near[0]}" if near else f"one of {', '.join(formats())}"
         raise InputError(f"There is no format {name!r} to write", wanted=wanted)
     found: Writer = import_module(f"{__name__}.{name.replace('-', '_')}").WRITER
-    return found
+    if not conditions:
+        return found
+    if found.with_conditions is None:
+        raise InputError("Conditions are written in FHIR only", found=f"the format {name}", wanted="the format fhir")
+    return found.with_conditions(conditions)

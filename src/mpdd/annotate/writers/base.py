@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -30,12 +30,14 @@ class Origin:
 @dataclass(frozen=True)
 class Writer:
     """A format. `files` gives the files of annotated notes one by one; `suffix` is the ending of the one file that there is,
-    empty where the output is a folder. `lost` says in a phrase what the format does not hold."""
+    empty where the output is a folder. `lost` says in a phrase what the format does not hold. `with_conditions`, where the
+    format knows diagnoses, gives the writer that makes such candidates of entities with the labels that it gets."""
 
     title: str
     suffix: str
     files: Callable[[Sequence[AnnotatedNote], Origin], Iterator[File]]
     lost: str
+    with_conditions: Callable[[Collection[str]], Writer] | None = None
 
 
 def json_lines(rows: Iterable[Any]) -> bytes:

@@ -148,7 +148,7 @@ def _option(layout: Layout, record: Record, column: str) -> int:
 def _extracted(layout: Layout, corpus: str, record: Record, name: str, notes: Notes) -> tuple[Example, int, int]:
     """Return a question to the whole text, and the offsets of its answer."""
     text, column = values.text(record, layout.name("text")), layout.name("answer")
-    whole, given = values.text(record, column), values.place(record, layout.name("answer_start"))
+    whole, given = values.quoted(record, column), values.place(record, layout.name("answer_start"))
     answer = whole.strip()
     stated = None if given is None else Starts.of(text, [(given, whole)]).character(given, notes) + whole.index(answer)
     start = None if stated is None else nearest(text, answer, stated)

@@ -50,7 +50,15 @@ def is_blank(record: Record, column: str) -> bool:
 
 def text(record: Record, column: str) -> str:
     """Return a field that is text, as it stands there; offsets may refer to it."""
-    value = filled(record, column)
+    return _text(filled(record, column), column)
+
+
+def quoted(record: Record, column: str) -> str:
+    """Return a field of words that are taken from a text, as they stand there; a list of one is that one."""
+    return _text(_sole(record, column), column)
+
+
+def _text(value: Any, column: str) -> str:
     if not isinstance(value, str):
         raise UnfitError(f"field {column!r} is a {type(value).__name__}", wanted="text")
     return _valid(value, column)
@@ -61,12 +69,17 @@ def words(record: Record, column: str) -> str:
 
     A list of one, as annotation tools write a single choice, is that one.
     """
+    return _words(_sole(record, column), column)
+
+
+def _sole(record: Record, column: str) -> Any:
+    """Return a field's value, or the only one of its list, as annotation tools write a single answer."""
     value = filled(record, column)
-    if isinstance(value, list | tuple):
-        if len(value) != 1:
-            raise UnfitError(f"field {column!r} {'holds several values' if value else 'is empty'}", wanted="one value")
-        value = value[0]
-    return _words(value, column)
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) != 1:
+        raise UnfitError(f"field {column!r} {'holds several values' if value else 'is empty'}", wanted="one value")
+    return value[0]
 
 
 def _words(value: Any, column: str) -> str:
