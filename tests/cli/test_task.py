@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from mpdd.backbone import vocabulary
 from mpdd.data.cards import new
+from mpdd.data.task import SPLITS
 from tests.cli.conftest import SECRET
 from tests.data.cards.conftest import CARDS, lines, record, table
 
@@ -322,3 +325,157 @@ def test_what_the_terminal_cannot_show_is_escaped(more, mpdd, card, folder, tiny
 
 def test_the_catalogue_s_commands_take_a_card(mpdd, card):
     assert mpdd("tasks", "own.toml").code == 0
+
+
+# A corpus whose gold is counted by hand: all of it is read, or lost for a reason that is said
+
+SENTENCES = 40  # of each document, some 3,000 characters
+IN_EACH = {  # how many are lost of each document, where no window and no context matters
+    "ner": {"discontinuous": 5, "label not on the card": 1, "repeated": 1, "mention that its offsets do not give": 1,
+            "mention cut short or malformed": 1},
+    "re": {"discontinuous": 5, "label not on the card": 2, "repeated": 1, "relation without two known arguments": 1,
+           "event with an unknown argument": 1, "group with an unknown member": 1},
+}  # fmt: skip
+ELSE = {"ner": {"in a later split too"}, "re": {"in a later split too", "across the edge of a window"}}
+
+
+def long_document(number):
+    """A long invented note, with the lines of its annotations in brat."""
+    places, text = [], f"Visit {number}.\n"
+    for n in range(SENTENCES):
+        places.append(len(text))
+        text += f"On day {n} drug{number}x{n} was given for ache{number}x{n} in the left arm, with rest.\n"
+    found = []
+
+    def mention(label, sentence, *words, place=None):
+        starts = [] if place else [text.index(word, places[sentence]) for word in words]
+        spans = place or ";".join(f"{start} {start + len(word)}" for start, word in zip(starts, words, strict=True))
+        found.append(f"T{len(found) + 1}\t{label} {spans}\t{' '.join(words)}")
+        return f"T{len(found)}"
+
+    drugs = [mention("Drug", n, f"drug{number}x{n}") for n in range(SENTENCES)]
+    aches = [mention("Ache", n, f"ache{number}x{n}") for n in range(SENTENCES)]
+    apart = [mention("Ache", n, f"ache{number}x{n}", "arm") for n in range(0, SENTENCES, 8)]
+    arm = mention("Place", 3, "arm")
+    mention("Drug", 5, f"drug{number}x5")
+    mention("Drug", 6, "nowhere", place="10 17")
+    mention("Drug", 7, "rest", place="1;2")
+    pairs = [("treats", drugs[n], aches[n]) for n in range(0, SENTENCES, 2)]
+    pairs += [("treats", drugs[n], drugs[-1 - n]) for n in range(3)] + [("causes", drugs[0], end) for end in apart]
+    pairs += [("likes", drugs[4], aches[4]), ("treats", drugs[0], aches[0]), ("causes", drugs[1], "T999")]
+    found += [f"R{n}\t{label} Arg1:{head} Arg2:{tail}" for n, (label, head, tail) in enumerate(pairs)]
+    found += [f"E1\tDrug:{drugs[8]} causes:{aches[8]} treats:{aches[9]} where:{arm} causes2:T999"]
+    found += [f"*\tcauses {aches[10]} {aches[11]} {aches[12]}", f"*\ttreats {aches[10]} T999", f"A1\tNegated {aches[1]}"]
+    return text, "".join(f"{line}\n" for line in found)
+
+
+def gold_of(files, task_type):
+    """The gold in brat files by label, counted line by line: entities; or pairs of relations, of events and of groups."""
+    counts = Counter()
+    for line in "".join(files).splitlines():
+        key, words = line.split("\t")[0], line.split("\t")[1].split()
+        if task_type == "ner" and key.startswith("T"):
+            counts["(not readable)" if words[1] == "1;2" else words[0]] += 1
+        elif task_type == "re" and key.startswith("R"):
+            counts[words[0]] += 1
+        elif task_type == "re" and key.startswith("E"):
+            counts.update(role.partition(":")[0].rstrip("0123456789") for role in words[1:])
+        elif task_type == "re" and key == "*":
+            counts[words[0]] += len(words) - 2
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("more", "backbone", "reason"),
+    [
+        ("", "embedded", None),
+        ("window = 1500\n", "tiny", "past the context"),
+        ("max_answer_tokens = 20\n", "tiny", "past the longest answer"),
+    ],
+)
+@pytest.mark.parametrize(("task_type", "labels"), [("ner", ["Drug", "Ache"]), ("re", ["treats", "causes"])])
+def test_what_check_says_adds_up_to_the_gold_of_the_files(
+    task_type, labels, more, backbone, reason, mpdd, tmp_path, tiny_folder, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    documents = {("train", n): long_document(n) for n in range(8)} | {("dev", 8): long_document(8), ("test", 9): long_document(9)}
+    documents["train", 9] = documents["test", 9]  # a document that stands in two splits
+    for (split, number), (text, lines_of) in documents.items():
+        (tmp_path / split).mkdir(exist_ok=True)
+        (tmp_path / split / f"{number}.txt").write_text(text)
+        (tmp_path / split / f"{number}.ann").write_text(lines_of)
+    data = "".join(f'{split} = "{split}"\n' for split in SPLITS)
+    card = f'name = "own"\ntype = "{task_type}"\ninstruction = "List."\nlabels = {json.dumps(labels)}\n{more}[data]\n{data}'
+    (tmp_path / "own.toml").write_text(card)
+    options = ["task", "check", "own.toml", "--no-examples", "--backbone", tiny_folder if backbone == "tiny" else backbone]
+    report = json.loads(mpdd(*options, "--json").out)
+    wanted, gold = gold_of([lines_of for _, lines_of in documents.values()], task_type), report["gold"]
+    assert {label: found["in_files"] for label, found in gold["labels"].items()} == dict(wanted)
+    assert all(found["in_files"] == found["read"] + sum(found["lost"].values()) for found in gold["labels"].values())
+    assert gold["in_files"] == gold["read"] + sum(gold["lost"].values()) == wanted.total()
+    assert {label: sum(report["labels"][split][label] for split in SPLITS) for label in labels} == {
+        label: gold["labels"][label]["read"] for label in labels
+    }
+    known = IN_EACH[task_type]
+    assert {name: gold["lost"][name] for name in known} == {name: number * len(documents) for name, number in known.items()}
+    assert set(gold["lost"]) - set(known) >= ELSE[task_type] | ({reason} if reason else set())
+    assert set(gold["lost"]) - set(known) - ELSE[task_type] <= {"past the context", "past the longest answer"} and gold["read"]
+    assert set(gold["labels_not_on_card"]) == set(wanted) - set(labels) - {"(not readable)"}
+    printed = " ".join(mpdd(*options).out.split())
+    ((in_files, read, lost),) = re.findall(
+        r"Of (\d+) gold items in the files (\d+) stand in what the model reads([^.]*)\.", printed
+    )
+    assert int(in_files) == wanted.total() == int(read) + sum(map(int, re.findall(r", (\d+) ", lost)))
+
+
+# What cards may say of columns and labels, as options
+
+
+SINGLE = ["--name", "own", "--type", "classification", "--instruction", "Which?", "--labels", "benign,malignant"]
+
+
+def test_a_table_without_names_and_a_split_with_other_columns(mpdd, folder):
+    rows = [record("single", n) for n in range(20)]
+    (folder / "a.csv").write_text(table(rows[:15]).partition("\r\n")[2])
+    (folder / "b.csv").write_text(table([{"id": n, **row} for n, row in enumerate(rows[15:])]).partition("\r\n")[2])
+    columns = ["--column", "answer=1", "--column", "text=2", "--column", "test.answer=2", "--column", "test.text=3"]
+    ran = mpdd("task", "new", *SINGLE, "--train", "a.csv", "--test", "b.csv", "--headerless", *columns)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Found 13 train, 2 dev and 5 test examples." in ran.out
+    data = read(folder / "own.toml")["data"]
+    assert data["columns"] == {"answer": "1", "text": "2", "test": {"answer": "2", "text": "3"}} and data["headerless"] is True
+
+
+def test_the_columns_of_train_are_proposed_and_those_of_test_given(mpdd, folder):
+    rows = [{"note": record("single", n)["text"], "label": "BENIGN"} for n in range(15)]
+    (folder / "a.csv").write_text(table(rows))
+    (folder / "b.csv").write_text(table([{"report": row["note"] + " Seen.", "code": "Malignant"} for row in rows]))
+    more = ["--test", "b.csv", "--column", "test.text=report", "--column", "test.answer=code"]
+    assert "is no label of the card: 'BENIGN', not 'benign'" in refused(mpdd("task", "new", *SINGLE, "--train", "a.csv", *more))
+    ran = mpdd("task", "new", *SINGLE, "--train", "a.csv", *more, "--ignore-case")
+    assert (ran.code, ran.err) == (0, "") and "and 15 test examples." in ran.out
+    data = read(folder / "own.toml")["data"]
+    assert data["columns"] == {"text": "note", "answer": "label", "test": {"text": "report", "answer": "code"}}
+    assert data["ignore_case"] is True
+
+
+def test_line_aligned_files(mpdd, folder):
+    for column in ("text", "answer"):
+        (folder / f"train.{column}").write_text("".join(f"{record('summary', n)[column]}\n" for n in range(10)))
+    options = ["--name", "own", "--type", "summarization", "--instruction", "Short.", "--format", "lines"]
+    ran = mpdd("task", "new", *options, "--train", "train.text", "--train", "train.answer")
+    assert (ran.code, ran.err) == (0, "") and "Found 7 train, 1 dev and 2 test examples." in ran.out
+    assert read(folder / "own.toml")["data"] == {"format": "lines", "train": ["train.text", "train.answer"]}
+
+
+@pytest.mark.parametrize("columns", [["question", "context"], ["question"]])
+def test_a_question_without_a_context_is_the_text(columns, mpdd, folder):
+    rows = [{"question": f"What {n}?", "context": f"Rest {n} helps.", "answer": "Rest."} for n in range(10)]
+    (folder / "qa.jsonl").write_text(lines([{name: row[name] for name in (*columns, "answer")} for row in rows]))
+    ran = mpdd(
+        "task", "new", "--name", "own", "--type", "qa", "--form", "free", "--instruction", "Answer.", "--train", "qa.jsonl"
+    )
+    assert (ran.code, ran.err) == (0, "") and "Found 7 train" in ran.out
+    card = read(folder / "own.toml")
+    wanted = (["Question"], "Text", "context") if "context" in columns else (None, "Question", "question")
+    assert (card.get("fields"), card["text_field"], card["data"]["columns"]["text"]) == wanted
