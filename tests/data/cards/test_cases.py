@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from mpdd.data.task import SPLITS
-from tests.data.cards.conftest import load
+from tests.data import brat_cases
+from tests.data.cards.conftest import load, refusal
 
 CASES = Path(__file__).parents[2] / "cases"
 DRUGS = {"type": "ner", "labels": ["Drug", "Problem"]}
@@ -110,3 +111,12 @@ def test_the_entities_of_other_files(name, label, words, read):
     examples, notes = read(f"other/{name}", labels=[label])
     assert mentions(examples) == [(label, words)] * 14 and len(examples) == 14
     assert any("recognised as" in note for note in notes)
+
+
+@pytest.mark.parametrize("half", ["text", "original"])
+def test_half_of_a_brat_corpus_says_where_the_other_half_lies(half, write):
+    files = brat_cases.apart()
+    path = write("ner", files, {"format": "", "train": half}, **DRUGS)
+    other = {"text": "annotation files: those of the same names lie in", "original": "texts: those of the same names lie in"}
+    assert f"{half} has no {other[half]}" in refusal(path)
+    assert len(load(write("ner", {}, {"format": "", "train": ["text", "original"]}, **DRUGS)).train) == 9

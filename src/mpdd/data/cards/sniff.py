@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mpdd.data.readers import conll, container, docbin, json_document, json_records, pubtator, saved_dataset, uima_files
+from mpdd.data.readers import apart, conll, container, docbin, json_document, json_records, pubtator, saved_dataset, uima_files
 from mpdd.errors import InputError
 
 _HEAD = 1 << 20  # bytes that are looked at
@@ -58,7 +58,9 @@ def written_as(path: Path) -> str:
 def _of_several(folder: Path, files: list[Path]) -> str:
     by_name = _by_names(str(file.relative_to(folder.parent)) for file in files)
     known = (written_as(file) for file in files if file.suffix.lower() != ".txt")
-    return by_name or next((name for name in known if name), "") or next(filter(None, map(written_as, files)), "")
+    told = by_name or next((name for name in known if name), "") or next(filter(None, map(written_as, files)), "")
+    names = [file.name for file in files]
+    return told or ("brat" if apart.sibling_with(folder, names, apart.ANNOTATIONS) else "")
 
 
 def _by_names(names: Iterable[str]) -> str:

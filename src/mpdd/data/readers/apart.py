@@ -88,7 +88,7 @@ def _lying_apart(path: Path, annotations: Sequence[str], texts: Sequence[str]) -
     if annotations and texts:
         found = f"{len(annotations)} annotation files and {len(texts)} texts of other names"
         return InputError(f"No annotation file in {path} has a text of its name", found=found, wanted=wanted)
-    folder = _sibling_with(path, half, suffix)
+    folder = sibling_with(path, half, suffix)
     if folder is None:
         return InputError(
             f"{path} has no {what}", found=f"{len(half)} files {'*.ann' if annotations else '*.txt'} alone", wanted=wanted
@@ -100,8 +100,8 @@ def _lying_apart(path: Path, annotations: Sequence[str], texts: Sequence[str]) -
     )
 
 
-def _sibling_with(path: Path, half: Sequence[str], suffix: str) -> Path | None:
-    """Return a folder beside `path` that holds the other half of one of its files."""
+def sibling_with(path: Path, half: Sequence[str], suffix: str) -> Path | None:
+    """Return a folder beside `path` that holds the other half of one of its files: that with another `suffix`."""
     wanted = {PurePosixPath(name).with_suffix(suffix).name.lower() for name in half}
     try:
         folders = sorted(folder for folder in path.parent.iterdir() if folder.is_dir() and folder != path)
