@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,14 @@ from mpdd.errors import InputError, MpddError
 from mpdd.experiment import config, pipeline
 from mpdd.experiment.setup import Run
 from mpdd.experiment.sources import distil_sources, teach_sources
-from mpdd.federated import site
+from mpdd.federated import private_rounds, site, travelling
 from mpdd.federated.federation import Federation
 from mpdd.federated.here import federate_here
 from mpdd.federated.site import Turn
+from mpdd.methods.options import Privacy
 from mpdd.progress import Silent
 from mpdd.prompts.store import load
+from mpdd.training.private import spent
 from tests.data.refusals import SECRET
 
 
@@ -253,3 +256,87 @@ def test_rows_before_every_layer_travel_as_well(world, tmp_path, tiny):
     joint = metaprompt(tmp_path / "out")
     assert joint.header.depth == "all" and joint.header.width > tiny.width
     assert joint.tensors["shared"].shape == (4, joint.header.width)
+
+
+PRIVACY = {"epsilon": 8.0, "delta": 1e-3, "unit": "example"}
+
+
+def guarantees(grid):
+    return [json.loads(m.content.config_records["privacy"]["guarantee"]) for m in replies(grid, "evaluate")]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_what_each_site_spends_is_told_and_the_worst_stands_in_the_joint_header(world, tmp_path, secure):
+    sites = [world.site("a", 20), world.site("b", 40)]
+    grid = federate_here(federation(world, privacy=PRIVACY, secure=secure, most_examples=1000), sites, tmp_path / "out")
+    by_round = guarantees(grid)
+    assert len(by_round) == 4 and all(kept["unit"] == "example" for kept in by_round)
+    for number, path in enumerate(sites, start=1):
+        own = metaprompt(tmp_path / f"out/site-{number}").header.privacy
+        part = site.opened(str(path), str(tmp_path / f"out/site-{number}"))
+        assert own in by_round and own["units"] == part.examples and own["steps"] == 4
+        assert own["epsilon"] == pytest.approx(spent(own["noise_multiplier"], 1e-3, own["sampling_rate"], 4))
+        assert 7 < own["epsilon"] <= 8
+        rounds = sorted(kept["epsilon"] for kept in by_round if kept["units"] == own["units"])
+        assert rounds[0] < rounds[1] == own["epsilon"]  # epsilons grow from round to round
+    joint = metaprompt(tmp_path / "out").header.privacy
+    assert joint["epsilon"] == max(kept["epsilon"] for kept in by_round)
+    assert joint["covers"].endswith("the largest epsilon of 2 sites") and "each example" in joint["covers"]
+
+
+def test_patients_of_several_sources_are_one_unit(world, tmp_path):
+    here = site.Site.open(world.site("a"), tmp_path / "a", Silent())
+    privacy = Privacy(epsilon=8.0, delta=1e-3, unit="document")
+    tasks = {name: here.run.tasks[name] for name in here.run.sources}
+    shared = tuple(replace(example, document="one patient") for example in tasks["a-first"].train[:3])
+    first = replace(tasks["a-first"], train=(*shared, *tasks["a-first"].train[3:]))
+    moved = tuple(replace(example, document="one patient") for example in tasks["a-second"].train)
+    run = replace(here.run, tasks={**here.run.tasks, "a-first": first, "a-second": replace(tasks["a-second"], train=moved)})
+    private = private_rounds.units_of(run, privacy)
+    largest = max(private.units, key=len)
+    assert {row.task for row in largest} == {"a-first", "a-second"} and len(largest) == 3 + len(moved)
+    assert private.guarantee.units == len(private.units)
+
+
+def test_rounds_with_privacy_are_noisy_and_look_at_no_dev_example(world, tmp_path, monkeypatch):
+    """Two runs of one seed differ, and the factors of a run without privacy are not gone on with."""
+    path = world.site("a")
+    here = site.Site.open(path, tmp_path / "a", Silent())
+    start, privacy = torch.randn(4, 32, generator=torch.Generator().manual_seed(0)), Privacy(**PRIVACY)
+    first = here.train(start, Turn("1", 1, 2), privacy)
+    factors = metaprompt(tmp_path / "a").tensors["v"]
+    again = here.train(start, Turn("1", 1, 2), privacy)
+    assert not torch.equal(first, again) and not torch.equal(factors, metaprompt(tmp_path / "a").tensors["v"])
+    here.train(start, Turn("1", 1, 2))
+    assert not metaprompt(tmp_path / "a").header.privacy
+    seen = []
+    monkeypatch.setattr(site, "train_privately", lambda _run, _private, meta, *_, **__: seen.append(meta.v.detach().clone()))
+    here.train(start, Turn("1", 2, 2), privacy)
+    assert torch.equal(seen[0], torch.ones_like(seen[0]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "node", "message"),
+    [
+        (None, {}, {"epsilon": 3.0}, r"privacy alone; found a federation without it; wanted epsilon 3 or less\."),
+        (PRIVACY, {}, {"epsilon": 3.0}, r"privacy alone; found epsilon 8; wanted epsilon 3 or less\."),
+        (PRIVACY, {"hidden": 0.5}, {}, r"differential privacy as it is set; found distil.hidden 0.5; wanted 0\."),
+    ],
+)
+def test_a_site_takes_part_with_the_privacy_that_it_wants(world, tmp_path, asked, options, node, message):
+    sites = [world.site("a", distil=options), world.site("b")]
+    with pytest.raises(MpddError, match=message):
+        federate_here(federation(world, privacy=asked), sites, tmp_path / "out", [node, {}])
+
+
+def test_a_site_that_keeps_less_ends_the_run(world, tmp_path, monkeypatch):
+    honest = site.spent_after
+    monkeypatch.setattr(site, "spent_after", lambda *given: {**honest(*given), "epsilon": 50.0})
+    with pytest.raises(MpddError, match="A site kept less privacy than the federation asks; found epsilon 50"):
+        federate_here(federation(world, privacy=PRIVACY), [world.site("a"), world.site("b")], tmp_path / "out")
+    monkeypatch.undo()
+    settled = travelling.settled
+    monkeypatch.setattr(travelling, "settled", lambda loss, examples, _: settled(loss, examples, {}))
+    site.opened.cache_clear()
+    with pytest.raises(MpddError, match="0 of 2 sites say which privacy they kept"):
+        federate_here(federation(world, privacy=PRIVACY), [world.site("a"), world.site("b")], tmp_path / "other")

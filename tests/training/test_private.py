@@ -73,10 +73,55 @@ def test_the_gradients_of_units_are_those_of_one_unit_at_a_time(tiny, rows, clip
     units = by_document(rows).units
     assert [len(unit) for unit in units] == [2, 2, 2]
     wanted = clipped(one_by_one(tiny, units, tensors, lambda: meta("says")), clip)
-    summed, loss = clipped_sum(tiny, units, tensors, lambda: meta("says"), clip)
+    summed, loss = clipped_sum(tiny, units, tensors, meta, clip)
     for part, other in zip(summed, wanted, strict=True):
         torch.testing.assert_close(part, other, rtol=1e-5, atol=1e-6)
     assert math.isfinite(loss) and loss > 0
+
+
+def test_a_unit_with_rows_of_several_tasks_is_clipped_as_one(tiny, rows):
+    """As a site of a federation has them: the gradient of a unit is that over all its tasks, and one task leaves the other's
+    factors alone."""
+    meta = MetaPrompt(from_random(tiny, 4, 0), ["says", "other"], 2, seed=1)
+    tensors = [meta.shared, meta.u, meta.v]
+    others = [replace(row, task="other") for row in rows]
+    units = [(rows[0], others[1], others[2]), (others[3],), (rows[4], rows[5])]
+
+    def alone(unit):
+        for tensor in tensors:
+            tensor.grad = None
+        made = {row.task: meta(row.task) for row in unit}
+        add_gradients(tiny, [Row(row, row.task, 1 / len(unit)) for row in unit], made)
+        return [tensor.grad.clone() for tensor in tensors]
+
+    gradients = [alone(unit) for unit in units]
+    assert not gradients[1][1][0].any() and gradients[1][1][1].any()
+    for clip in (0.01, 1e6):
+        summed, _ = clipped_sum(tiny, units, tensors, meta, clip)
+        for part, other in zip(summed, clipped(gradients, clip), strict=True):
+            torch.testing.assert_close(part, other, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_lora_by_example_are_those_of_plain_autograd(tiny, rows):
+    """Against a forward pass of the plain model with the adapter in it, one example at a time."""
+    with baselines.lora(tiny, rank=2, seed=0) as inside:
+        generator = torch.Generator().manual_seed(0)
+        inside.set({name: 0.1 * torch.randn(t.shape, generator=generator) for name, t in inside.tensors.items()})
+        names = list(inside.tensors)
+        weights = {name: weight for name, weight in tiny.model.named_parameters() if weight.requires_grad}
+        assert len(weights) == len(names)
+
+        def alone(row):
+            ids = torch.tensor([[*row.input_ids, *row.answer_ids]])
+            logits = tiny.model(input_ids=ids[:, :-1]).logits[0, len(row.input_ids) - 1 :]
+            loss = torch.nn.functional.cross_entropy(logits, torch.tensor(row.answer_ids), reduction="sum")
+            return list(torch.autograd.grad(loss / row.mean_answer_tokens, list(weights.values())))
+
+        wanted = clipped([alone(row) for row in rows], 0.05)
+        summed, _ = clipped_sum(tiny, [(row,) for row in rows], list(inside.tensors.values()), lambda _: inside.follow(), 0.05)
+        assert sum(bool(part.abs().max() > 0) for part in summed) == len(summed)
+        for part, other in zip(summed, wanted, strict=True):
+            torch.testing.assert_close(part, other, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_inside_the_backbone_is_clipped_by_unit_too(tiny, rows):
@@ -84,7 +129,7 @@ def test_what_is_inside_the_backbone_is_clipped_by_unit_too(tiny, rows):
         tensors = list(inside.tensors.values())
         units = [(row,) for row in rows]
         wanted = clipped(one_by_one(tiny, units, tensors, inside.follow), 0.01)
-        summed, _ = clipped_sum(tiny, units, tensors, inside.follow, 0.01)
+        summed, _ = clipped_sum(tiny, units, tensors, lambda _: inside.follow(), 0.01)
         for part, other in zip(summed, wanted, strict=True):
             torch.testing.assert_close(part, other, rtol=1e-5, atol=1e-6)
 
@@ -93,9 +138,9 @@ def test_no_unit_moves_the_sum_by_more_than_the_clip(tiny, rows):
     """Fails where clipping is left out: the plain gradients are far longer."""
     prompt = SoftPrompt(from_random(tiny, 4, 0))
     units, clip = [(row,) for row in rows], 0.01
-    whole, _ = clipped_sum(tiny, units, [prompt.rows], prompt, clip)
+    whole, _ = clipped_sum(tiny, units, [prompt.rows], lambda _: prompt(), clip)
     for left_out in range(len(units)):
-        rest, _ = clipped_sum(tiny, [u for n, u in enumerate(units) if n != left_out], [prompt.rows], prompt, clip)
+        rest, _ = clipped_sum(tiny, [u for n, u in enumerate(units) if n != left_out], [prompt.rows], lambda _: prompt(), clip)
         assert float((whole[0] - rest[0]).norm()) <= clip * 1.0001
     assert max(float(g[0].norm()) for g in one_by_one(tiny, units, [prompt.rows], prompt)) > 10 * clip
 
@@ -114,7 +159,7 @@ def test_the_noise_is_as_large_as_it_should_be(tiny, rows, monkeypatch):
 
     monkeypatch.setattr(private, "fit", fitted)
     given = Private(tuple((row,) for row in rows), guarantee(noise_multiplier=2.0, clip=0.5, sampling_rate=0.5, units=6))
-    fit_privately(tiny, given, [Group({"t": tensor}, 0.1)], lambda: None, Plan(3, 2, 1))
+    fit_privately(tiny, given, [Group({"t": tensor}, 0.1)], lambda _: None, Plan(3, 2, 1))
     for noise in seen:
         assert float(noise.std()) == pytest.approx(2.0 * 0.5 / (0.5 * 6), rel=0.02)
     assert not torch.equal(seen[0], seen[1])
@@ -124,7 +169,7 @@ def test_noise_differs_between_runs_of_one_seed_and_not_between_runs_of_one_secr
     def trained(secret):
         prompt = SoftPrompt(from_random(tiny, 4, 0))
         given = Private(tuple((row,) for row in rows), guarantee(units=6))
-        fit_privately(tiny, given, [Group({"rows": prompt.rows}, 0.01)], prompt, Plan(2, 6, 1), secret=secret)
+        fit_privately(tiny, given, [Group({"rows": prompt.rows}, 0.01)], lambda _: prompt(), Plan(2, 6, 1), secret=secret)
         return prompt.rows.detach().clone()
 
     assert torch.equal(trained(b"a" * 32), trained(b"a" * 32))
@@ -138,7 +183,7 @@ def test_every_unit_is_drawn_with_the_same_chance(tiny, rows, monkeypatch):
     )
     tensor = torch.nn.Parameter(torch.zeros(1))
     given = Private(tuple((rows[0],) for _ in range(1000)), guarantee(units=1000, sampling_rate=0.1))
-    fit_privately(tiny, given, [Group({"t": tensor}, 0.1)], lambda: None, Plan(20, 100, 1))
+    fit_privately(tiny, given, [Group({"t": tensor}, 0.1)], lambda _: None, Plan(20, 100, 1))
     assert len(drawn) == 20 and len(set(drawn)) > 5
     assert sum(drawn) / 20 == pytest.approx(100, abs=15)
 

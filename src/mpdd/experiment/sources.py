@@ -111,12 +111,17 @@ def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
     return MetaPrompt(shared, run.sources, shape.rank, seed=seed).to(run.backbone.device)
 
 
-def save_metaprompt(run: Run, path: Path, meta: MetaPrompt, made: Mapping[str, Any]) -> PromptFile:
-    """Write a metaprompt of the run's sources; `made` goes into its provenance, beside the options of stage 2."""
+def save_metaprompt(
+    run: Run, path: Path, meta: MetaPrompt, made: Mapping[str, Any], privacy: Mapping[str, Any] | None = None
+) -> PromptFile:
+    """Write a metaprompt of the run's sources; `made` goes into its provenance, beside the options of stage 2. `privacy` is the
+    guarantee that its training kept, where it did."""
     kinds = tuple(run.tasks[task].task.card.kind for task in meta.tasks)
     made = {**made, **how(run, "distil")}
     made["options"]["start"] = Path(run.experiment.distil.start).name  # no path of the user's
-    header = header_of(run, kind="meta", rank=meta.rank, tasks=meta.tasks, kinds=kinds, provenance=made)
+    header = header_of(
+        run, kind="meta", rank=meta.rank, tasks=meta.tasks, kinds=kinds, provenance=made, privacy=dict(privacy or {})
+    )
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 
 

@@ -20,6 +20,7 @@ from flwr.serverapp.strategy import FedAvg
 from mpdd.errors import MpddError
 from mpdd.federated import travelling
 from mpdd.federated.federation import Federation
+from mpdd.federated.private_rounds import worst
 
 
 class Averaging(FedAvg):
@@ -29,6 +30,8 @@ class Averaging(FedAvg):
         sites = federation.sites
         super().__init__(min_train_nodes=sites, min_evaluate_nodes=sites, min_available_nodes=sites)
         self.sites = sites
+        self.privacy = federation.privacy
+        self.guarantee: dict[str, Any] = {}  # that of the joint metaprompt after the last round
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The weighted mean. Raises `MpddError` unless every site answered with a P* of one shape."""
@@ -40,8 +43,15 @@ class Averaging(FedAvg):
         return averaged
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """The weighted mean of dev losses. Raises `MpddError` unless every site answered."""
-        averaged: MetricRecord | None = super().aggregate_evaluate(server_round, self.answered(replies))
+        """The weighted mean of dev losses; what the sites have kept is noted. Raises `MpddError` unless every site answered, and
+        kept the privacy that the federation asks for."""
+        answered = self.answered(replies)
+        if self.privacy:
+            kept = [guarantee for message in answered if (guarantee := travelling.guarantee_in(message.content))]
+            if len(kept) < self.sites:
+                raise MpddError(f"{len(kept)} of {self.sites} sites say which privacy they kept; the federation asks for it.")
+            self.guarantee = worst(kept, self.privacy)
+        averaged: MetricRecord | None = super().aggregate_evaluate(server_round, answered)
         return averaged
 
     def answered(self, replies: Iterable[Message]) -> list[Message]:

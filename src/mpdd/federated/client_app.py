@@ -1,6 +1,7 @@
 """The Flower app that a site's SuperNode starts for each message. Its node configuration names the site's experiment:
 
-`--node-config 'experiment="site.toml" out="runs/site" secure=true share-factors=false'`; all but the first may be left out.
+`--node-config 'experiment="site.toml" out="runs/site" secure=true epsilon=3.0 share-factors=false'`; all but the first may be
+left out. With `epsilon` the site trains only with differential privacy of at most that epsilon.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def train(message: Message, context: Context) -> Message:
 
     secure = SECURE in message.content.config_records
     site, given = _opened(message, context)
-    shared = site.train(given.shared, given.turn)
+    shared = site.train(given.shared, given.turn, given.privacy)
     return Message(travelling.trained(shared, site.examples, secure=secure, most_examples=given.most_examples), reply_to=message)
 
 
@@ -71,7 +72,8 @@ def evaluate(message: Message, context: Context) -> Message:
     from mpdd.federated import travelling
 
     site, given = _opened(message, context)
-    return Message(travelling.settled(site.settle(given.shared, given.turn), site.examples), reply_to=message)
+    loss, guarantee = site.settle(given.shared, given.turn, given.privacy)
+    return Message(travelling.settled(loss, site.examples, guarantee), reply_to=message)
 
 
 def query(message: Message, context: Context) -> Message:
@@ -97,7 +99,19 @@ def _opened(message: Message, context: Context) -> tuple[Site, Told]:
     given = travelling.told(message.content)
     site = opened(*_place(context))
     given.agreement.require(site.agreement)
+    _require_privacy(given, context)
     return site, given
+
+
+def _require_privacy(given: Told, context: Context) -> None:
+    """Raise `DisagreementError` where a site's node wants more privacy than the federation asks for."""
+    most = context.node_config.get("epsilon")
+    asked = given.privacy.epsilon if given.privacy else None
+    if most is not None and (asked is None or asked > float(most)):
+        raise DisagreementError(
+            "This site takes part with differential privacy alone",
+            found="a federation without it" if asked is None else f"epsilon {asked:g}", wanted=f"epsilon {float(most):g} or less",
+        )  # fmt: skip
 
 
 def _place(context: Context) -> tuple[str, str]:

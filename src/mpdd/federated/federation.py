@@ -16,7 +16,7 @@ from mpdd import __version__
 from mpdd.errors import InputError
 from mpdd.experiment.config import Compute
 from mpdd.files.toml import Name, Positive, Seed, read_toml, validated
-from mpdd.methods.options import PromptOptions
+from mpdd.methods.options import Privacy, PromptOptions
 
 # Flower tells its makers that it was started, and asks them for updates, unless two variables say no. Here they must.
 SILENCE: Mapping[str, str] = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
@@ -31,7 +31,8 @@ class Federation(BaseModel):
 
     P* starts at the rows that `prompt.start` and `seed` give, or at those of a metaprompt in the file `start`. A round is a
     `rounds`-th of each site's `distil.steps`. `sites` must all take part in each round. `secure` hides what each site sends
-    from the server (SecAgg+), where no site has more than `most_examples`.
+    from the server (SecAgg+), where no site has more than `most_examples`. With `privacy` each site trains by DP-SGD, so that
+    what it sends in all rounds together hides each of its own examples or documents.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +48,7 @@ class Federation(BaseModel):
     secure: bool = False
     most_examples: Positive = 100_000
     prompt: PromptOptions = PromptOptions()
+    privacy: Privacy | None = None
 
     @field_validator("secure")
     @classmethod
@@ -75,7 +77,7 @@ class Federation(BaseModel):
 
     def to_toml(self) -> str:
         """As resolved, defaults included."""
-        return tomli_w.dumps(self.model_dump(mode="json"))
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def write_app(folder: Path, federation: Federation, out: Path) -> Path:

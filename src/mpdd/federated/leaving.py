@@ -11,9 +11,10 @@ from mpdd.errors import MpddError
 
 SECURE = RECORD_KEY_CONFIGS
 EXAMPLES, LOSS = "num-examples", "dev-loss"
+PRIVACY, GUARANTEE = "privacy", "guarantee"  # numbers of the schedule and fixed words, as `spent_after` gives them
 _MAY_LEAVE: Mapping[str, Mapping[str, frozenset[str]]] = {  # by the kind of message: records, and the names in them
     "train": {"arrays": frozenset({"shared"}), "metrics": frozenset({EXAMPLES})},
-    "evaluate": {"metrics": frozenset({EXAMPLES, LOSS})},
+    "evaluate": {"metrics": frozenset({EXAMPLES, LOSS}), PRIVACY: frozenset({GUARANTEE})},
     "query": {"factors": frozenset({"u", "v"}), "tasks": frozenset({"names"})},
 }
 _MAY_LEAVE_SECURELY: Mapping[str, frozenset[str]] = {

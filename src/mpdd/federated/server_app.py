@@ -42,7 +42,8 @@ def main(grid: Grid, context: Context) -> None:
     strategy = SecureAveraging(federation, context) if federation.secure else Averaging(federation)
 
     def keep(number: int, arrays: ArrayRecord) -> None:
-        _save(out, federation, agreement, travelling.shared_in(arrays), [], {"run": run, "round": number})
+        made = {"run": run, "round": number}
+        _save(out, federation, agreement, travelling.shared_in(arrays), [], made, strategy.guarantee)
 
     settings = travelling.settings(run, federation, agreement)
     result = strategy.start(
@@ -52,7 +53,7 @@ def main(grid: Grid, context: Context) -> None:
     _write_rounds(out, result.evaluate_metrics_clientapp)
     made = {"run": run, "round": federation.rounds}
     final = travelling.shared_in(result.arrays)
-    _save(out, federation, agreement, final, _factors(grid, strategy, agreement), made)
+    _save(out, federation, agreement, final, _factors(grid, strategy, agreement), made, strategy.guarantee)
 
 
 app.main()(main)
@@ -72,6 +73,7 @@ def _save(
     shared: Tensor,
     factors: Sequence[Factors],
     made: dict[str, Any],
+    guarantee: dict[str, Any],
 ) -> None:
     """The joint metaprompt, with the factors that are shared; else with those of one task that leaves P* as it is."""
     names: list[str] = []
@@ -85,6 +87,7 @@ def _save(
     header = Header(
         "meta", federation.backbone, agreement.fingerprint, agreement.length, agreement.width, agreement.rank, meta.tasks,
         kinds=tuple(found.kind for found in factors), template=agreement.template, depth=federation.prompt.depth,
+        privacy=guarantee,
         provenance={"federation": {**made, "name": federation.name, "sites": federation.sites, "rounds": federation.rounds}},
     )  # fmt: skip
     save_prompt(out / "prompts" / "metaprompt.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,11 +19,14 @@ from mpdd.experiment.setup import Run, kinds_of, source_data
 from mpdd.experiment.sources import save_metaprompt, teach_sources, weights_of
 from mpdd.federated.agreement import Agreement
 from mpdd.federated.federation import DisagreementError
+from mpdd.federated.private_rounds import require_private, spent_after, train_privately, units_of
 from mpdd.methods.cell import plan_of
+from mpdd.methods.options import Privacy
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import PromptFile, load
 from mpdd.training.distil import distil
+from mpdd.training.private import Private
 from mpdd.training.tune import Data, mean_losses
 
 SEEDS_APART = 1_000_003  # between rounds, so that each draws other examples and the first draws what plain training draws
@@ -61,12 +65,16 @@ class Site:
         """Training examples over all sources: the weight of this site in the average (n_k of arXiv 1602.05629, algorithm 1)."""
         return sum(len(self.run.tasks[name].train) for name in self.run.sources)
 
-    def train(self, shared: Float[Tensor, "length width"], turn: Turn) -> Float[Tensor, "length width"]:
+    def train(
+        self, shared: Float[Tensor, "length width"], turn: Turn, privacy: Privacy | None = None
+    ) -> Float[Tensor, "length width"]:
         """Train P* and the site's factors for one round and return P*; the factors are kept.
 
         The rates fall from round to round as they fall within one; the optimizer starts anew. What comes back is the state
-        with the lowest loss on the site's own dev examples, the one that was given among them.
+        with the lowest loss on the site's own dev examples, the one that was given among them; with `privacy` the last state.
         """
+        if privacy is not None:
+            return self._train_privately(shared, turn, privacy)
         options, meta = self.run.experiment.distil, self._metaprompt(shared, turn)
         steps = _share(options.steps, turn)
         teachers = self._teachers()
@@ -89,33 +97,70 @@ class Site:
         )
         shutil.rmtree(cache, ignore_errors=True)
         self.run.reporter.say(f"  round {turn.number} of {turn.rounds}: dev loss {fitted.best_dev.loss:.3f} with its own prompt")
-        self._save(meta, turn)
+        self._save(meta, turn, {})
         return meta.shared.detach().cpu()
 
-    def settle(self, shared: Float[Tensor, "length width"], turn: Turn) -> float:
-        """Take the average P* as the site's own, beside its factors; return the mean dev loss in nats over its sources."""
-        meta = self._metaprompt(shared, turn)
+    def _train_privately(self, shared: Tensor, turn: Turn, privacy: Privacy) -> Tensor:
+        require_private(self.run.experiment)
+        options, meta = self.run.experiment.distil, self._metaprompt(shared, turn, is_private=True)
+        steps, left = _share(options.steps, turn), (turn.rounds - turn.number + 1) / turn.rounds
+        watch = self.run.folder.watch(f"federated-{turn.number}", lambda: None, stage="distil", method="mpdd", task="all")
+        train_privately(
+            self.run, self._private(privacy), meta, replace(plan_of(options), steps=steps), lr_shared=options.lr_shared * left,
+            lr_factors=options.lr_factors * left, log=watch.log,
+        )  # fmt: skip
+        guarantee = self._spent(turn, privacy)
+        self.run.reporter.say(f"  round {turn.number} of {turn.rounds}: epsilon {guarantee['epsilon']:.2f} so far")
+        self._save(meta, turn, guarantee)
+        return meta.shared.detach().cpu()
+
+    def _private(self, privacy: Privacy) -> Private:
+        """The site's units with the guarantee of all rounds; the accountant is slow, and its answers are kept."""
+        return units_of(self.run, privacy)
+
+    def _spent(self, turn: Turn, privacy: Privacy | None) -> dict[str, Any]:
+        """The guarantee that the rounds so far have kept; empty without one."""
+        if privacy is None:
+            return {}
+        return spent_after(self._private(privacy).guarantee, self.run.experiment.distil.steps * turn.number // turn.rounds)
+
+    def settle(
+        self, shared: Float[Tensor, "length width"], turn: Turn, privacy: Privacy | None = None
+    ) -> tuple[float, dict[str, Any]]:
+        """Take the average P* as the site's own, beside its factors; return the mean dev loss in nats over its sources, and the
+        guarantee that the rounds so far have kept (empty without `privacy`)."""
+        meta = self._metaprompt(shared, turn, is_private=privacy is not None, is_trained=True)
+        guarantee = self._spent(turn, privacy)
         dev = {task: part.dev for task, part in self._data().items()}
         with torch.no_grad():
             losses = mean_losses(self.run.backbone, dev, {task: meta(task) for task in meta.tasks})
         mean = sum(losses.values()) / len(losses)
         self.run.reporter.say(f"  round {turn.number} of {turn.rounds}: dev loss {mean:.3f} with the shared prompt")
-        self._save(meta, turn)
-        return mean
+        self._save(meta, turn, guarantee)
+        return mean, guarantee
 
     @property
     def _path(self) -> Path:
         return self.run.folder.prompt("metaprompt")
 
-    def _save(self, meta: MetaPrompt, turn: Turn) -> None:
+    def _save(self, meta: MetaPrompt, turn: Turn, guarantee: Mapping[str, Any]) -> None:
         made = {"federation": {"run": turn.run, "round": turn.number, "rounds": turn.rounds}}
-        save_metaprompt(self.run, self._path, meta, made)
+        save_metaprompt(self.run, self._path, meta, made, privacy=guarantee)
 
-    def _metaprompt(self, shared: Tensor, turn: Turn) -> MetaPrompt:
-        """P* with the site's factors, where they were trained in this run or beside this very P*; else with fresh ones."""
+    def _metaprompt(self, shared: Tensor, turn: Turn, *, is_private: bool = False, is_trained: bool = False) -> MetaPrompt:
+        """P* with the site's factors, where they were trained in this run or beside this very P*; else with fresh ones.
+
+        With `is_private` only factors of this run's own private rounds are taken; `is_trained`: this round has been trained.
+        """
         meta = MetaPrompt(shared, self.run.sources, self.run.experiment.prompt.rank, seed=self.run.experiment.seeds[0])
         kept = self._kept()
-        if kept and (kept.header.provenance["federation"]["run"] == turn.run or torch.equal(kept.tensors["shared"], shared)):
+        fits = kept is not None and (
+            kept.header.provenance["federation"]["run"] == turn.run or torch.equal(kept.tensors["shared"], shared)
+        )
+        if is_private and kept is not None:
+            is_own = kept.header.provenance["federation"]["run"] == turn.run and bool(kept.header.privacy)
+            fits = is_own and (turn.number > 1 or is_trained)
+        if kept is not None and fits:
             with torch.no_grad():
                 meta.u.copy_(kept.tensors["u"])
                 meta.v.copy_(kept.tensors["v"])

@@ -1,7 +1,8 @@
 """What travels between server and sites, written and read in one place; `leaving` refuses all else on its way out.
 
-From the server: P* and what all agree on. From a site: P*, how many training examples it weighs, one dev loss; where the site
-shares them, its factors with their tasks' names. With secure aggregation a site's P* leaves as masked numbers.
+From the server: P* and what all agree on. From a site: P*, how many training examples it weighs, one dev loss; with
+differential privacy the guarantee that it has kept so far; where the site shares them, its factors with their tasks' names.
+With secure aggregation a site's P* leaves as masked numbers.
 """
 
 from __future__ import annotations
@@ -19,20 +20,23 @@ from torch import Tensor
 from mpdd.errors import MpddError
 from mpdd.federated.agreement import Agreement
 from mpdd.federated.federation import DisagreementError, Federation
-from mpdd.federated.leaving import EXAMPLES, LOSS
+from mpdd.federated.leaving import EXAMPLES, GUARANTEE, LOSS, PRIVACY
 from mpdd.federated.site import Turn
+from mpdd.methods.options import Privacy
 
 CLIP = 8.0  # weighted numbers of P* that secure aggregation can carry lie within this (Flower's own default)
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a site is told: P* [length, width], the round, and what all must have alike; `most_examples` bounds its weight."""
+    """What a site is told: P* [length, width], the round, and what all must have alike; `most_examples` bounds its weight, and
+    `privacy` is what it must keep (None: nothing)."""
 
     shared: Float[Tensor, "length width"]
     turn: Turn
     agreement: Agreement
     most_examples: int
+    privacy: Privacy | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def shared_in(record: ArrayRecord) -> Float[Tensor, "length width"]:
 def settings(run: str, federation: Federation, agreement: Agreement) -> ConfigRecord:
     """What sites are told beside P*; Flower adds the number of the round."""
     settings_of_run: dict[str, str | int] = {"run": run, "rounds": federation.rounds, "agreement": agreement.to_json()}
-    return ConfigRecord({**settings_of_run, "most-examples": federation.most_examples})
+    privacy = federation.privacy.model_dump_json() if federation.privacy else ""
+    return ConfigRecord({**settings_of_run, "most-examples": federation.most_examples, PRIVACY: privacy})
 
 
 def told(content: RecordDict) -> Told:
@@ -70,7 +75,9 @@ def told(content: RecordDict) -> Told:
     (record,) = content.array_records.values()
     record_of_run: Mapping[str, Any] = next(record for record in content.config_records.values() if "agreement" in record)
     turn = Turn(record_of_run["run"], record_of_run["server-round"], record_of_run["rounds"])
-    return Told(shared_in(record), turn, Agreement.from_json(record_of_run["agreement"]), record_of_run["most-examples"])
+    privacy = Privacy.model_validate_json(text) if (text := record_of_run[PRIVACY]) else None
+    agreement = Agreement.from_json(record_of_run["agreement"])
+    return Told(shared_in(record), turn, agreement, record_of_run["most-examples"], privacy)
 
 
 def trained(shared: Float[Tensor, "length width"], examples: int, *, secure: bool, most_examples: int) -> RecordDict:
@@ -99,9 +106,18 @@ def trained(shared: Float[Tensor, "length width"], examples: int, *, secure: boo
     )
 
 
-def settled(loss: float, examples: int) -> RecordDict:
-    """What a site answers once it has taken the average: its mean dev loss in nats."""
-    return RecordDict({"metrics": MetricRecord({EXAMPLES: examples, LOSS: loss})})
+def settled(loss: float, examples: int, guarantee: Mapping[str, Any]) -> RecordDict:
+    """What a site answers once it has taken the average: its mean dev loss in nats, and the guarantee kept so far (or none)."""
+    kept = {PRIVACY: ConfigRecord({GUARANTEE: json.dumps(dict(guarantee))})} if guarantee else {}
+    return RecordDict({"metrics": MetricRecord({EXAMPLES: examples, LOSS: loss}), **kept})
+
+
+def guarantee_in(content: RecordDict) -> dict[str, Any]:
+    """The guarantee that a site says it has kept; empty where it says none."""
+    if PRIVACY not in content:
+        return {}
+    found: dict[str, Any] = json.loads(str(content.config_records[PRIVACY][GUARANTEE]))
+    return found
 
 
 def shared_factors(tensors: Mapping[str, Tensor], tasks: Sequence[str], kinds: Sequence[str]) -> RecordDict:

@@ -27,6 +27,7 @@ from mpdd.training.loop import Dev, Fitted, Group, Log, Losses, Plan, fit
 from mpdd.training.passes import Row, add_gradients
 
 Unit = Literal["example", "document"]
+PromptOf = Callable[[str], Tensor | None]  # the prompt of a task by name; None: what is trained is in the backbone
 ACCOUNTANT = "PRV accountant (Gopi et al. 2021, arXiv 2106.02848) of opacus"
 NOISE = "Gaussian, seeded by the operating system apart from training; the seed was not kept"
 
@@ -94,10 +95,10 @@ def spent(noise_multiplier: float, delta: float, sampling_rate: float, steps: in
 
 
 def fit_privately(
-    backbone: Backbone, private: Private, groups: Sequence[Group], prompt: Callable[[], Tensor | None], plan: Plan, *,
+    backbone: Backbone, private: Private, groups: Sequence[Group], prompt: PromptOf, plan: Plan, *,
     log: Log = lambda _job, _values: None, tick: Callable[[], object] = lambda: None, secret: bytes | None = None,
 ) -> Fitted:  # fmt: skip
-    """Train `groups`, of which `prompt` is made (None: they are in the backbone), and keep the last state.
+    """Train `groups`, of which the `prompt` of each task is made (None: they are in the backbone), and keep the last state.
 
     The loop is that of all fits, without a dev set, patience, halving_steps, clipping of the sum, or checkpoints: a fit that was
     stopped begins anew, as nothing of it was given away. `secret` (of the operating system, unless a test gives it) seeds what
@@ -122,13 +123,12 @@ def fit_privately(
 
 
 def clipped_sum(
-    backbone: Backbone, units: Sequence[Sequence[Encoded]], tensors: Sequence[Tensor], prompt: Callable[[], Tensor | None],
-    clip: float,
-) -> tuple[list[Tensor], float]:  # fmt: skip
+    backbone: Backbone, units: Sequence[Sequence[Encoded]], tensors: Sequence[Tensor], prompt: PromptOf, clip: float
+) -> tuple[list[Tensor], float]:
     """The sum over units of each one's gradient, clipped to norm `clip` over all tensors; and the mean loss of the units.
 
-    Prompts: each unit stands under a copy of its own, so that one packed pass gives all gradients apart, and the chain to
-    the trained tensors is taken for each. What is inside the backbone (LoRA) is run unit by unit.
+    Prompts: each unit stands under copies of its own, one for each of its tasks, so that one packed pass gives all gradients
+    apart, and the chain to the trained tensors is taken for each. What is inside the backbone (LoRA) is run unit by unit.
     """
     total = [torch.zeros_like(tensor) for tensor in tensors]
     losses = []
@@ -142,23 +142,33 @@ def clipped_sum(
 
 
 def _by_unit(
-    backbone: Backbone, units: Sequence[Sequence[Encoded]], tensors: Sequence[Tensor], prompt: Callable[[], Tensor | None]
+    backbone: Backbone, units: Sequence[Sequence[Encoded]], tensors: Sequence[Tensor], prompt: PromptOf
 ) -> list[tuple[float, list[Tensor]]]:
-    made = prompt()
-    if made is None:
+    """The loss and the gradient of each unit."""
+    made = {task: prompt(task) for task in dict.fromkeys(encoded.task for unit in units for encoded in unit)}
+    prompts = {task: rows for task, rows in made.items() if rows is not None}
+    if len(prompts) < len(made):
         return [_inside(backbone, unit, tensors) for unit in units]
-    copies = {str(number): made.detach().clone().requires_grad_() for number in range(len(units))}
-    rows = [Row(encoded, str(number), 1 / len(unit)) for number, unit in enumerate(units) for encoded in unit]
+    tasks = [list(dict.fromkeys(encoded.task for encoded in unit)) for unit in units]
+    copies: dict[str, Tensor | None] = {
+        f"{number} {task}": prompts[task].detach().clone().requires_grad_() for number, own in enumerate(tasks) for task in own
+    }
+    numbered = [(number, encoded) for number, unit in enumerate(units) for encoded in unit]
+    rows = [Row(encoded, f"{number} {encoded.task}", 1 / len(units[number])) for number, encoded in numbered]
     if not rows:
         return []
-    losses = add_gradients(backbone, rows, copies)["loss"]
     of_unit = [0.0] * len(units)
-    for row, loss in zip(rows, losses.tolist(), strict=True):
-        of_unit[int(row.prompt)] += row.weight * loss
-    return [
-        (of_unit[number], list(torch.autograd.grad(made, tensors, copies[str(number)].grad, retain_graph=True)))
-        for number in range(len(units))
-    ]
+    for (number, _), row, loss in zip(numbered, rows, add_gradients(backbone, rows, copies)["loss"].tolist(), strict=True):
+        of_unit[number] += row.weight * loss
+    pairs = [[(prompts[task], copies[f"{number} {task}"]) for task in own] for number, own in enumerate(tasks)]
+    return [(loss, _chain(of_one, tensors)) for loss, of_one in zip(of_unit, pairs, strict=True)]
+
+
+def _chain(prompts: Sequence[tuple[Tensor, Tensor | None]], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The gradient of the tensors that prompts are made of, from those of their copies: zero for what no prompt is made of."""
+    made, outputs = [rows for rows, _ in prompts], [None if copy is None else copy.grad for _, copy in prompts]
+    found = torch.autograd.grad(made, tensors, outputs, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(tensor) if part is None else part for tensor, part in zip(tensors, found, strict=True)]
 
 
 def _inside(backbone: Backbone, unit: Sequence[Encoded], tensors: Sequence[Tensor]) -> tuple[float, list[Tensor]]:

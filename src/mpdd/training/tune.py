@@ -164,8 +164,9 @@ def _tune_privately(backbone: Backbone, name: str, job: Job, plan: Plan, watch: 
     if job.data.private is None:
         raise ValueError(f"{name} is not private, and others beside it are")
     return fit_privately(
-        backbone, job.data.private, job.groups, job.prompt, plan, log=lambda _, values: watch.log(name, values), tick=watch.tick
-    )
+        backbone, job.data.private, job.groups, lambda _: job.prompt(), plan, log=lambda _, values: watch.log(name, values),
+        tick=watch.tick,
+    )  # fmt: skip
 
 
 def job_name(task: str, lr: float) -> str:
