@@ -3,7 +3,7 @@
 `python -m benchmarks.decode_again RUN...` answers the test examples of each cell once for each way, in turn and in one
 process, and writes `benchmarks/results/decode_again.json` after each cell, so that a stopped measurement goes on. Ways are
 `free`, `grounded`, and both with priors fitted on the cell's dev examples (`methods/priors.py`), `priors` and
-`grounded_priors`; `grounded:0.5` has another `steering.LEAST` (0 never leaves the note).
+`grounded_priors`; `none` has the prior of "none" alone; `grounded:0.5` has another `steering.LEAST` (0 never leaves the note).
 Cells whose answers a way does not change have the same figures for it. Full fine-tuning keeps no weights and is left out.
 Give it runs of `experiments/*-stand-ins.toml`: nothing should be chosen on a target of Open-31.
 """
@@ -52,7 +52,8 @@ ADAPTERS: Mapping[str, Callable[[Backbone, Experiment, int], baselines.Placed]] 
 }
 DEFAULT_LEAST = steering.LEAST
 WAYS: Mapping[str, tuple[bool, bool]] = {  # grounded, with priors
-    "free": (False, False), "grounded": (True, False), "priors": (False, True), "grounded_priors": (True, True)
+    "free": (False, False), "grounded": (True, False), "priors": (False, True), "grounded_priors": (True, True),
+    "none": (False, True),
 }  # fmt: skip
 
 
@@ -93,7 +94,9 @@ def main() -> None:
     """Decode every finished cell of the runs again."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--ways", default=",".join(WAYS), help="Some of the ways; the others are compared with the first.")
+    parser.add_argument(
+        "--ways", default="free,grounded,priors,grounded_priors", help="Some of the ways; the others are compared with the first."
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="Where the figures go.")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="Cells whose TARGET--METHOD--SHOTS--sSEED fits.")
     args = parser.parse_args()
@@ -141,6 +144,7 @@ def _answered(cell: Again, examples: Examples, ways: Sequence[str]) -> dict[str,
             steering.LEAST = float(least or DEFAULT_LEAST)
             grounded, has_priors = WAYS[name]
             priors = _priors(cell, examples, prompt, grounded) if has_priors else {}
+            priors = {**priors, "stop": 0.0} if priors and name == "none" else priors
             known = Priors.of(priors)
             requests = [Request(card, e, prompt, grounded=grounded, priors=known) for e in examples.test]
             predict(cell.backbone, requests[:1])  # shapes are prepared outside of the measured time

@@ -1,7 +1,8 @@
 """Fits the priors of a trained prompt or adapter (`mpdd.inference.decoding.priors`) to how its dev examples are answered.
 
-Each number is the shift of a log-odds that makes the dev answers likeliest, with every token before it as in the right answer
-(teacher forcing), so that nothing is decoded. A normal prior of variance 1 keeps a shift finite where dev has no such answer.
+Nothing is decoded: every token before one that is shifted is as in the right answer (teacher forcing). The shift of "none" is
+the one with which greedy answers say it as often as the right ones do. The others make the dev answers likeliest; a normal
+prior of variance 1 keeps them finite where dev has no such answer.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from mpdd.training.forward import forward
 from mpdd.training.passes import Row, chunks, encoded_batch
 
 Array = NDArray[np.float64]
-Odds = tuple[bool, float, bool]  # of "none" (else of the end of a list), the log-odds, whether the right answer has it
+Odds = tuple[bool, float, bool]  # of "none": its margin over the best other token; else of the end of a list: its log-odds;
+# then whether the right answer has it
 _PRECISION = 1.0  # of the normal prior of each shift
 _EDGE = 30.0  # log-odds are kept so near to 0
 _ROUNDS = 50
+_BEYOND = 0.5  # nats
 
 
 def fit_priors(backbone: Backbone, requests: Sequence[Request]) -> dict[str, Any]:
@@ -44,7 +47,8 @@ def fit_priors(backbone: Backbone, requests: Sequence[Request]) -> dict[str, Any
     none, stop, classes = 0.0, 0.0, ()
     if writes_a_list(card):
         odds = list(_odds_of_lists(backbone, requests))
-        none, stop = (fit_shift([(x, y) for of_none, x, y in odds if of_none is wanted]) for wanted in (True, False))
+        none = fit_share([(x, happened) for of_none, x, happened in odds if of_none])
+        stop = fit_shift([(x, happened) for of_none, x, happened in odds if not of_none])
     elif _chooses_a_label(card, examples):
         right = [_label(card, example) for example in examples]
         classes = tuple(fit_classes(np.array(score_options(backbone, requests)), right).tolist())
@@ -63,6 +67,19 @@ def fit_shift(odds: Sequence[tuple[float, bool]]) -> float:
         if abs(step) < 1e-9:
             break
     return shift
+
+
+def fit_share(margins: Sequence[tuple[float, bool]]) -> float:
+    """Return the shift with which as many margins are above 0 as happened; 0 where that is so without one.
+
+    Halfway between the two margins that it must come between, or half a nat beyond the last one.
+    """
+    sizes, share = sorted((x for x, _ in margins), reverse=True), sum(happened for _, happened in margins)
+    if sum(x > 0 for x in sizes) == share:
+        return 0.0
+    above = sizes[share - 1] if share else sizes[0] + 2 * _BEYOND
+    below = sizes[share] if share < len(sizes) else sizes[-1] - 2 * _BEYOND
+    return -(above + below) / 2
 
 
 def fit_classes(scores: Array, right: Sequence[int]) -> Array:
@@ -114,15 +131,18 @@ def _odds_of_one(answer: Sequence[int], logits: Float[Tensor, "tokens vocabulary
     """Those of one answer."""
     for place, token in enumerate(answer):
         shifted = shifts.next(answer[:place])
-        if shifted is not None and (x := _log_odds(logits[place], shifted[0])) is not None:
-            yield place < len(shifts.none_tokens) and shifted[0] != shifts.end, x, token == shifted[0]
+        if shifted is None:
+            continue
+        of_none = place < len(shifts.none_tokens) and shifted[0] != shifts.end
+        if (x := _log_odds(logits[place], shifted[0], over_best=of_none)) is not None:
+            yield of_none, x, token == shifted[0]
 
 
-def _log_odds(logits: Float[Tensor, " vocabulary"], token: int) -> float | None:
-    """That of a token against all others; None where it is certain or impossible."""
+def _log_odds(logits: Float[Tensor, " vocabulary"], token: int, *, over_best: bool) -> float | None:
+    """That of a token against all others, or against the best of them; None where it is certain or impossible."""
     others = logits.clone()
     others[token] = float("-inf")
-    x = float(logits[token] - others.logsumexp(0))
+    x = float(logits[token] - (others.max() if over_best else others.logsumexp(0)))
     return None if x in (float("inf"), float("-inf")) else max(-_EDGE, min(_EDGE, x))
 
 
