@@ -182,8 +182,9 @@ def _summary(scored: Scored, value: Value) -> dict[str, Any]:
 
 def _write(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write all rows, and for each backbone the mean difference of each way from the first, over all of its cells."""
-    text = json.dumps({**common.made_on(commit()), "means": list(_means(rows)), "rows": rows}, indent=1)
-    write_atomically(path, (text + "\n").encode())
+    about = {**common.made_on(commit()), "means": list(_means(rows))}
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    write_atomically(path, f'{json.dumps(about)[:-1]}, "rows": [\n{lines}\n]}}\n'.encode())
 
 
 def _means(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "method.md"
 RUNS = ROOT / "results" / "objective"
 DECODED = ROOT / "benchmarks" / "results" / "decode_again.json"
+NONE = ROOT / "benchmarks" / "results" / "decode_none.json"  # cells of ddi, decoded with the prior of "none" alone
 BACKBONES = {"embedded": "embedded, 30 M", "smollm2": "SmolLM2-135M-Instruct"}
 METHODS = ("prompt-tuning", "lora", "mpdd")
 HEADS = (
@@ -31,6 +32,7 @@ def main() -> int:
     """Update or check the page; exit code 1 when a check finds a difference."""
     old = PAGE.read_text(encoding="utf-8")
     new = put(put(old, "objective", objective_lines()), "decoding", decoding_lines())
+    new = put(new, "prior-of-none", none_lines())
     if "--check" in sys.argv:
         return int(old != new)
     PAGE.write_text(new, encoding="utf-8")
@@ -69,6 +71,36 @@ def decoding_lines() -> Iterator[str]:
             f"- {mean['backbone']}, mean of {mean['cells']} cells: {mean['way']} minus {mean['minus']} {mean['value']:+.1f} "
             f"[{mean['low']:.1f}, {mean['high']:.1f}], {after:.0f} s in place of {before:.0f}."
         )
+
+
+def none_lines() -> Iterator[str]:
+    """A row for each cell that was decoded again with the prior of "none": how often it is said, and the score."""
+    if not NONE.is_file():
+        yield "Not run yet."
+        return
+    found = json.loads(NONE.read_text(encoding="utf-8"))
+    rows = [
+        (
+            row["backbone"], row["target"], row["method"], _share(row, "free", "gold"), _share(row, "free", "predicted"),
+            _share(row, "none", "predicted"), _decoded(row["free"]), _decoded(row["none"]),
+        )
+        for row in found["rows"]
+    ]  # fmt: skip
+    heads = (
+        "backbone",
+        "task",
+        "method",
+        "none in gold",
+        "none, plain",
+        "none, with its prior",
+        "F1, plain",
+        "F1, with its prior",
+    )
+    yield from grid(heads, rows)
+
+
+def _share(row: dict[str, Any], way: str, which: str) -> str:
+    return f"{100 * row[way]['none'][which] / row[way]['examples']:.0f} %"
 
 
 def _decoded(way: dict[str, Any] | None) -> str:
