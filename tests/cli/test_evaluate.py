@@ -64,6 +64,19 @@ def test_other_names_of_columns_and_labels_are_taken(mpdd, place):
     assert json.loads(ran.out)["labels"]["Drug"]["gold"] == 1
 
 
+def test_a_table_without_names_and_labels_in_any_case(mpdd, place):
+    cells = [
+        '"{}","{}"'.format(row["text"], json.dumps([[s, e, "DRUG"] for s, e, _ in row["entities"]]).replace('"', '""'))
+        for row in ROWS
+    ]
+    (place / "theirs.csv").write_text("".join(f"{line}\n" for line in cells))
+    named = ("--headerless", "--column", "text=1", "--column", "entities=2", "--json")
+    assert "or --ignore-case, labels may be in any case" in mpdd("evaluate", "drugs.safetensors", "theirs.csv", *named).err
+    ran = mpdd("evaluate", "drugs.safetensors", "theirs.csv", *named, "--ignore-case")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["labels"]["Drug"]["gold"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -39,9 +39,7 @@ def new(
     ] = None,
     column: Annotated[
         Paths,
-        typer.Option(
-            "--column", help="Our column=the file's: text=note, choices=a,b,c, of one split test.text=note; may be repeated."
-        ),
+        typer.Option("--column", help="Our column=the file's: text=note, choices=a,b,c, test.text=note; may be repeated."),
     ] = None,
     headerless: Annotated[
         bool, typer.Option("--headerless", help="CSV and TSV have no header line: --column text=1 gives numbers.")
@@ -124,7 +122,8 @@ def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
     from mpdd.data.cards import card_file
     from mpdd.data.cards import new as cards
 
-    data: dict[str, Any] = {split: _from(path.parent, given[split]) for split in ("train", "dev", "test") if given[split]}
+    splits = (split for split in ("train", "dev", "test") if given[split])
+    data: dict[str, Any] = {split: _from(path.parent, given[split]) for split in splits}
     shared, of_splits = cards.columns_given(given["columns"])
     data |= {"format": given["format"], "columns": {**cards.named(shared), **of_splits}, "labels": given["values"]}
     data |= {name: given[name] for name in ("headerless", "ignore_case")}

@@ -100,7 +100,7 @@ def test_a_row_with_cells_too_many_is_counted_even_as_the_first(write):
         ({"headerless": False, "columns": {"text": 3, "answer": 1}}, "or numbers, with headerless = true"),
         (
             {"headerless": False, "columns": {"text": "3", "answer": "1"}},
-            "by number, with headerless = true, if it has no header",
+            "by number if it has no header and is headerless = true",
         ),
     ],
 )
@@ -234,7 +234,7 @@ def test_brat_types_in_any_case(write):
     files = {f"c/{name}": content for name, content in brat_cases.relations().items()}
     data = {"format": "brat", "train": "c"}
     path = write("ner", files, data, labels=["DRUG", "problem"])
-    assert "With ignore_case = true under [data] labels may be in any case." in refusal(path)
+    assert "With ignore_case = true under [data], or --ignore-case, labels may be in any case." in refusal(path)
     found = load(write("ner", files, {**data, "ignore_case": True}, labels=["DRUG", "problem"]))
     assert {entity.label for example in everything(found) for entity in example.gold.entities} == {"DRUG", "problem"}
     assert sum(len(example.gold.entities) for example in everything(found)) == 28 and found.losses == {}

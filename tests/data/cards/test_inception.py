@@ -281,5 +281,5 @@ def test_without_cassis_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cassis", None)
     (tmp_path / "a.xmi").write_bytes(DOCUMENT)
     (tmp_path / "TypeSystem.xml").write_bytes(type_system())
-    with pytest.raises(MpddError, match=r"pip install mpdd\[inception\]"):
+    with pytest.raises(MpddError, match=r"pip install 'mpdd\[inception\]'"):
         read_labelled(NER, [tmp_path / "a.xmi"])

@@ -1,7 +1,7 @@
 """INCEpTION: a folder of one `.xmi` file a note (UIMA CAS XMI) and `TypeSystem.xml`, for its layers Span and Relation.
 
-Format: https://uima.apache.org/d/uimaj-current/references.html, written by `dkpro-cassis`. Tokens are cut so that every span
-is a run of whole tokens, as INCEpTION's layers want it.
+Format: https://uima.apache.org/d/uimaj-current/references.html, written by `dkpro-cassis`. Tokens are cut so that every
+span is a run of whole tokens, as INCEpTION's layers want it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,16 @@ def _type_system() -> Any:
     try:
         from cassis import TypeSystem
     except ImportError as error:
-        raise MpddError("INCEpTION's format needs dkpro-cassis; `pip install mpdd[inception]` brings it.") from error
+        raise MpddError("INCEpTION's format needs dkpro-cassis; `pip install 'mpdd[inception]'` brings it.") from error
     system = TypeSystem()
     for name in (TOKEN, SENTENCE):
         system.create_type(name)
     span, relation = system.create_type(SPAN), system.create_type(RELATION)
     answer = system.create_type(ANSWER, supertypeName="uima.cas.AnnotationBase")
     metadata = system.create_type(METADATA, supertypeName="uima.tcas.DocumentAnnotation")
-    texts = {span: ["label"], relation: ["label"], answer: ["task", "answer"], metadata: ["documentTitle", "documentId"]}
-    for kind, names in texts.items():
-        for name in names:
-            system.create_feature(kind, name, _STRING)
+    texts = ((span, "label"), (relation, "label"), (answer, "task"), (answer, "answer"), (metadata, "documentTitle"))
+    for kind, name in (*texts, (metadata, "documentId")):
+        system.create_feature(kind, name, _STRING)
     for name in ("Governor", "Dependent"):
         system.create_feature(relation, name, span)
     for kind in (span, relation, answer):
@@ -68,7 +67,8 @@ def _cas(system: Any, note: AnnotatedNote) -> Any:
 def _surroundings(note: AnnotatedNote, text: str, items: Marked) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what INCEpTION keeps beside the annotations, as (type, values): the note's id, its sentences and tokens."""
     name = legal_xml(note.id)
-    yield METADATA, {"begin": 0, "end": len(text), "language": "x-unspecified", "documentTitle": name, "documentId": name}
+    named = {"language": "x-unspecified", "documentTitle": name, "documentId": name}
+    yield METADATA, {"begin": 0, "end": len(text), **named}
     for start, end in sentences(text):
         yield SENTENCE, {"begin": start, "end": end}
     for token in tokens(text, [(mark.span.start, mark.span.end) for mark in items.marks]):

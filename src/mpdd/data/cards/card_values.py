@@ -60,8 +60,8 @@ class _Section(BaseModel):
 class Data(_Section):
     """Where the data lies, relative to the card, and what the files call our columns and labels.
 
-    A format that is left out is told by the content of the files. `columns` may have those of a split under its name, which
-    come before those of all splits.
+    A format that is left out is told by the content of the files. `columns` may have those of a split under its name;
+    they come before those of all splits.
     """
 
     format: str = ""
@@ -208,7 +208,7 @@ def _task_problems(data: Data, values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _case_problems(labels: Mapping[str, str], card: TaskCard) -> Iterator[str]:
-    """Yield values that stand for different labels and differ in case alone, which `ignore_case` could not tell apart."""
+    """Yield values of different labels that differ in case alone, which `ignore_case` cannot tell apart."""
     meant = {fold(label): label for label in card.labels}
     for value, label in labels.items():
         if meant.setdefault(fold(value), label) != label:
@@ -221,7 +221,8 @@ def _column_problems(data: Data, card: TaskCard) -> Iterator[str]:
         return
     of_splits = {name: columns for name, columns in data.columns.items() if isinstance(columns, Mapping)}
     for name in of_splits.keys() - set(SPLITS):
-        yield f"columns.{name}: should be a column's name, or a list of several; a table is for one of {', '.join(SPLITS)}"
+        wanted = f"should be a column's name, or a list of several; a table is for one of {', '.join(SPLITS)}"
+        yield f"columns.{name}: {wanted}"
     for split, columns in of_splits.items():
         yield from _names_problems(f"columns.{split}", columns, card)
     shared = {ours: column for ours, column in data.columns.items() if not isinstance(column, Mapping)}

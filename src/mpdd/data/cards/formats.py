@@ -61,7 +61,7 @@ def _read_table(name: str, layout: Layout, corpus: str, paths: Sequence[Path], n
 
 
 def _read_lines(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
-    """Read files of which the n-th lines belong together; without `columns`, one for each that the task asks for, in order."""
+    """Read files whose n-th lines belong together; without `columns`, one for each that the task asks for, in order."""
     ours = required(layout.card)
     if not layout.columns:
         layout = replace(layout, columns={name: str(number) for number, name in enumerate(ours, 1)})
@@ -109,7 +109,8 @@ def _spans(
 
 
 def _read_conll(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
-    return _read_standoff("conll", layout, corpus, list(table_files.files(paths, CONLL_SUFFIXES)), notes, function="documents")
+    found = list(table_files.files(paths, CONLL_SUFFIXES))
+    return _read_standoff("conll", layout, corpus, found, notes, function="documents")
 
 
 def _read_pubtator(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes) -> list[Example]:
@@ -151,6 +152,7 @@ def _read_squad(layout: Layout, corpus: str, paths: Sequence[Path], notes: Notes
 
 
 TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".spacy", ".xml", ".xmi")
+_WITHOUT_SPANS = ("qa", "nli", "summarization", "classification")
 CONLL_SUFFIXES = (*conll.SUFFIXES, ".tsv", ".txt")
 PUBTATOR_SUFFIXES = (".pubtator", ".txt")
 
@@ -172,7 +174,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "xmi": _table("xmi", "UIMA CAS XMI", (".xmi",)),
         **{name: _table(name, export.title, TABLE_SUFFIXES, export.types) for name, export in EXPORTS.items()},
         "table": _table("table", "a plain table", TABLE_SUFFIXES),
-        LINES: Format("line-aligned files", _read_lines, (), ("qa", "nli", "summarization", "classification"), is_table=True),
+        LINES: Format("line-aligned files", _read_lines, (), _WITHOUT_SPANS, is_table=True),
         "brat": Format("brat", partial(_read_standoff, "brat"), (".ann", ".txt"), ("ner", "re")),
         "conll": Format("CoNLL", _read_conll, CONLL_SUFFIXES, ("ner",)),
         "pubtator": Format("PubTator", _read_pubtator, PUBTATOR_SUFFIXES, ("ner", "re")),

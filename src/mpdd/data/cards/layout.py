@@ -18,8 +18,8 @@ class Layout:
     """A task card with the names that the user's files have for its parts.
 
     `columns` gives the file's column for ours (several columns for the options of a question), `labels` our label for
-    the file's value; what is not named has the same name. With `ignore_case`, labels and such values may be in any case. Where
-    CSV and TSV files are `headerless`, their columns are called by their numbers, from 1 on.
+    the file's value; what is not named has the same name. With `ignore_case`, labels and such values may be in any case.
+    Where CSV and TSV files are `headerless`, their columns are called by their numbers, from 1 on.
     """
 
     card: TaskCard
@@ -50,7 +50,8 @@ class Layout:
     @cached_property
     def _folded(self) -> dict[str, str]:
         """Our labels by what stands for them, in no case; the file's own values come first."""
-        return {fold(name): label for name, label in ({name: name for name in self.card.labels} | dict(self.labels)).items()}
+        names = {label: label for label in self.card.labels} | dict(self.labels)
+        return {fold(name): label for name, label in names.items()}
 
     @property
     def names_of_labels(self) -> Mapping[str, str]:

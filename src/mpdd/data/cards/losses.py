@@ -80,7 +80,7 @@ def require_gold(what: str, layout: Layout, examples: Iterable[Example], lost: C
     if others:
         next_step = "Name the labels of the files in the card, or say which is which under [data.labels]."
         if any(layout.in_another_case(label) for label in others):
-            next_step = "With ignore_case = true under [data] labels may be in any case."
+            next_step = "With ignore_case = true under [data], or --ignore-case, labels may be in any case."
     wanted = f"at least one with a label of the card ({', '.join(layout.card.labels)})"
     raise InputError(f"{what} has no gold {kind}", found=found, wanted=wanted, next_step=next_step)
 

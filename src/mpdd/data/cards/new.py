@@ -76,7 +76,7 @@ def column(text: str) -> Column:
 
 
 def columns_given(pairs: Mapping[str, str]) -> tuple[dict[str, Column], dict[str, dict[str, Any]]]:
-    """Return the columns that options give, by ours, and those of single splits (`test.text=report`) as a card has them."""
+    """Return the columns that options give, by ours, and those of one split (`test.text=report`) as a card has them."""
     shared: dict[str, Column] = {}
     of_splits: dict[str, dict[str, Any]] = {}
     for ours, text in pairs.items():

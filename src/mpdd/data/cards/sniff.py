@@ -12,7 +12,17 @@ import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mpdd.data.readers import apart, conll, container, docbin, json_document, json_records, pubtator, saved_dataset, uima_files
+from mpdd.data.readers import (
+    apart,
+    conll,
+    container,
+    docbin,
+    json_document,
+    json_records,
+    pubtator,
+    saved_dataset,
+    uima_files,
+)
 from mpdd.errors import InputError
 
 _HEAD = 1 << 20  # bytes that are looked at

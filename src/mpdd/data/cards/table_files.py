@@ -108,9 +108,11 @@ def with_columns(path: Path, layout: Layout, records: list[Record], notes: Notes
 
 def _on_missing(layout: Layout, missing: Sequence[str]) -> str:
     """Return what to do about columns that are missing."""
-    if missing == [layout.name("text")] and layout.card.type == "qa" and layout.card.fields and layout.card.form != "extractive":
+    card = layout.card
+    asks = card.type == "qa" and card.fields and card.form != "extractive"
+    if asks and missing == [layout.name("text")]:
         return "For questions without a context leave fields out of the card, and name the question's column as text."
-    return "Name the file's columns under [data.columns] of the card; by number, with headerless = true, if it has no header."
+    return "Name the file's columns under [data.columns] of the card; by number if it has no header and is headerless = true."
 
 
 def _renamed(record: Record, renamed: Mapping[str, object]) -> Record:

@@ -1,4 +1,4 @@
-"""Reads line-aligned files: the n-th lines of all of them are the columns of one record (`train.source`, `train.target`)."""
+"""Reads line-aligned files (`train.source`, `train.target`): their n-th lines are the columns of one record."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
 def unzipped(where: Path, content: bytes, suffixes: tuple[str, ...]) -> dict[str, bytes]:
     """Return the files with one of `suffixes` in a zip that is itself a file of another archive, by their path inside.
 
-    `where` names the zip in messages. Raise `InputError` if it is damaged, locked, or unpacks to far more than texts do.
+    `where` names the zip in messages. Raise `InputError` if it is damaged, locked, or unpacks to far more than texts.
     """
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
@@ -104,9 +104,9 @@ def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes
                     yield member.name, content.read()
 
 
-def _of_zip(path: Path, archive: zipfile.ZipFile, packed: int, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+def _of_zip(path: Path, archive: zipfile.ZipFile, size: int, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     wanted = [member for member in archive.infolist() if _is_wanted(member.filename, suffixes)]
-    require_modest(path, packed, sum(member.file_size for member in wanted))
+    require_modest(path, size, sum(member.file_size for member in wanted))
     yield from ((member.filename, archive.read(member)) for member in wanted)
 
 

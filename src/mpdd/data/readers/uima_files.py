@@ -1,7 +1,7 @@
-"""Finds the CAS files of UIMA (XMI), each with its type system: alone, in folders and archives, in projects of INCEpTION.
+"""Finds UIMA's CAS files (XMI) with their type systems: alone, in folders and archives, in projects of INCEpTION.
 
-INCEpTION exports a document as a zip of `NAME.xmi` and `TypeSystem.xml`, and a project as a zip that holds such zips: one for
-each annotator in `annotation/DOCUMENT/`, the curated one in `curation/DOCUMENT/`.
+INCEpTION exports a document as a zip of `NAME.xmi` and `TypeSystem.xml`, and a project as a zip that holds such zips:
+one for each annotator in `annotation/DOCUMENT/`, the curated one in `curation/DOCUMENT/`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _TYPES, _ZIP = ".xml", ".zip"
 _TYPE_SYSTEM = b"typeSystemDescription"  # the root element of a type system
 _HEAD = 4096  # bytes of a file in which its root element stands
 _ANNOTATED, _CURATED = "annotation", "curation"  # the folders of a project
-_NOBODY, _CURATOR = "INITIAL_CAS", "CURATION_USER"  # whose version a document is that nobody annotated, or that was curated
+_NOBODY, _CURATOR = "INITIAL_CAS", "CURATION_USER"  # stand for a user where nobody annotated, and for the curator
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Version:
-    """A file of a project: `folder/annotation/document/who.zip`, or the same unpacked; `who` are names that may say so."""
+    """A file of a project, `folder/annotation/document/who.zip` or the same unpacked; `who` are names that may say so."""
 
     folder: str
     document: str
@@ -55,21 +55,24 @@ class _Version:
 
 
 def is_project(names: Iterable[str]) -> bool:
-    """Say whether files of these names, by their path inside a folder or archive, are a project that INCEpTION exported."""
-    versions = ((name, _Version.of(name)) for name in names)
-    return any(one and (name.lower().endswith(_ZIP) or not one.who.isdisjoint((_NOBODY, _CURATOR))) for name, one in versions)
+    """Say whether files of these names (paths inside a folder or archive) are a project that INCEpTION exported."""
+    for name in names:
+        version = _Version.of(name)
+        if version and (name.lower().endswith(_ZIP) or not version.who.isdisjoint((_NOBODY, _CURATOR))):
+            return True
+    return False
 
 
 def sources(path: Path, notes: Notes) -> list[Source]:
     """Return the CAS files of a file, a folder or an archive, sorted by name.
 
-    Of a project each document is taken once: as it was curated, else as its first annotator by name left it. Other versions
-    and documents that nobody annotated are counted. Raise `InputError` as `container.read` does, and where a file has no type
-    system.
+    Of a project each document is taken once: as it was curated, else as its first annotator by name left it. Other
+    versions and documents that nobody annotated are counted. Raise `InputError` as `container.read` does, and where a
+    file has no type system.
     """
     if not path.is_dir() and not _is_archive(path):
-        beside = {file.name: file for file in sorted(path.parent.glob("*")) if file.suffix.lower() == _TYPES and file.is_file()}
-        files = {path.name: read_bytes(path), **{name: file.read_bytes() for name, file in beside.items()}}
+        beside = [file for file in path.parent.glob("*") if file.suffix.lower() == _TYPES and file.is_file()]
+        files = {path.name: read_bytes(path), **{file.name: file.read_bytes() for file in beside}}
         return [_source(str(path), path.name, files)]
     start = f"{path.name}/" if path.name in (_ANNOTATED, _CURATED) else ""
     packed = {start + name: content for name, content in container.read(path, (SUFFIX, _TYPES, _ZIP)).items()}
@@ -100,8 +103,9 @@ def _unpacked(path: Path, files: Mapping[str, bytes]) -> Iterator[tuple[str, byt
 def _source(where: str, name: str, files: Mapping[str, bytes]) -> Source:
     """Return a CAS file with the type system in its folder, or in the nearest folder above."""
     for folder in PurePosixPath(name).parents:
-        beside = [file for file in sorted(files) if PurePosixPath(file).parent == folder and file.lower().endswith(_TYPES)]
-        types = next((files[file] for file in beside if _TYPE_SYSTEM in files[file][:_HEAD]), None)
+        beside = sorted(file for file in files if PurePosixPath(file).parent == folder)
+        systems = (files[file] for file in beside if file.lower().endswith(_TYPES))
+        types = next((content for content in systems if _TYPE_SYSTEM in content[:_HEAD]), None)
         if types is not None:
             version = _Version.of(name)
             return Source(where, version.document if version else PurePosixPath(name).stem, files[name], types)

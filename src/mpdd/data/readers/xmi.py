@@ -1,4 +1,4 @@
-"""Reads UIMA's CAS files (XMI), as INCEpTION exports them, through `dkpro-cassis`: text, annotations and their features.
+"""Reads UIMA's CAS files (XMI), as INCEpTION exports them, through `dkpro-cassis`: text, annotations, features.
 
 Format: https://uima.apache.org/d/uimaj-current/references.html. XMI counts UTF-16 units; offsets here count characters.
 """
@@ -24,8 +24,8 @@ def read(path: Path, notes: Notes) -> list[Record]:
     """Return the documents of a file, folder or archive, with `text`, `id`, `types` and `feature_structures`.
 
     `types` gives the features that hold text for each type of annotation; a feature structure has its `id`, `type` and
-    `features`, `start` and `end` unless it is about the whole document, `head` and `tail` if it is a relation. What a feature
-    refers to is given by its id. A document with an offset that stands within a character is noted as bad.
+    `features`, `start` and `end` unless it is about the whole document, `head` and `tail` if it is a relation. What a
+    feature refers to is given by its id. A document with an offset that stands within a character is noted as bad.
 
     Raise `InputError` for a file that is damaged or does not fit its type system, and as `uima_files.sources` does;
     `MpddError` where cassis is not installed.
@@ -34,7 +34,8 @@ def read(path: Path, notes: Notes) -> list[Record]:
     try:
         import cassis  # noqa: F401
     except ImportError as error:
-        raise MpddError(f"{path} holds UIMA CAS files; `pip install mpdd[inception]` brings what reads them.") from error
+        message = f"{path} holds UIMA CAS files; `pip install 'mpdd[inception]'` brings what reads them."
+        raise MpddError(message) from error
     systems: dict[bytes, Any] = {}
     records = []
     for source in found:
@@ -65,7 +66,8 @@ def _values(source: Source, types: Any, notes: Notes) -> dict[str, Any] | None:
         with warnings.catch_warnings(record=True, action="always") as given:
             cas = load_cas_from_xmi(_plain_xml(source.where, source.content), typesystem=types)
         if any(_MISPLACED in str(warning.message) for warning in given):
-            notes.bad(source.where, "document with an offset within a character or past its text", wanted="UTF-16 units")
+            problem = "document with an offset within a character or past its text"
+            notes.bad(source.where, problem, wanted="UTF-16 units")
             return None
         view = _view(cas)
         structures = [_structure(one) for one in view.select_all_fs()]
@@ -128,7 +130,7 @@ def _name(feature: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as text and numbers: for another structure its id, for a link its role and target, lists of these."""
+    """Return a value as text and numbers: another structure by its id, a link by role and target, lists of these."""
     if hasattr(value, "elements"):
         return [_plain(item) for item in value.elements or []]
     if not hasattr(value, "xmiID"):

@@ -1,6 +1,6 @@
-"""INCEpTION and other tools of UIMA: annotations in layers (types), each with features of its own, and relations between them.
+"""INCEpTION and other tools of UIMA: annotations in layers (types) with features of their own, and relations.
 
-Built-in layers of DKPro for tokens, sentences, syntax and the like are no entities or relations unless a card names them.
+DKPro's layers for tokens, sentences, syntax and the like are no entities or relations unless a card names them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Layer:
 
     @property
     def label(self) -> str:
-        """The feature that is the label: one that is called so, else the only one; "" where the layer's name is the label."""
+        """The feature that is the label: one called so, else the only one; "" where the layer's name is the label."""
         known = next((name for name in _LABELS if name in self.features), "")
         return known or (self.features[0] if len(self.features) == 1 else "")
 
@@ -43,7 +43,7 @@ class Layer:
         return self.type.startswith(_ENTITIES) or not self.type.startswith(_HELPERS)
 
     def item(self, structure: Values, label: str) -> Values:
-        """Return an annotation of the layer as an entity or relation, labelled by one of its features ("": by its name)."""
+        """Return an annotation of the layer as an entity or relation, labelled by a feature ("": by the layer's name)."""
         given = structure["features"].get(label) if label else self.name
         places = {name: structure[name] for name in ("id", "start", "end", "head", "tail") if name in structure}
         if "head" in places:
@@ -54,8 +54,8 @@ class Layer:
 def convert(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:
     """Return records with `entities`, `relations`, and features of the whole document as fields.
 
-    Each layer is a field of its own name too, and `LAYER.FEATURE` is the layer labelled by that feature, so that a card may
-    name one of these as its column.
+    Each layer is a field of its own name too, and `LAYER.FEATURE` is the layer labelled by that feature, so that a card
+    may name one of these as its column.
     """
     features = {name: own for record in records for name, own in dict(record.values.get("types") or {}).items()}
     layers = {name: Layer(name, tuple(own)) for name, own in features.items()}
@@ -81,7 +81,7 @@ def _convert(layout: Layout, values: Values, layers: Mapping[str, Layer], notes:
 
 
 def _links(structure: Values) -> Iterator[Values]:
-    """Yield a relation for each slot of an annotation, labelled by the slot's role, or by the feature where it has none."""
+    """Yield a relation for each slot of an annotation, labelled by the slot's role, or by the feature if it has none."""
     for name, value in structure["features"].items():
         for link in mappings(value):
             yield {"label": link["role"] or name, "head": structure["id"], "tail": link["target"]}
