@@ -40,9 +40,9 @@ def files(here):
 
 
 def test_what_was_kept_comes_back_the_same(here, task):
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
     cache.keep(task, SPLITS)
-    assert repr(cache.kept(task)) == repr(SPLITS)
+    assert repr(cache.cached(task)) == repr(SPLITS)
     assert len(files(here)) == 1
 
 
@@ -58,9 +58,9 @@ def test_changed_source_is_another_key_and_its_file_takes_the_place_of_the_old_o
     cache.keep(task, SPLITS)
     old = files(here)
     (here / "source" / "reader.py").write_text("two")
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
     cache.keep(task, SPLITS)
-    assert cache.kept(task) == SPLITS
+    assert cache.cached(task) == SPLITS
     assert len(files(here)) == 1 and files(here) != old
 
 
@@ -69,26 +69,26 @@ def test_a_new_module_is_another_key(here, task, name):
     cache.keep(task, SPLITS)
     (here / "source" / name).parent.mkdir(exist_ok=True)
     (here / "source" / name).write_text("")
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
 
 
 def test_another_pinned_hash_or_another_file_is_another_key(here, task, monkeypatch):
     cache.keep(task, SPLITS)
     monkeypatch.setattr(cache, "registry", lambda: {FILE.file: replace(FILE, sha256="1" * 64), "b": FILE})
-    assert cache.kept(task) is None
-    assert cache.kept(replace(task, files=("b",))) is None
+    assert cache.cached(task) is None
+    assert cache.cached(replace(task, files=("b",))) is None
 
 
 def test_another_python_is_another_key(here, task, monkeypatch):
     cache.keep(task, SPLITS)
     monkeypatch.setattr(cache.platform, "python_version", lambda: "9.9")
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
 
 
 def test_source_that_changed_under_the_process_is_neither_read_nor_kept(here, task, monkeypatch):
     cache.keep(task, SPLITS)
     monkeypatch.setattr(cache, "_BEGAN", 0)
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
     cache.keep(replace(task, card=TaskCard("y", "qa", "Answer.")), SPLITS)
     assert len(files(here)) == 1
 
@@ -101,16 +101,16 @@ def test_a_damaged_file_counts_as_none_and_is_made_anew(here, task):
     damaged = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in places]
     for content in [*damaged, b"", whole[:20], whole[:-1], whole + b"x", b"\0" * len(whole)]:
         path.write_bytes(content)
-        assert cache.kept(task) is None
+        assert cache.cached(task) is None
     cache.keep(task, SPLITS)
-    assert cache.kept(task) == SPLITS
+    assert cache.cached(task) == SPLITS
 
 
 def test_a_file_that_is_whole_but_not_arrow_counts_as_none(here, task):
     cache.keep(task, SPLITS)
     (path,) = files(here)
     path.write_bytes(b"text" + cache.hashlib.sha256(b"text").digest())
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
 
 
 @pytest.mark.parametrize("in_the_way", ["cache", "cache/x"])
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_written_means_no_cache(here, task, monkeypatch,
     (here / in_the_way).parent.mkdir(exist_ok=True)
     (here / in_the_way).write_text("a file")
     cache.keep(task, SPLITS)
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
     assert (here / in_the_way).read_text() == "a file"
 
 
@@ -127,7 +127,7 @@ def test_a_users_own_task_and_one_without_files_are_not_kept(here, task):
     for other in (replace(task, role="user"), replace(task, files=())):
         cache.keep(other, SPLITS)
         assert cache.place(other) is None
-        assert cache.kept(other) is None
+        assert cache.cached(other) is None
     assert files(here) == []
 
 
@@ -135,7 +135,7 @@ def test_other_tasks_files_stay(here, task):
     longer = replace(task, card=TaskCard("x_y", "qa", "Answer."))
     cache.keep(longer, SPLITS)
     cache.keep(task, SPLITS)
-    assert cache.kept(longer) == cache.kept(task) == SPLITS
+    assert cache.cached(longer) == cache.cached(task) == SPLITS
     assert len(files(here)) == 2
 
 
@@ -156,7 +156,8 @@ def test_loading_without_a_cache_folder_works(here, task, monkeypatch):
 
 def test_looking_for_a_cached_task_loads_no_arrow():
     code = (
-        "import sys; from mpdd.data import cache, catalogue; cache.kept(catalogue.get('rqe')); cache.place(catalogue.get('rqe'));"
+        "import sys; from mpdd.data import cache, catalogue; cache.cached(catalogue.get('rqe'));"
+        "cache.place(catalogue.get('rqe'));"
         "print('pyarrow' in sys.modules)"
     )
     environment = os.environ | {"MPDD_CACHE": os.devnull}
@@ -167,7 +168,7 @@ def test_looking_for_a_cached_task_loads_no_arrow():
 def test_a_folder_that_cannot_be_is_no_reason_to_stop(name, monkeypatch):
     for variable in ("MPDD_CACHE", "MPDD_DATA"):
         monkeypatch.setenv(variable, name)
-    assert cache.kept(catalogue.get("rqe")) is None
+    assert cache.cached(catalogue.get("rqe")) is None
     monkeypatch.setenv("MPDD_MIRROR", name)
     with pytest.raises(InputError, match="MPDD_MIRROR is not a folder"):
         store.mirror_root()

@@ -77,9 +77,9 @@ def test_splits_come_back_from_the_cache_the_same(name, monkeypatch, tmp_path):
     task, loaded = catalogue.get(name), catalogue.load(name)
     monkeypatch.setenv("MPDD_CACHE", str(tmp_path))
     monkeypatch.setattr(cache, "_BEGAN", 2**63)  # whatever else changes while the tests run
-    assert cache.kept(task) is None
+    assert cache.cached(task) is None
     cache.keep(task, loaded)
-    back = cache.kept(task)
+    back = cache.cached(task)
     assert back == loaded
     assert repr(back) == repr(loaded)  # the order of mappings, too
 

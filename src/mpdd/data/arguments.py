@@ -25,9 +25,9 @@ def surface_forms(named: Sequence[tuple[str, str]]) -> dict[str, tuple[str, ...]
             owners[fold(form)].add(key)
             forms[key].setdefault(fold(form), form)
     ordered = {}
-    for key, own in forms.items():
-        first = next((folded for folded in own if len(owners[folded]) == 1), next(iter(own)))
-        ordered[key] = (own[first], *(form for folded, form in own.items() if folded != first))
+    for key, wordings in forms.items():
+        first = next((folded for folded in wordings if len(owners[folded]) == 1), next(iter(wordings)))
+        ordered[key] = (wordings[first], *(form for folded, form in wordings.items() if folded != first))
     return ordered
 
 

@@ -58,12 +58,12 @@ class Tally:
         self.tests = tests
         self.by_target: dict[str, Shared] = {}
 
-    def add(self, found: Set[int], document: str = "") -> bool:
+    def add(self, text_runs: Set[int], document: str = "") -> bool:
         """Count one text by its runs and its document's id; say whether it shares anything."""
         touched: set[str] = set()
         for target, number in self.tests.documents.get(document, ()):
             self._shared(target, number, touched).documents.add(document)
-        for run in found & self.tests.runs.keys():
+        for run in text_runs & self.tests.runs.keys():
             for target, number in self.tests.runs[run]:
                 self._shared(target, number, touched).runs.add(run)
         for target in touched:
@@ -97,9 +97,9 @@ def audit(text: Path | None = None, tick: Tick = _ignore) -> dict[str, Any]:
     tasks = [catalogue.get(name) for name in catalogue.names()]
     tests = {task.name: catalogue.load(task.name).test for task in tasks if task.role == "target"}
     sources = ((task.name, catalogue.load(task.name)) for task in tasks if task.role != "target")
-    found = {"schema": SCHEMA, "data_sha256": store.registry_hash(), "rule_words": leaks.RUN}
-    found |= audit_sources(sources, tests, tick)
-    return found | {"text": audit_text(files, Tests(tests), filter_runs(tasks), tick)} if files else found
+    report = {"schema": SCHEMA, "data_sha256": store.registry_hash(), "rule_words": leaks.RUN}
+    report |= audit_sources(sources, tests, tick)
+    return report | {"text": audit_text(files, Tests(tests), filter_runs(tasks), tick)} if files else report
 
 
 def steps(text: Path | None) -> int:
@@ -113,18 +113,18 @@ def audit_sources(
 ) -> dict[str, Any]:
     """Return what each source's train and dev share with the targets' tests, by source, and by pair where it is anything.
 
-    Of a source's examples some are `found` to share a run or a document, some are `removed` by `leaks.without`, and
+    Of a source's examples some are `shared` to share a run or a document, some are `removed` by `leaks.without`, and
     some are then `remaining`.
     """
     tests, held = Tests(targets), Held.by(e for listed in targets.values() for e in listed)
     rows, pairs = {}, []
     for name, splits in sources:
         before, after, apart = Tally(tests), Tally(tests), leaks.without(splits, held)
-        found, remaining = _count(before, splits), _count(after, apart)
+        shared, remaining = _count(before, splits), _count(after, apart)
         removed = sum(len(splits[part]) - len(apart[part]) for part in TRAINED_ON)
         rows[name] = {
             "examples": sum(len(splits[part]) for part in TRAINED_ON),
-            "found": found,
+            "found": shared,
             "removed": removed,
             "remaining": remaining,
         }
@@ -142,13 +142,13 @@ def audit_text(files: Iterable[Path], tests: Tests, banned: Set[int], tick: Tick
     for path in files:
         row = {"documents": 0, "found": 0, "filtered": 0, "remaining": 0}
         for body, title in _documents(path):
-            found = set(runs(words(body)))
-            filtered = not banned.isdisjoint(found)
-            found.update(runs(words(title)))
+            document_runs = set(runs(words(body)))
+            filtered = not banned.isdisjoint(document_runs)
+            document_runs.update(runs(words(title)))
             row["documents"] += 1
-            row["found"] += before.add(found)
+            row["found"] += before.add(document_runs)
             row["filtered"] += filtered
-            row["remaining"] += not filtered and after.add(found)
+            row["remaining"] += not filtered and after.add(document_runs)
         rows[path.name] = {"sha256": _sha256(path), **row}
         tick(1)
     targets = {name: {"found": before.figures(name), "remaining": after.figures(name)} for name in sorted(before.by_target)}
@@ -157,19 +157,19 @@ def audit_text(files: Iterable[Path], tests: Tests, banned: Set[int], tick: Tick
 
 def filter_runs(tasks: Iterable[Task]) -> set[int]:
     """Return the runs of every file beside those that the targets and the spare tasks read, whatever the split."""
-    found: set[int] = set()
+    banned: set[int] = set()
     for task in tasks:
         if task.role in ("target", "spare"):
-            found |= leaks.folder_runs(store.fetch(task.files), {file.partition("/")[0] for file in task.files})
-    return found
+            banned |= leaks.folder_runs(store.fetch(task.files), {file.partition("/")[0] for file in task.files})
+    return banned
 
 
 def text_files(folder: Path) -> list[Path]:
     """Return the *.jsonl.xz of a folder; raise `InputError` if there are none."""
-    found = sorted(folder.glob("*.jsonl.xz"))
-    if not found:
+    files = sorted(folder.glob("*.jsonl.xz"))
+    if not files:
         raise InputError(f"The folder {folder} holds no training text", wanted="files named *.jsonl.xz")
-    return found
+    return files
 
 
 def _count(tally: Tally, splits: Splits) -> int:

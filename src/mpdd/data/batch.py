@@ -63,19 +63,19 @@ def encode_input(
     before, after = around(tokenizer, template)
     room -= len(before) + len(after)
     ids = _ids(tokenizer, render_input(card, example))
-    kept = example
+    shortened = example
     while len(ids) > room:
-        keep = last_edge(kept.text, _characters_for(tokenizer, kept.text, len(ids) - room))
-        kept = replace(kept, text=kept.text[:keep])
-        if keep == 0 and len(_ids(tokenizer, render_input(card, kept))) > room:
+        keep = last_edge(shortened.text, _characters_for(tokenizer, shortened.text, len(ids) - room))
+        shortened = replace(shortened, text=shortened.text[:keep])
+        if keep == 0 and len(_ids(tokenizer, render_input(card, shortened))) > room:
             raise InputError(
                 f"Example {example.id} of {card.name} does not fit the context without its text",
-                found=f"{len(_ids(tokenizer, render_input(card, kept)))} tokens",
+                found=f"{len(_ids(tokenizer, render_input(card, shortened)))} tokens",
                 wanted=f"at most {room}",
                 next_step="Use a backbone with a longer context or a shorter prompt.",
             )
-        ids = _ids(tokenizer, render_input(card, kept))
-    return Encoded(card.name, (*before, *ids, *after), cut=len(example.text) - len(kept.text))
+        ids = _ids(tokenizer, render_input(card, shortened))
+    return Encoded(card.name, (*before, *ids, *after), cut=len(example.text) - len(shortened.text))
 
 
 def around(tokenizer: PreTrainedTokenizerBase, template: Template) -> tuple[list[int], list[int]]:
@@ -155,8 +155,8 @@ def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Int[Tensor, "batc
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Tokens of plain text: what is spelt like the end token, in a note say, is not the end token."""
-    found: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-    return found
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    return ids
 
 
 def _characters_for(tokenizer: PreTrainedTokenizerBase, text: str, surplus: int) -> int:

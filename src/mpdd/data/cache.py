@@ -48,8 +48,8 @@ def place(task: Task) -> Path | None:
     return cache_root() / f"{task.name}-{key[:32]}.arrow"
 
 
-def kept(task: Task) -> Splits | None:
-    """Return a task's splits, or None if they are not kept or damaged."""
+def cached(task: Task) -> Splits | None:
+    """Return a task's splits, or None if they are not in the cache or damaged."""
     path = place(task)
     try:
         content = path.read_bytes() if path else b""

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mpdd.data import synthetic, tasks
-from mpdd.data.cache import keep, kept
+from mpdd.data.cache import cached, keep
 from mpdd.data.store import fetch
 from mpdd.data.task import Splits, Task
 from mpdd.data.tasks import names
@@ -24,7 +24,7 @@ def get(name: str) -> Task:
     of its card, which ends in `.toml` (see `cards.card_file`).
     """
     if name.endswith(".toml"):
-        return _own(Path(name))
+        return _read_card(Path(name))
     if name in synthetic.TASKS:
         return synthetic.TASKS[name]
     if name not in names():
@@ -38,7 +38,7 @@ def get(name: str) -> Task:
     return task
 
 
-def _own(path: Path) -> Task:
+def _read_card(path: Path) -> Task:
     from mpdd.data.cards import card_file
 
     return card_file.read(path)
@@ -55,7 +55,7 @@ def load(name: str) -> Splits:
 @cache
 def _load(name: str) -> Splits:
     task = get(name)
-    splits = kept(task)
+    splits = cached(task)
     if splits is None:
         splits = task.load(fetch(task.files))
         keep(task, splits)

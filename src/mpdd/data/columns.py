@@ -40,8 +40,8 @@ def unpack(array: pa.Array, hint: Any) -> list[Any]:
         columns = [unpack(array.field(name), part) for name, part in parts.items()]
         rows = zip(*columns, strict=True)
         return [hint(*row) for row in rows] if isinstance(hint, type) and is_dataclass(hint) else list(rows)
-    found: list[Any] = array.to_pylist() if array.null_count else array.to_numpy(zero_copy_only=False).tolist()
-    return found
+    values: list[Any] = array.to_pylist() if array.null_count else array.to_numpy(zero_copy_only=False).tolist()
+    return values
 
 
 def _item(hint: Any) -> Any:

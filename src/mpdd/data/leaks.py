@@ -69,15 +69,15 @@ def without(splits: Splits, held: Held) -> Splits:
 
 
 def _apart(split: str, examples: Sequence[Example], held: Held, notes: Notes) -> tuple[Example, ...]:
-    kept = []
+    clean = []
     for example in examples:
         if example.document in held.documents:
             notes.count(f"{split}: examples of a document that a target tests on")
         elif held.runs and not held.runs.isdisjoint(example_runs(example)):
             notes.count(f"{split}: examples that share {RUN} words in a row with a target's test")
         else:
-            kept.append(example)
-    return tuple(kept)
+            clean.append(example)
+    return tuple(clean)
 
 
 def _raw_texts(folder: Path) -> Iterator[str]:

@@ -12,11 +12,11 @@ Item = TypeVar("Item")
 
 def single(items: Sequence[Item], *, size: int, step: int, seed: int) -> list[Item]:
     """Batch number `step` of an endless pass over `items`, each epoch in its own random order."""
-    found: list[Item] = []
+    batch: list[Item] = []
     for position in range(step * size, (step + 1) * size):
         epoch, index = divmod(position, len(items))
-        found.append(items[_order(len(items), f"{seed}/{epoch}")[index]])
-    return found
+        batch.append(items[_order(len(items), f"{seed}/{epoch}")[index]])
+    return batch
 
 
 def mixed(

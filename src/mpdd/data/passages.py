@@ -19,13 +19,13 @@ EDGE = "answers across a window's edge"
 ELSEWHERE = "answers that stand elsewhere than at their offset"
 
 
-def gold_windows(found: Iterable[tuple[Example, int, int]], notes: Notes, max_chars: int = MAX_CHARS) -> Iterator[Example]:
+def gold_windows(placed: Iterable[tuple[Example, int, int]], notes: Notes, max_chars: int = MAX_CHARS) -> Iterator[Example]:
     """Yield each example with the window that holds its answer; one over a window's edge is dropped and noted.
 
     Examples bring their whole text, and the (start, end) offsets of the answer in it.
     """
     cut: dict[str, list[Span]] = {}
-    for example, start, end in found:
+    for example, start, end in placed:
         if example.text not in cut:
             cut[example.text] = windows(example.text, max_chars)
         held = next((span for span in cut[example.text] if span[0] <= start and end <= span[1]), None)

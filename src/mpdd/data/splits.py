@@ -59,15 +59,15 @@ def make(train: Iterable[Example], dev: Iterable[Example], test: Iterable[Exampl
 def _apart(split: str, examples: Iterable[Example], held: Sequence[Example], notes: Notes) -> tuple[Example, ...]:
     documents = {example.document for example in held}
     inputs = {(example.text, example.fields) for example in held}
-    kept = []
+    clean = []
     for example in examples:
         if example.document in documents:
             notes.count(f"{split}: examples of a document that a later split holds")
         elif (example.text, example.fields) in inputs:
             notes.count(f"{split}: examples whose input a later split holds")
         else:
-            kept.append(example)
-    return tuple(kept)
+            clean.append(example)
+    return tuple(clean)
 
 
 def link_documents(texts: Sequence[str]) -> list[str]:

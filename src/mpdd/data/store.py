@@ -141,9 +141,9 @@ def _in_mirror(mirror: Path, entry: Upstream) -> bool:
     return True
 
 
-def _wrong_hash(name: str, found: str, entry: Upstream, next_step: str) -> InputError:
+def _wrong_hash(name: str, sha256: str, entry: Upstream, next_step: str) -> InputError:
     what = f"{name} is not the pinned version of {entry.file}"
-    return InputError(what, found=f"sha256 {found}", wanted=f"sha256 {entry.sha256}", next_step=next_step)
+    return InputError(what, found=f"sha256 {sha256}", wanted=f"sha256 {entry.sha256}", next_step=next_step)
 
 
 def _is_good(path: Path, entry: Upstream) -> bool:
@@ -193,9 +193,9 @@ def _download(entry: Upstream, root: Path, progress: bool) -> None:
     except OSError as error:
         raise _unwritable(target, error) from error
     except ValueError as error:  # how pooch reports another hash
-        found = re.search(r"got:? ([0-9a-f]{64})", str(error))
+        reported = re.search(r"got:? ([0-9a-f]{64})", str(error))
         next_step = "Try again; if it persists, the upstream or a proxy serves something else."
-        raise _wrong_hash(entry.url, found[1] if found else "unknown", entry, next_step) from error
+        raise _wrong_hash(entry.url, reported[1] if reported else "unknown", entry, next_step) from error
 
 
 def _reason(error: Exception) -> str:

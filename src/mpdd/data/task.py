@@ -149,13 +149,13 @@ class TaskCard:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TaskCard:
         """Build a card from JSON values; raise `InputError` naming the unknown or missing keys."""
-        known = set(cls.__dataclass_fields__)
-        unknown, missing = set(values) - known, {"name", "type", "instruction"} - set(values)
+        fields = set(cls.__dataclass_fields__)
+        unknown, missing = set(values) - fields, {"name", "type", "instruction"} - set(values)
         if unknown or missing:
             raise InputError(
                 "The task card has wrong keys",
                 found=f"unknown {sorted(unknown)}, missing {sorted(missing)}",
-                wanted=f"keys out of {sorted(known)}",
+                wanted=f"keys out of {sorted(fields)}",
             )
         return cls(**{**values, "labels": tuple(values.get("labels", ())), "fields": tuple(values.get("fields", ()))})
 
@@ -182,8 +182,8 @@ class Splits:
     def __getitem__(self, split: str) -> tuple[Example, ...]:
         if split not in SPLITS:
             raise InputError("Unknown split", found=repr(split), wanted="one of train, dev, test")
-        found: tuple[Example, ...] = getattr(self, split)
-        return found
+        examples: tuple[Example, ...] = getattr(self, split)
+        return examples
 
 
 @dataclass(frozen=True)

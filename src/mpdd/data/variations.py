@@ -58,9 +58,9 @@ def _choice(card: TaskCard, example: Example, rng: random.Random) -> tuple[TaskC
         return replace(card, instruction=named), example
     wrong = _shuffled([i for i in range(len(example.choices)) if i != right], rng)
     fewest = min(_FEWEST, len(example.choices))
-    kept = _shuffled([right, *wrong[: rng.randint(fewest, len(example.choices)) - 1]], rng)
-    choices = tuple(example.choices[i] for i in kept)
-    return card, replace(example, choices=choices, gold=replace(example.gold, choice=kept.index(right)))
+    drawn = _shuffled([right, *wrong[: rng.randint(fewest, len(example.choices)) - 1]], rng)
+    choices = tuple(example.choices[i] for i in drawn)
+    return card, replace(example, choices=choices, gold=replace(example.gold, choice=drawn.index(right)))
 
 
 _WAYS: Mapping[str, Callable[[TaskCard, Example, random.Random], tuple[TaskCard, Example]]] = {
@@ -76,9 +76,9 @@ def _some(labels: Sequence[str], present: set[str], rng: random.Random) -> tuple
     return tuple(drawn)
 
 
-def _reworded(card: TaskCard, labels: tuple[str, ...], ways: Sequence[str], rng: random.Random) -> TaskCard:
+def _reworded(card: TaskCard, labels: tuple[str, ...], wordings: Sequence[str], rng: random.Random) -> TaskCard:
     """The card with these labels alone, asked in its own words or in others that name them."""
-    named = rng.choice(ways).format(_joined([label.lower() for label in labels], "and"))
+    named = rng.choice(wordings).format(_joined([label.lower() for label in labels], "and"))
     return replace(card, labels=labels, instruction=rng.choice((card.instruction, named)))
 
 

@@ -104,13 +104,13 @@ def _fit(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, r
     target = render_target(card, example)
     tokens = len(tokenizer(render_input(card, example), add_special_tokens=False, verbose=False)["input_ids"])
     answer = encode_answer(tokenizer, target)
-    kept = len(example.text) if tokens <= room else _kept(card, example, tokenizer, room)
+    fitting = len(example.text) if tokens <= room else _fitting_characters(card, example, tokenizer, room)
     written = _written(card, example, tokenizer, answer)
-    fates = [(label, _fate(item, is_read, written)) for item, label, is_read in _items(card, example, kept)]
+    fates = [(label, _fate(item, is_read, written)) for item, label, is_read in _items(card, example, fitting)]
     return Fit(
         input_tokens=tokens,
         answer_tokens=len(answer),
-        cut=len(example.text) - kept,
+        cut=len(example.text) - fitting,
         read=tuple(label for label, reason in fates if not reason),
         lost=tuple((label, reason) for label, reason in fates if reason),
         reads_back=parse(card, example, target).answer == example.gold,
@@ -132,7 +132,7 @@ def _written(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBas
     return {*parsed.entities, *parsed.relations}
 
 
-def _kept(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, room: int) -> int:
+def _fitting_characters(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, room: int) -> int:
     """Return how many characters of the text fit; none where the question alone is too long."""
     try:
         return len(example.text) - encode_input(tokenizer, card, example, room).cut
@@ -140,10 +140,10 @@ def _kept(card: TaskCard, example: Example, tokenizer: PreTrainedTokenizerBase, 
         return 0
 
 
-def _items(card: TaskCard, example: Example, kept: int) -> Iterator[tuple[Item, str, bool]]:
-    """Yield each gold item that points into the text, its label, and whether it lies in the first `kept` characters."""
-    read, is_whole = example.text[:kept], kept == len(example.text)
-    yield from ((entity, entity.label, entity.end <= kept) for entity in example.gold.entities)
+def _items(card: TaskCard, example: Example, fitting: int) -> Iterator[tuple[Item, str, bool]]:
+    """Yield each gold item that points into the text, its label, and whether it lies in the first `fitting` characters."""
+    read, is_whole = example.text[:fitting], fitting == len(example.text)
+    yield from ((entity, entity.label, entity.end <= fitting) for entity in example.gold.entities)
     for relation in example.gold.relations:
         ends = (example.arguments[relation.head], example.arguments[relation.tail])
         yield relation, relation.label, is_whole or all(any(form in read for form in forms) for forms in ends)
@@ -156,9 +156,9 @@ def _gold(card: TaskCard, splits: Splits, fits: Sequence[Fit]) -> dict[str, Any]
 
     For each label, the items that are read and those that are lost, by reason, add up to those in the files.
     """
-    found: dict[str, Any] = {"not_read_back": sum(not fit.reads_back for fit in fits)}
+    gold_facts: dict[str, Any] = {"not_read_back": sum(not fit.reads_back for fit in fits)}
     if card.type not in losses.KINDS and card.form != "extractive":
-        return found
+        return gold_facts
     lost: dict[str, Counter[str]] = {label: Counter(reasons) for label, reasons in splits.losses.items()}
     for (label, reason), number in Counter(pair for fit in fits for pair in fit.lost).items():
         lost.setdefault(label, Counter())[reason] += number
@@ -168,16 +168,16 @@ def _gold(card: TaskCard, splits: Splits, fits: Sequence[Fit]) -> dict[str, Any]
     labels = {label: _of_label(read[label], lost.get(label, {})) for label in dict.fromkeys((*card.labels, *read, *lost))}
     in_files = sum(of_label["in_files"] for of_label in labels.values())
     of_card = in_files - losses.by_reason(lost).get(NOT_ON_CARD, 0)
-    found |= {
+    gold_facts |= {
         "in_files": in_files,
         "read": read.total(),
         "kept_percent": round(100 * read.total() / of_card, 1) if of_card else 100.0,
         "lost": losses.by_reason(lost),
     }
     if card.type in losses.KINDS:
-        found["labels"] = labels
-        found["labels_not_on_card"] = [label for label in labels if NOT_ON_CARD in lost.get(label, {})]
-    return found
+        gold_facts["labels"] = labels
+        gold_facts["labels_not_on_card"] = [label for label in labels if NOT_ON_CARD in lost.get(label, {})]
+    return gold_facts
 
 
 def _of_label(read: int, lost: Mapping[str, int]) -> dict[str, Any]:
@@ -201,8 +201,8 @@ def _balance(card: TaskCard, examples: Sequence[Example], fits: Sequence[Fit]) -
     labels = (fit.read or [""] for fit in fits) if card.type in losses.KINDS else (_labels(card, e) for e in examples)
     counts = Counter(chain.from_iterable(labels))
     names = card.labels or tuple(map(letter, range(max((len(e.choices) for e in examples), default=0))))
-    found = {name: counts[name] for name in names}
-    return found | {"(none)": counts[""]} if counts[""] else found
+    balance = {name: counts[name] for name in names}
+    return balance | {"(none)": counts[""]} if counts[""] else balance
 
 
 def _labels(card: TaskCard, example: Example) -> Iterator[str]:
@@ -217,9 +217,9 @@ def _labels(card: TaskCard, example: Example) -> Iterator[str]:
 def _leaks(splits: Splits) -> dict[str, dict[str, int]]:
     """Return what each split shares with those after it: left out of it for its document or input, or kept with shared runs."""
     runs = {split: [leaks.example_runs(example) for example in splits[split]] for split in SPLITS}
-    found = {}
+    shared = {}
     for split, later in (("train", ("dev", "test")), ("dev", ("test",))):
         held = set(chain.from_iterable(runs[split]))
-        found[split] = {f"{name}_left_out": splits.notes.get(f"{split}: {note}", 0) for name, note in _LEFT_OUT.items()}
-        found[split] |= {f"{other}_examples_sharing_runs": sum(not held.isdisjoint(r) for r in runs[other]) for other in later}
-    return found
+        shared[split] = {f"{name}_left_out": splits.notes.get(f"{split}: {note}", 0) for name, note in _LEFT_OUT.items()}
+        shared[split] |= {f"{other}_examples_sharing_runs": sum(not held.isdisjoint(r) for r in runs[other]) for other in later}
+    return shared

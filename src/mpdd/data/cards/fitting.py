@@ -54,25 +54,25 @@ def _best(task: Task, tokenizer: PreTrainedTokenizerBase, longest: int) -> Task:
     best, most, size = task, -1.0, min(NER_CHARS, longest)
     while task.in_windows is not None:
         tried = task.in_windows(size)
-        kept, are_whole = _kept(tried, tokenizer)
-        if kept >= AS_GOOD * most:  # where each text is in one window, longer windows make no difference but for new notes
-            best, most = task.in_windows(longest) if are_whole else tried, max(most, kept)
+        answerable, are_whole = _answerable(tried, tokenizer)
+        if answerable >= AS_GOOD * most:  # where each text is in one window, longer windows make no difference but for new notes
+            best, most = task.in_windows(longest) if are_whole else tried, max(most, answerable)
         if are_whole or size == longest:
             break
         size = min(2 * size, longest)
     return best
 
 
-def _kept(task: Task, tokenizer: PreTrainedTokenizerBase) -> tuple[float, bool]:
+def _answerable(task: Task, tokenizer: PreTrainedTokenizerBase) -> tuple[float, bool]:
     """Return about how many gold relations of the training data can be answered, and whether each text is in one window."""
     try:
         train = task.load(Path()).train
     except InputError:  # not one pair within a window of this size, say; longer ones may do better
         return 0.0, False
     sample = train[:: -(-len(train) // SAMPLE)]
-    kept = 0.0
+    answerable = 0.0
     for example in sample:
         tokens = len(encode_answer(tokenizer, render_target(task.card, example)))
-        kept += len(example.gold.relations) * min(1.0, task.card.max_answer_tokens / tokens)
+        answerable += len(example.gold.relations) * min(1.0, task.card.max_answer_tokens / tokens)
     are_whole = len({example.document for example in train}) == len(train)
-    return kept * len(train) / len(sample), are_whole
+    return answerable * len(train) / len(sample), are_whole

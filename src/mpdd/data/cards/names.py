@@ -26,23 +26,23 @@ _NAME = re.compile(r"[A-Za-z_$@][\w.$@/-]{0,39}")
 _MOST_SHOWN = 20
 
 
-def proposed(card: TaskCard, there: Sequence[str], known: Collection[str] = ()) -> dict[str, Column]:
-    """Return the columns of a file that look like those a task asks for, by our names, but for the `known` ones.
+def proposed(card: TaskCard, there: Sequence[str], named: Collection[str] = ()) -> dict[str, Column]:
+    """Return the columns of a file that look like those a task asks for, by our names, but for the `named` ones.
 
     Each is proposed once.
     """
-    found: dict[str, Column] = {}
+    columns: dict[str, Column] = {}
     free = {_plain(name): name for name in reversed(there)}
-    for ours in (name for name in (*required(card), *optional(card)) if name not in known):
+    for ours in (name for name in (*required(card), *optional(card)) if name not in named):
         asked = ["question"] if ours == "text" and has_options(card) and not card.fields else []
         names = (_plain(ours), *asked, *OTHER_NAMES.get(ours.lower(), "").split())
         match = next((name for name in names if name in free), None)
         if match is not None:
-            found[ours] = free.pop(match)
-    if has_options(card) and "choices" not in (*found, *known):
-        lettered = tuple(name for name in there if _OPTION.fullmatch(name) and name not in found.values())
-        found |= {"choices": lettered} if len(lettered) > 1 else {}
-    return found
+            columns[ours] = free.pop(match)
+    if has_options(card) and "choices" not in (*columns, *named):
+        lettered = tuple(name for name in there if _OPTION.fullmatch(name) and name not in columns.values())
+        columns |= {"choices": lettered} if len(lettered) > 1 else {}
+    return columns
 
 
 def _plain(name: str) -> str:

@@ -139,14 +139,14 @@ def several(record: Record, column: str) -> list[str]:
 def options(record: Record, columns: Sequence[str]) -> tuple[str, ...]:
     """Return a question's options: several columns (blank ones at the end are left out), or one with a list or `a|b`."""
     if len(columns) > 1:
-        found = [_words("" if _given(record, column) is None else record[column], column) for column in columns]
-        found = found[: max((place for place, option in enumerate(found, 1) if option), default=0)]
+        texts = [_words("" if _given(record, column) is None else record[column], column) for column in columns]
+        texts = texts[: max((place for place, option in enumerate(texts, 1) if option), default=0)]
     else:
         value = parsed(filled(record, columns[0]))
-        found = [_words(text, columns[0]) for text in named_options(value).values()] or _parts(value, columns[0], "|")
-    if len(found) < 2 or not all(found):
+        texts = [_words(text, columns[0]) for text in named_options(value).values()] or _parts(value, columns[0], "|")
+    if len(texts) < 2 or not all(texts):
         raise UnfitError(f"field {columns[0]!r} has no two options, or a blank one", wanted="a list, a|b|c, or a column for each")
-    return tuple(found)
+    return tuple(texts)
 
 
 def named_options(value: Any) -> dict[str, Any]:
@@ -157,16 +157,16 @@ def named_options(value: Any) -> dict[str, Any]:
         pairs = zip(names, texts, strict=False) if texts and names else value.items()
         return {str(name): text for name, text in pairs if text is not None}
     if isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
-        words, own = _OPTION_KEYS
-        return {str(_first(item, own, place)): _first(item, words, None) for place, item in enumerate(value)}
+        text_keys, name_keys = _OPTION_KEYS
+        return {str(_first(item, name_keys, place)): _first(item, text_keys, None) for place, item in enumerate(value)}
     return {}
 
 
 def _first(item: Mapping[str, Any], names: Sequence[str], other: Any) -> Any:
-    found = next((item[name] for name in names if name in item), other)
-    if found is None:
+    value = next((item[name] for name in names if name in item), other)
+    if value is None:
         raise UnfitError("option without the key 'text'", wanted="an object with its words under 'text' or 'value'")
-    return found
+    return value
 
 
 def _parts(value: Any, column: str, between: str = "") -> list[str]:
@@ -192,10 +192,10 @@ def place(record: Record, column: str) -> int | None:
     """Return a field that is a whole number, or one in digits; None where it is not there or blank."""
     if is_blank(record, column):
         return None
-    found = whole(record[column])
-    if found is None:
+    number = whole(record[column])
+    if number is None:
         raise UnfitError(f"field {column!r} is no whole number", wanted="a number of characters, from 0 on")
-    return found
+    return number
 
 
 def whole(value: Any) -> int | None:

@@ -53,11 +53,11 @@ def pairs(path: Path, files: Iterable[str]) -> dict[str, str | None]:
     for name in texts:
         by_name[PurePosixPath(name).name].append(name)
     annotations = [name for name in files if name.endswith(ANNOTATIONS)]
-    found = {name: _text_of(name, set(texts), by_name) for name in annotations}
-    if not any(found.values()):
+    text_of = {name: _text_of(name, set(texts), by_name) for name in annotations}
+    if not any(text_of.values()):
         raise _lying_apart(path, annotations, texts)
-    _require_one_each(path, found)
-    return found
+    _require_one_each(path, text_of)
+    return text_of
 
 
 def _text_of(name: str, texts: set[str], by_name: Mapping[str, Sequence[str]]) -> str | None:
@@ -68,11 +68,11 @@ def _text_of(name: str, texts: set[str], by_name: Mapping[str, Sequence[str]]) -
     return same[0] if len(same) == 1 else None
 
 
-def _require_one_each(path: Path, found: Mapping[str, str | None]) -> None:
-    number = Counter(text for text in found.values() if text is not None)
+def _require_one_each(path: Path, text_of: Mapping[str, str | None]) -> None:
+    number = Counter(text for text in text_of.values() if text is not None)
     several = [text for text, count in number.items() if count > 1]
     if several:
-        folders = sorted({str(PurePosixPath(name).parent) for name, text in found.items() if text in several})
+        folders = sorted({str(PurePosixPath(name).parent) for name, text in text_of.items() if text in several})
         raise InputError(
             f"{path} has several annotation files for the same text",
             found=f"{len(several)} such texts, annotated in the folders {', '.join(folders)}",
@@ -86,8 +86,8 @@ def _lying_apart(path: Path, annotations: Sequence[str], texts: Sequence[str]) -
     what, half, suffix = (("texts", annotations, TEXT), ("annotation files", texts, ANNOTATIONS))[not annotations]
     wanted = "for each text NAME.txt the annotations NAME.ann"
     if annotations and texts:
-        found = f"{len(annotations)} annotation files and {len(texts)} texts of other names"
-        return InputError(f"No annotation file in {path} has a text of its name", found=found, wanted=wanted)
+        counts = f"{len(annotations)} annotation files and {len(texts)} texts of other names"
+        return InputError(f"No annotation file in {path} has a text of its name", found=counts, wanted=wanted)
     folder = sibling_with(path, half, suffix)
     if folder is None:
         return InputError(

@@ -142,10 +142,10 @@ def decode(path: Path, content: bytes, *, keep_mark: bool = False) -> str:
             return content.decode("utf-8" if keep_mark else "utf-8-sig")
         except UnicodeDecodeError as error:
             start = error.start
-    found, encoding = _kind_of(content, f"another encoding on line {content.count(NEWLINE, 0, start) + 1} (byte {start})")
+    kind, encoding = _kind_of(content, f"another encoding on line {content.count(NEWLINE, 0, start) + 1} (byte {start})")
     command = f", for example with `iconv -f {encoding} -t UTF-8`" if encoding else ""
     raise InputError(
-        f"The file {path} is not UTF-8 text", found=found, wanted="UTF-8", next_step=f"Save it as UTF-8{command}."
+        f"The file {path} is not UTF-8 text", found=kind, wanted="UTF-8", next_step=f"Save it as UTF-8{command}."
     ) from None
 
 

@@ -127,9 +127,9 @@ def _annotated(where: str, name: str, text: str, lines: list[str], reading: Read
             mentions[key] = replace(mentions[key], attributes=tuple(values))
     if not reading.relations:
         return Document(name, text, tuple(in_order(mentions.values())), (), ())
-    known = mentions | {event: mentions[key] for event, key in triggers.items()}
-    relations = [*_pairs(kinds["R"], known, notes), *_roles(kinds["E"], known, notes)]
-    groups = tuple(_groups(kinds["*"], known, notes))
+    mention_of = mentions | {event: mentions[key] for event, key in triggers.items()}
+    relations = [*_pairs(kinds["R"], mention_of, notes), *_roles(kinds["E"], mention_of, notes)]
+    groups = tuple(_groups(kinds["*"], mention_of, notes))
     return Document(name, text, tuple(in_order(mentions.values())), tuple(relations), groups)
 
 
@@ -190,25 +190,25 @@ def _attributes(lines: list[Line], triggers: Mapping[str, str]) -> dict[str, lis
     return values
 
 
-def _roles(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Iterator[Related]:
+def _roles(lines: list[Line], mention_of: Mapping[str, Mention], notes: Notes) -> Iterator[Related]:
     for where, line in lines:
         key, words = _words(line)
         roles = {word.partition(":")[0] for word in words[1:]}
-        for word in words[1:] if key in known else ():
+        for word in words[1:] if key in mention_of else ():
             role, _, argument = word.partition(":")
             numberless = role.rstrip("0123456789")  # a role that an event has twice is numbered: Type, Type2
             label = numberless if numberless in roles else role
-            if argument in known:
-                yield label, known[key], known[argument]
+            if argument in mention_of:
+                yield label, mention_of[key], mention_of[argument]
             else:
                 wanted = "'role:id' with the id of a mention or event"
                 notes.bad(where, "event with an unknown argument", wanted=wanted, annotation=(RELATION, label))
 
 
-def _pairs(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Iterator[Related]:
+def _pairs(lines: list[Line], mention_of: Mapping[str, Mention], notes: Notes) -> Iterator[Related]:
     for where, line in lines:
         kind, *arguments = _words(line)[1] or [""]
-        named = [(role, known[key]) for role, _, key in (word.partition(":") for word in arguments) if key in known]
+        named = [(role, mention_of[key]) for role, _, key in (word.partition(":") for word in arguments) if key in mention_of]
         if len(named) == len(arguments) == 2:
             head, tail = (mention for _, mention in in_roles(named))
             yield kind, head, tail
@@ -230,11 +230,11 @@ def in_roles(arguments: list[tuple[str, Argument]]) -> list[tuple[str, Argument]
     return sorted(arguments, key=lambda pair: _ROLES.get(pair[0].lower().rstrip("0123456789"), 0))
 
 
-def _groups(lines: list[Line], known: Mapping[str, Mention], notes: Notes) -> Iterator[tuple[str, tuple[Mention, ...]]]:
+def _groups(lines: list[Line], mention_of: Mapping[str, Mention], notes: Notes) -> Iterator[tuple[str, tuple[Mention, ...]]]:
     for where, line in lines:
         kind, *keys = _words(line)[1] or [""]
-        if keys and all(key in known for key in keys):
-            yield kind, tuple(known[key] for key in keys)
+        if keys and all(key in mention_of for key in keys):
+            yield kind, tuple(mention_of[key] for key in keys)
         else:
             notes.bad(where, "group with an unknown member", wanted="'* type id id' with ids of mentions")
             notes.lose((RELATION, kind), "group with an unknown member", max(0, len(keys) - 1))

@@ -59,7 +59,7 @@ def documents(path: Path, notes: Notes) -> list[Document]:
     Columns are parted by tabs, or else by spaces; tags may be IOB, IOBES or BILOU. Comments (`# ` and no tag) and
     document starts are passed over. A sentence with a malformed line is noted as bad.
     """
-    made = []
+    sentences = []
     for number, block in enumerate(_blocks(path), 1):
         rows = [(where, row) for where, line in block if (row := token_and_tag(line)) != ("", "O")]
         bad = next((where for where, row in rows if row is None), None)
@@ -71,8 +71,8 @@ def documents(path: Path, notes: Notes) -> list[Document]:
         elif rows:
             text, spans = tags.join(*zip(*(row for _, row in rows if row), strict=True))
             mentions = tuple(Mention(kind, ((start, end),)) for start, end, kind in spans)
-            made.append(Document(f"{path.stem}:{number}", text, mentions, (), ()))
-    return usable(path, made)
+            sentences.append(Document(f"{path.stem}:{number}", text, mentions, (), ()))
+    return usable(path, sentences)
 
 
 def token_and_tag(line: str) -> Row | None:

@@ -31,12 +31,12 @@ def read(path: Path, suffixes: tuple[str, ...]) -> dict[str, bytes]:
     if not path.exists():
         raise InputError(f"{path} is not there", wanted="a folder, a zip or a tar")
     try:
-        found = _with_plain_suffixes(_members(path, suffixes))
+        contents = _with_plain_suffixes(_members(path, suffixes))
     except _BROKEN as error:
         raise _broken(getattr(error, "filename", None) or path, error) from None
-    if not found:
+    if not contents:
         raise InputError(f"{path} holds no file that ends in {' or '.join(suffixes)}", found=0, wanted="at least one")
-    return found
+    return contents
 
 
 def unzipped(where: Path, content: bytes, suffixes: tuple[str, ...]) -> dict[str, bytes]:
@@ -68,7 +68,7 @@ def inside(folder: Path) -> list[Path]:
 
     Raise `InputError` where a folder cannot be read.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     seen: set[str] = set()
     for top, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         if (place := os.path.realpath(top)) in seen:  # a link to a folder that was read, or is being read
@@ -76,8 +76,8 @@ def inside(folder: Path) -> list[Path]:
             continue
         seen.add(place)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        found += [Path(top, name) for name in names if not _is_hidden(name) and os.path.isfile(Path(top, name))]
-    return sorted(found)
+        files += [Path(top, name) for name in names if not _is_hidden(name) and os.path.isfile(Path(top, name))]
+    return sorted(files)
 
 
 def _unreadable(error: OSError) -> None:

@@ -79,9 +79,9 @@ def _span(text: str, entity: Record, notes: Notes) -> Span | None:
     """Return a drug's span, or None if offsets and text disagree."""
     places = entity["charOffset"] if _PLACES.fullmatch(entity["charOffset"]) else ""
     pieces = sorted((int(first), int(last) + 1) for first, last in (part.split("-") for part in places.split(";") if part))
-    found = " ".join(text[start:end].strip() for start, end in pieces)
-    if not pieces or "".join(found.split()) != "".join(entity["text"].split()):
+    surface = " ".join(text[start:end].strip() for start, end in pieces)
+    if not pieces or "".join(surface.split()) != "".join(entity["text"].split()):
         notes.bad(entity.where, "drug that its offsets do not give", wanted="first and last character, as 'first-last'")
         return None
     notes.count("discontinuous arguments", int(len(pieces) > 1))
-    return pieces[0][0], pieces[-1][1], found
+    return pieces[0][0], pieces[-1][1], surface

@@ -119,8 +119,8 @@ class _Table:
     def _find_the_next_row(self) -> None:
         """Go on at the first line behind that of the broken row which reads as a row like those before it, else at the end."""
         broken, likeness = self.rows[-1], _Likeness(self.good())
-        found = next((line for line in range(broken.first_line, len(self.lines.all)) if self._is_row(line, likeness)), None)
-        self.lines.read = len(self.lines.all) if found is None else found
+        good_line = next((line for line in range(broken.first_line, len(self.lines.all)) if self._is_row(line, likeness)), None)
+        self.lines.read = len(self.lines.all) if good_line is None else good_line
         lost = self.lines.read - broken.first_line
         self.rows[-1] = replace(broken, last_line=self.lines.read, lost=lost)
 

@@ -49,7 +49,7 @@ def read(path: Path) -> list[Record]:
             wanted="a whole file, as DocBin.to_disk of spaCy 3 writes it",
             next_step="Write it again, or copy it again if it was cut short.",
         ) from None
-    return usable(path, [Record(f"{path} document {number}", one) for number, one in enumerate(values, 1)])
+    return usable(path, [Record(f"{path} document {number}", fields) for number, fields in enumerate(values, 1)])
 
 
 def _require_modest(path: Path, content: bytes) -> None:
@@ -66,7 +66,7 @@ def _values(doc: Any) -> dict[str, Any]:
     values = {"text": doc.text, "ents": [_span(span) for span in doc.ents], "spans": spans, "cats": dict(doc.cats)}
     name, relations = doc.user_data.get("id"), doc.user_data.get(_RELATIONS) or ()
     named = {"id": name} if isinstance(name, str) else {}
-    return {**named, **values, "relations": [one for one in relations if isinstance(one, Mapping)]}
+    return {**named, **values, "relations": [relation for relation in relations if isinstance(relation, Mapping)]}
 
 
 def _span(span: Any) -> dict[str, Any]:

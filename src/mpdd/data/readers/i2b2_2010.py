@@ -86,11 +86,11 @@ def _lines(where: str, content: str) -> list[Line]:
 
 def _beside(name: str, suffix: str, places: Mapping[str, list[str]]) -> str | None:
     """Return the file of the same stem: the only one, or else the only one whose folder lies beside this one's."""
-    own = PurePosixPath(name)
-    found = places.get(own.with_suffix(suffix).name, [])
-    if len(found) > 1:
-        found = [other for other in found if PurePosixPath(other).parent.parent == own.parent.parent]
-    return found[0] if len(found) == 1 else None
+    file = PurePosixPath(name)
+    candidates = places.get(file.with_suffix(suffix).name, [])
+    if len(candidates) > 1:
+        candidates = [other for other in candidates if PurePosixPath(other).parent.parent == file.parent.parent]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 class _Annotations:
@@ -104,9 +104,9 @@ class _Annotations:
     def document(self, name: str, concepts: list[Line], assertions: list[Line], relations: list[Line]) -> Document:
         """Return the document."""
         asserted = {(span, kind): value for span, kind, value in self._assertions(assertions)}
-        found = list(self._concepts(concepts, asserted))
-        mentions = {span: mention for span, mention in reversed(found)}
-        ordered = tuple(in_order(mention for _, mention in found))
+        concept_mentions = list(self._concepts(concepts, asserted))
+        mentions = {span: mention for span, mention in reversed(concept_mentions)}
+        ordered = tuple(in_order(mention for _, mention in concept_mentions))
         return Document(name, self.text, ordered, tuple(self._relations(relations, mentions)), ())
 
     def _concepts(self, lines: list[Line], asserted: Mapping[tuple[Span, str], str]) -> Iterator[tuple[Span, Mention]]:

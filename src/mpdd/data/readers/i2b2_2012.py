@@ -63,25 +63,25 @@ def _read_document(where: str, name: str, content: bytes, notes: Notes, relation
     decoded = decode(where, content.replace(b"\r\n", b"\n"), notes)
     if decoded is None:
         return None
-    found = _TEXT.search(decoded)
-    if found is None:
+    element = _TEXT.search(decoded)
+    if element is None:
         notes.bad(where, "file without a whole TEXT element", wanted="<TEXT> to </TEXT>")
         return None
-    if "<!ENTITY" in decoded[: found.start()]:
+    if "<!ENTITY" in decoded[: element.start()]:
         notes.bad(where, "document type with entities", wanted="XML without them")
         return None
-    text = _text(found).removeprefix("\n")
+    text = _text(element).removeprefix("\n")
     if not text.strip():
         notes.bad(where, "text that is empty", wanted="the text that the annotations are about")
         return None
-    tags = list(_tags(where, decoded, found.end(), notes))
+    tags = list(_tags(where, decoded, element.end(), notes))
     mentions = dict(_mentions([tag for tag in tags if tag[0] != "TLINK"], text, notes))
     links = [record for kind, record in tags if kind == "TLINK" and relations]
     return Document(name, text, tuple(in_order(mentions.values())), tuple(_relations(links, mentions, notes)), ())
 
 
-def _text(found: re.Match[str]) -> str:
-    return found["raw"] if found["raw"] is not None else unescape(found["escaped"], {"&quot;": '"', "&apos;": "'"})
+def _text(element: re.Match[str]) -> str:
+    return element["raw"] if element["raw"] is not None else unescape(element["escaped"], {"&quot;": '"', "&apos;": "'"})
 
 
 def _tags(where: str, content: str, start: int, notes: Notes) -> Iterator[tuple[str, Record]]:

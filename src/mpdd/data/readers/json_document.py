@@ -55,10 +55,10 @@ def _parse(path: Path, raw: bytes, kind: type[Kind], wanted: str) -> Kind:
 
 def part(path: Path, content: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return the object under `key`; raise `InputError` if it is not there."""
-    found = content.get(key)
-    if not isinstance(found, dict):
+    value = content.get(key)
+    if not isinstance(value, dict):
         raise InputError(f"The file {path} has no object {key!r}", found=f"{len(content)} other keys", wanted=repr(key))
-    return found
+    return value
 
 
 def read(path: Path, entries: Iterable[tuple[str, Any]], fields: Mapping[str, type], notes: Notes) -> list[Record]:

@@ -30,8 +30,8 @@ def read(path: Path, *, named_classes: bool = False) -> list[Record]:
         rows = rows_of(path, len(content), table.iter_batches(_ROWS_AT_A_TIME))
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:  # the last: a time out of Python's range
         dated = isinstance(error, OverflowError) or "out of range" in str(error)
-        found, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (type(error).__name__, "a whole one")
-        raise InputError(f"The file {path} cannot be read as parquet", found=found, wanted=wanted) from None
+        problem, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (type(error).__name__, "a whole one")
+        raise InputError(f"The file {path} cannot be read as parquet", found=problem, wanted=wanted) from None
     features = features_of(table.schema_arrow.metadata or {}) if named_classes else {}
     return records(path, rows, features)
 

@@ -76,11 +76,11 @@ def re_examples(
 
 def documents(path: Path, notes: Notes) -> list[standoff.Document]:
     """Return the documents of a user's file with their mentions; its relations are between concepts, see `re_examples`."""
-    made = []
+    converted = []
     for document in read(path, notes):
         mentions = tuple(standoff.Mention(m.label, ((m.start, m.end),)) for m in document.mentions)
-        made.append(standoff.Document(document.id, document.text, mentions, (), ()))
-    return made
+        converted.append(standoff.Document(document.id, document.text, mentions, (), ()))
+    return converted
 
 
 def argument_forms(document: Document) -> dict[str, tuple[str, ...]]:

@@ -55,7 +55,8 @@ def read(path: Path, notes: Notes) -> list[Question]:
     """
     records = json_document.read(path, _questions(path, notes), {"question": str, "answers": list, "document": str}, notes)
     starts = _starts(records)
-    return usable(path, [found for found in build(records, lambda record: _question(record, starts, notes), notes) if found])
+    questions = build(records, lambda record: _question(record, starts, notes), notes)
+    return usable(path, [question for question in questions if question])
 
 
 def _questions(path: Path, notes: Notes) -> list[tuple[str, Any]]:
@@ -89,9 +90,9 @@ def _with_paragraph(entry: Any, paragraph: Record) -> Any:
 
 
 def _is_unanswerable(entry: Any, notes: Notes) -> bool:
-    found = isinstance(entry, dict) and (entry.get("is_impossible") is True or entry.get("answers") == [])
-    notes.count("unanswerable questions", int(found))
-    return found
+    unanswerable = isinstance(entry, dict) and (entry.get("is_impossible") is True or entry.get("answers") == [])
+    notes.count("unanswerable questions", int(unanswerable))
+    return unanswerable
 
 
 def _first_wording(entry: Any, notes: Notes) -> Any:
@@ -130,9 +131,9 @@ def _question(record: Record, starts: Mapping[str, Starts], notes: Notes) -> Que
 
 def _nearest(context: str, text: str, start: int) -> int | None:
     """Return where the context holds the text nearest to `start`, if need be in another case."""
-    found = nearest(context, text, start)
-    if found is not None:
-        return found
+    exact = nearest(context, text, start)
+    if exact is not None:
+        return exact
     return min(occurrences(context, text, ignore_case=True), key=lambda place: abs(place - start), default=None)
 
 

@@ -90,16 +90,16 @@ def ner_examples(
     mention cannot be an entity: it counts as `lost` in the window where it starts, and is noted.
     """
     examples = []
-    for key, found in zip(keys(documents), documents, strict=True):
-        known = list(_labelled(found.mentions, labels, notes))
-        entities = [Entity(m.start, m.end, label) for m, label in known if len(m.pieces) == 1]
-        apart = [(m.start, label) for m, label in known if len(m.pieces) > 1]
+    for key, source in zip(keys(documents), documents, strict=True):
+        labelled = list(_labelled(source.mentions, labels, notes))
+        entities = [Entity(m.start, m.end, label) for m, label in labelled if len(m.pieces) == 1]
+        apart = [(m.start, label) for m, label in labelled if len(m.pieces) > 1]
         notes.count("discontinuous mentions", len(apart))
         _lose(notes, ENTITY, (label for _, label in apart), DISCONTINUOUS)
         repeated = Counter(entities) - Counter(set(entities))
         notes.count("repeated mentions", repeated.total())
         _lose(notes, ENTITY, (entity.label for entity in repeated.elements()), REPEATED)
-        for example in cut(f"{corpus}:{key}", found.text, entities, notes, max_chars):
+        for example in cut(f"{corpus}:{key}", source.text, entities, notes, max_chars):
             lost = sum(example.offset <= start < example.offset + len(example.text) for start, _ in apart)
             examples.append(replace(example, document=document(key), lost=example.lost + lost))
     return examples
@@ -143,13 +143,13 @@ def re_examples(
     a discontinuous argument, whose wording the text does not hold, is lost too.
     """
     examples = []
-    for key, found in zip(keys(documents), documents, strict=True):
-        relations = list(_relations(found, labels, arguments, notes))
+    for key, source in zip(keys(documents), documents, strict=True):
+        relations = list(_relations(source, labels, arguments, notes))
         split = [pair for pair in relations if in_text and not _is_whole(pair)]
         notes.count("relations with a discontinuous argument", len(split))
         _lose(notes, RELATION, (label for label, *_ in split), DISCONTINUOUS)
         together = [(min(a.start, b.start), max(a.end, b.end)) for _, a, b in relations] if in_text else []
-        for start, end in windows(found.text, max_chars, together):
+        for start, end in windows(source.text, max_chars, together):
             here = [pair for pair in relations if start <= min(pair[1].start, pair[2].start) < end]
             usable = [pair for pair in here if not in_text or _is_whole(pair)]
             gold = [pair for pair in usable if max(pair[1].end, pair[2].end) <= end]
@@ -157,9 +157,9 @@ def re_examples(
             notes.count("relations across a window's edge", len(across))
             _lose(notes, RELATION, (label for label, *_ in across), ACROSS)
             notes.count("discontinuous arguments", sum(len(m.pieces) > 1 for m in {m for _, *ab in gold for m in ab}))
-            pairs = [(label, a.form(found.text, start), b.form(found.text, start)) for label, a, b in gold]
+            pairs = [(label, a.form(source.text, start), b.form(source.text, start)) for label, a, b in gold]
             name = f"{corpus}:{key}@{start}"
-            example = wording_example(name, document(key), found.text[start:end], pairs, notes)
+            example = wording_example(name, document(key), source.text[start:end], pairs, notes)
             examples.append(replace(example, offset=start, lost=example.lost + len(here) - len(gold)))
     return examples
 
@@ -168,10 +168,10 @@ def _is_whole(pair: Related) -> bool:
     return len(pair[1].pieces) == len(pair[2].pieces) == 1
 
 
-def _relations(found: Document, labels: Mapping[str, str], arguments: Collection[str] | None, notes: Notes) -> Iterator[Related]:
+def _relations(source: Document, labels: Mapping[str, str], arguments: Collection[str] | None, notes: Notes) -> Iterator[Related]:
     """Yield the relations, and the neighbours of each group, whose types are asked for."""
-    groups = [(kind, *pair) for kind, members in found.groups for pair in pairwise(in_order(members))]
-    for kind, first, second in (*found.relations, *groups):
+    groups = [(kind, *pair) for kind, members in source.groups for pair in pairwise(in_order(members))]
+    for kind, first, second in (*source.relations, *groups):
         label = _label(kind, second, labels)
         if label is None:
             notes.count("relations of other types")
@@ -195,15 +195,15 @@ def in_order(mentions: Iterable[Mention]) -> list[Mention]:
 
 def pieces(text: str, spans: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     """Return the spans in text order without outer whitespace, joined where they overlap or only whitespace parts them."""
-    found: list[tuple[int, int]] = []
+    joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         surface = text[start:end]
         start, end = start + len(surface) - len(surface.lstrip()), start + len(surface.rstrip())
-        if found and start < end and not text[found[-1][1] : start].strip():
-            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        if joined and start < end and not text[joined[-1][1] : start].strip():
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         elif start < end:
-            found.append((start, end))
-    return tuple(found)
+            joined.append((start, end))
+    return tuple(joined)
 
 
 def decode(where: str, content: bytes, notes: Notes) -> str | None:

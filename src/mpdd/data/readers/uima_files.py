@@ -57,8 +57,8 @@ class _Version:
 def is_project(names: Iterable[str]) -> bool:
     """Say whether files of these names (paths inside a folder or archive) are a project that INCEpTION exported."""
     for name in names:
-        version = _Version.of(name)
-        if version and (name.lower().endswith(_ZIP) or not version.who.isdisjoint((_NOBODY, _CURATOR))):
+        v = _Version.of(name)
+        if v and (name.lower().endswith(_ZIP) or not v.who.isdisjoint((_NOBODY, _CURATOR))):
             return True
     return False
 
@@ -77,13 +77,13 @@ def sources(path: Path, notes: Notes) -> list[Source]:
     start = f"{path.name}/" if path.name in (_ANNOTATED, _CURATED) else ""
     packed = {start + name: content for name, content in container.read(path, (SUFFIX, _TYPES, _ZIP)).items()}
     files = dict(_unpacked(path, packed))
-    found = sorted(name for name in files if name.endswith(SUFFIX))
-    if not found:
+    chosen = sorted(name for name in files if name.endswith(SUFFIX))
+    if not chosen:
         next_step = "Export the project from INCEpTION with UIMA CAS XMI (XML 1.0) as its format."
         raise InputError(f"{path} holds no file that ends in {SUFFIX}", wanted="at least one", next_step=next_step)
     if is_project(packed):
-        found = _chosen(found, notes)
-    return usable(path, [_source(f"{path}/{name.removeprefix(start)}", name, files) for name in found])
+        chosen = _chosen(chosen, notes)
+    return usable(path, [_source(f"{path}/{name.removeprefix(start)}", name, files) for name in chosen])
 
 
 def _is_archive(path: Path) -> bool:

@@ -30,7 +30,7 @@ def read(path: Path, notes: Notes) -> list[Record]:
     Raise `InputError` for a file that is damaged or does not fit its type system, and as `uima_files.sources` does;
     `MpddError` where cassis is not installed.
     """
-    found = sources(path, notes)
+    cas_files = sources(path, notes)
     try:
         import cassis  # noqa: F401
     except ImportError as error:
@@ -38,7 +38,7 @@ def read(path: Path, notes: Notes) -> list[Record]:
         raise MpddError(message) from error
     systems: dict[bytes, Any] = {}
     records = []
-    for source in found:
+    for source in cas_files:
         if source.types not in systems:
             systems[source.types] = _type_system(source)
         values = _values(source, systems[source.types], notes)
@@ -70,12 +70,12 @@ def _values(source: Source, types: Any, notes: Notes) -> dict[str, Any] | None:
             notes.bad(source.where, problem, wanted="UTF-16 units")
             return None
         view = _view(cas)
-        structures = [_structure(one) for one in view.select_all_fs()]
+        structures = [_structure(structure) for structure in view.select_all_fs()]
     except InputError:
         raise
     except Exception as error:
         raise _unreadable(f"The file {source.where}", error) from None
-    titles = (one["features"].get("documentTitle") for one in structures if one["type"].endswith(_METADATA))
+    titles = (structure["features"].get("documentTitle") for structure in structures if structure["type"].endswith(_METADATA))
     name = next((title for title in titles if title), source.name)
     return {"id": name, "text": view.sofa_string, "types": dict(_types(types)), "feature_structures": structures}
 
@@ -110,10 +110,10 @@ def _types(system: Any) -> Iterator[tuple[str, list[str]]]:
             yield kind.name, [_name(feature) for feature in kind.all_features if _STRING in feature.rangeType.name]
 
 
-def _structure(one: Any) -> dict[str, Any]:
-    values: dict[str, Any] = {"id": str(one.xmiID), "type": one.type.name, "features": {}}
-    for feature in one.type.all_features:
-        name, value = _name(feature), one[feature.name]
+def _structure(structure: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {"id": str(structure.xmiID), "type": structure.type.name, "features": {}}
+    for feature in structure.type.all_features:
+        name, value = _name(feature), structure[feature.name]
         if name in ("begin", "end"):
             values["start" if name == "begin" else "end"] = value
         elif name in _ENDS:

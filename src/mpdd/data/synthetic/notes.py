@@ -170,12 +170,12 @@ class _Pen:
         self.mentions: list[Mention] = []
         self._rng = rng
         self._incidentals = incidentals
-        self._said: set[str] = set()
+        self._used: set[str] = set()
 
     def say(self, wordings: Sequence[str], words: Mapping[str, str]) -> None:
         """Add a sentence in one of the wordings, which have a place for each of the words."""
-        wording = self._rng.choice([wording for wording in wordings if wording not in self._said] or wordings)
-        self._said.add(wording)
+        wording = self._rng.choice([wording for wording in wordings if wording not in self._used] or wordings)
+        self._used.add(wording)
         self.text += " " if self.text else ""
         start = len(self.text)
         for literal, slot, *_ in Formatter().parse(wording):

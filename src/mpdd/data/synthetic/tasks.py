@@ -149,8 +149,8 @@ def _example(note: Note, gold: Answer) -> Example:
 
 
 def _entities(note: Note, labels: Mapping[str, str]) -> Example:
-    found = (Entity(m.start, m.end, labels[m.kind]) for m in note.mentions if m.kind in labels)
-    return _example(note, Answer(entities=tuple(sorted(found))))
+    entities = (Entity(m.start, m.end, labels[m.kind]) for m in note.mentions if m.kind in labels)
+    return _example(note, Answer(entities=tuple(sorted(entities))))
 
 
 def _asked(note: Note, choice: int, field: tuple[str, str], choices: tuple[str, ...] = ()) -> Example:

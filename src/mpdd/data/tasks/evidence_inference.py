@@ -39,8 +39,8 @@ def distinct(annotations: Iterable[Record], notes: Notes) -> list[Record]:
     """Return the first annotation of each prompt and passage."""
     first: dict[tuple[str, str], Record] = {}
     for record in annotations:
-        known = first.setdefault((record["PromptID"], splits.fingerprint(record["Annotations"])), record)
-        notes.count("repeated annotations", int(known is not record))
+        earlier = first.setdefault((record["PromptID"], splits.fingerprint(record["Annotations"])), record)
+        notes.count("repeated annotations", int(earlier is not record))
     return list(first.values())
 
 
@@ -62,9 +62,9 @@ def load(root: Path) -> Splits:
     notes = Notes()
     prompts = {record["PromptID"]: record for record in csv_table.read(root / FILES[0], ("PromptID", "PMCID", *FIELDS), notes)}
     annotations = accepted(csv_table.read(root / FILES[1], COLUMNS, notes), notes)
-    found = build(annotations, lambda record: example(record, prompts), notes)
+    examples = build(annotations, lambda record: example(record, prompts), notes)
     articles = [{f"pmc:{line.strip()}" for line in read_lines(root / file)} for file in PARTS]
-    train, dev, test = ([e for e in found if e.document in listed] for listed in articles)
+    train, dev, test = ([e for e in examples if e.document in listed] for listed in articles)
     return splits.make(train, dev, test, notes)
 
 

@@ -49,9 +49,9 @@ def consistent(examples: list[Example], notes: Notes) -> list[Example]:
     answers = defaultdict(set)
     for e in examples:
         answers[e.text, e.fields].add(e.gold.choice)
-    kept = [e for e in examples if len(answers[e.text, e.fields]) == 1]
-    notes.count("statements with both answers", len(examples) - len(kept))
-    return kept
+    unambiguous = [e for e in examples if len(answers[e.text, e.fields]) == 1]
+    notes.count("statements with both answers", len(examples) - len(unambiguous))
+    return unambiguous
 
 
 def load(root: Path) -> Splits:

@@ -21,15 +21,15 @@ LABELS = {"Adverse_event": "adverse effect", "Potential_therapeutic_event": "pot
 
 def spans(argument: dict[str, Any], text: str, notes: Notes) -> list[Span]:
     """Return an argument's spans as (start, end, form); raise ValueError if text and offsets disagree."""
-    found = []
+    argument_spans = []
     for fragments, starts in zip(argument["text"], argument["start"], strict=True):
         pieces = sorted((s, s + len(piece)) for piece, s in zip(fragments, starts, strict=True))
         if sorted(fragments) != sorted(text[start:end] for start, end in pieces):
             raise ValueError("offsets")
         form = " ".join(text[start:end] for start, end in pieces)
         notes.count("discontinuous arguments", int(len(pieces) > 1))
-        found.append((pieces[0][0], max(end for _, end in pieces), form))
-    return found
+        argument_spans.append((pieces[0][0], max(end for _, end in pieces), form))
+    return argument_spans
 
 
 def example(record: Record, notes: Notes) -> Example:

@@ -79,9 +79,9 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
 
 
 def _by_letter(count: int, output: str) -> int | None:
-    found = _LETTER.match(output.strip())
+    match = _LETTER.match(output.strip())
     letters = [letter(index) for index in range(count)]
-    return letters.index(found[1]) if found and found[1] in letters else None
+    return letters.index(match[1]) if match and match[1] in letters else None
 
 
 def _by_prefix(words: list[str], line: str) -> int | None:

@@ -28,9 +28,9 @@ def is_invisible(character: str) -> bool:
     return not _plain(character)
 
 
-def is_same_word(one: str, other: str) -> bool:
+def is_same_word(first: str, second: str) -> bool:
     """Return whether two letters are another case of each other, as words are compared."""
-    return len(one) == len(other) == 1 and one.isalpha() and _plain(one) == _plain(other)
+    return len(first) == len(second) == 1 and first.isalpha() and _plain(first) == _plain(second)
 
 
 def is_accent(text: str, position: int) -> bool:

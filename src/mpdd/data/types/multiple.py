@@ -35,6 +35,6 @@ def parse(card: TaskCard, example: Example, output: str) -> Parsed:
     """Read labels back in any order and case; only an empty output is unparseable, unknown labels are ungrounded."""
     items = [item for line in output.split("\n") for item in split(line.strip(), ";") if item]
     named = {fold(unescape(item)) for item in items if not is_none(item)}
-    known = {fold(label): index for index, label in enumerate(card.labels)}
-    found = tuple(sorted(known[name] for name in named if name in known))
-    return Parsed(Answer(labels=found), unparseable=not items, ungrounded=len(named) - len(found))
+    index_of = {fold(label): index for index, label in enumerate(card.labels)}
+    indices = tuple(sorted(index_of[name] for name in named if name in index_of))
+    return Parsed(Answer(labels=indices), unparseable=not items, ungrounded=len(named) - len(indices))

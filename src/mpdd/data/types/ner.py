@@ -36,18 +36,18 @@ class _Places:
 
         With `cuts` those that begin or end within a placeholder, else the others.
         """
-        return self._unused(label, self._kept(next(self.grounding.places(mention)), cuts))
+        return self._unused(label, self._with_cuts(next(self.grounding.places(mention)), cuts))
 
     def free_alike(self, label: str, mention: str, *, cuts: bool) -> list[Entity]:
         """Return, ordered as `free` does, the exact places, else those in another case, else those with the same words."""
         for spans in self.grounding.places(mention):
-            if unused := self._unused(label, self._kept(spans, cuts)):
+            if unused := self._unused(label, self._with_cuts(spans, cuts)):
                 return unused
         return []
 
     def holds(self, mention: str, *, cuts: bool) -> bool:
         """Say whether the text has the mention's words at all, taken or not."""
-        return any(self._kept(spans, cuts) for spans in self.grounding.places(mention))
+        return any(self._with_cuts(spans, cuts) for spans in self.grounding.places(mention))
 
     def cuts(self, entity: Entity) -> bool:
         """Say whether a span begins or ends within a placeholder."""
@@ -57,7 +57,7 @@ class _Places:
         unused = [entity for start, end in spans if (entity := Entity(start, end, label)) not in self.taken]
         return [entity for entity in unused if entity.start >= self.cursor[label]] or unused
 
-    def _kept(self, spans: Iterable[Span], cuts: bool) -> list[Span]:
+    def _with_cuts(self, spans: Iterable[Span], cuts: bool) -> list[Span]:
         return [span for span in spans if self.grounding.placeholders.cut_by(*span) == cuts]
 
 

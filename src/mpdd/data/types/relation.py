@@ -81,7 +81,7 @@ def _key(grounding: Grounding, owners: Mapping[str, list[str]], raw: str) -> str
     keys = owners.get(mention) or _alike(owners, mention, fold) or _alike(owners, mention, plain)
     if keys:
         return pick(keys, rank)
-    whole = next((kept for spans in grounding.places(mention) if (kept := grounding.placeholders.without_cuts(spans))), [])
+    whole = next((uncut for spans in grounding.places(mention) if (uncut := grounding.placeholders.without_cuts(spans))), [])
     return "{}:{}".format(*pick(whole, rank)) if whole else None
 
 

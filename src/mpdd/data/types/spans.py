@@ -114,7 +114,7 @@ def read_lines(labels: Sequence[str], output: str) -> tuple[list[tuple[str, str]
 
 def item_places(labels: Sequence[str], output: str) -> list[tuple[int, int]]:
     """Where each item of `read_lines` stands in the output, as (start, end) in characters."""
-    found: list[tuple[int, int]] = []
+    places: list[tuple[int, int]] = []
     line_start = len(output) - len(output.lstrip())
     for line in output.strip().split("\n"):
         end = line_start + _after_label(line)
@@ -122,9 +122,9 @@ def item_places(labels: Sequence[str], output: str) -> list[tuple[int, int]]:
             start = output.index(raw, end)
             end = start + len(raw)
             if raw and not is_none(raw):
-                found.append((start, end))
+                places.append((start, end))
         line_start += len(line) + 1
-    return found
+    return places
 
 
 def _after_label(line: str) -> int:

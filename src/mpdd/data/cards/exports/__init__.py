@@ -18,8 +18,8 @@ def exports_in(package: str, path: Sequence[str]) -> dict[str, Export]:
     """The exports in the modules of a package, in their order."""
     names = [module.name for module in pkgutil.iter_modules(path) if module.name != "base"]
     modules: list[ModuleType] = [import_module(f"{package}.{name}") for name in names]
-    found = sorted((export for module in modules for export in module.EXPORTS), key=lambda export: export.place)
-    return {export.name: export for export in found}
+    exports = sorted((export for module in modules for export in module.EXPORTS), key=lambda export: export.place)
+    return {export.name: export for export in exports}
 
 
 EXPORTS: Mapping[str, Export] = exports_in(__name__, __path__)

@@ -38,7 +38,7 @@ def most(test: Callable[[Values], bool]) -> Callable[[Sequence[Record]], bool]:
 
 def converted(records: Iterable[Record], make: Callable[[Values], Values | None], notes: Notes) -> list[Record]:
     """Return each record with the values that `make` adds (None: left out); a malformed one is noted as bad."""
-    made = []
+    converted_records = []
     for record in records:
         try:
             added = make(record.values)
@@ -47,8 +47,8 @@ def converted(records: Iterable[Record], make: Callable[[Values], Values | None]
         except _MALFORMED:
             notes.bad(record.where, "malformed record of an export", wanted="a record as the tool writes it")
         else:
-            made += [] if added is None else [Record(record.where, {**record.values, **added})]
-    return made
+            converted_records += [] if added is None else [Record(record.where, {**record.values, **added})]
+    return converted_records
 
 
 def mappings(value: Any) -> list[Values]:

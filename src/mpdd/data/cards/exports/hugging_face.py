@@ -51,10 +51,10 @@ def _squad(layout: Layout, values: Values, notes: Notes) -> Values | None:
     notes.count("unanswerable questions", int(not words))
     if not words:
         return None
-    found = {"text": _get(values, _CONTEXTS), "answer": words[0], "answer_start": starts[0] if starts else None}
+    question = {"text": _get(values, _CONTEXTS), "answer": words[0], "answer_start": starts[0] if starts else None}
     if len(layout.card.fields) == 1:
-        found[layout.card.fields[0]] = _get(values, _QUESTIONS)
-    return found
+        question[layout.card.fields[0]] = _get(values, _QUESTIONS)
+    return question
 
 
 def _answers(given: Any) -> tuple[list[Any], list[Any]]:
@@ -72,7 +72,7 @@ def _has_answers(values: Values) -> bool:
     given = values.get("answers")
     structs = [given] if isinstance(given, Mapping) else mappings(given)
     asked = any(name in values for name in _QUESTIONS) and any(name in values for name in _CONTEXTS)
-    return asked and (given == [] or (bool(structs) and all("text" in one for one in structs)))
+    return asked and (given == [] or (bool(structs) and all("text" in struct for struct in structs)))
 
 
 def _is_tokens(values: Values) -> bool:

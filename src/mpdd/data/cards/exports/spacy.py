@@ -25,13 +25,15 @@ def _convert(layout: Layout, values: Values) -> Values:
     spans: list[Values] = [span for group in (mappings(values["ents"]), *groups.values()) for span in group]
     relations = mappings(values.get("relations"))
     if layout.card.type == "re":
-        spans += [{**end, "label": "end"} for one in relations for end in mappings([one.get("head"), one.get("tail")])]
+        spans += [{**end, "label": "end"} for link in relations for end in mappings([link.get("head"), link.get("tail")])]
         spans = list({_place(span): {**span, "id": _place(span)} for span in spans}.values())
     else:
         spans = list({(_place(span), str(span.get("label"))): span for span in spans}.values())
-    ends = [{**one, "head": _place(_mapping(one.get("head"))), "tail": _place(_mapping(one.get("tail")))} for one in relations]
-    own = {name: group for name, group in groups.items() if name not in ("text", *values)}
-    return {**own, "entities": spans, "relations": ends, **_answer(layout, _mapping(values.get("cats")))}
+    ends = [
+        {**link, "head": _place(_mapping(link.get("head"))), "tail": _place(_mapping(link.get("tail")))} for link in relations
+    ]
+    other_groups = {name: group for name, group in groups.items() if name not in ("text", *values)}
+    return {**other_groups, "entities": spans, "relations": ends, **_answer(layout, _mapping(values.get("cats")))}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -48,8 +50,8 @@ def _answer(layout: Layout, scores: Mapping[str, Any]) -> dict[str, Any]:
     chosen = sorted(likely, key=lambda name: -likely[name])
     if layout.card.form == "multiple":
         return {"answer": chosen}
-    known = [name for name in chosen if layout.label(name) in layout.card.labels]
-    return {"answer": (known or chosen)[:1]} if chosen else {}
+    on_card = [name for name in chosen if layout.label(name) in layout.card.labels]
+    return {"answer": (on_card or chosen)[:1]} if chosen else {}
 
 
 def _is_in(values: Values) -> bool:
