@@ -38,8 +38,8 @@ def require_free(output: Path, to: str) -> None:
     if not writer(to).suffix:
         require_new(output)
     elif output.exists():
-        found = "a folder" if output.is_dir() else "a file"
-        raise InputError(f"{output} is there already", found=found, wanted="the name of a new file")
+        kind = "a folder" if output.is_dir() else "a file"
+        raise InputError(f"{output} is there already", found=kind, wanted="the name of a new file")
 
 
 def write_notes(

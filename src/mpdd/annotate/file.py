@@ -36,8 +36,8 @@ def require_output(
     `force`, where another file is there than the answers to these very notes and tasks, finished or not.
     """
     if len(os.fsencode(output.name)) > LONGEST_NAME:
-        found = f"{len(os.fsencode(output.name))} bytes"
-        raise InputError("The name of the output is too long", found=found, wanted=f"at most {LONGEST_NAME}")
+        what_is_there = f"{len(os.fsencode(output.name))} bytes"
+        raise InputError("The name of the output is too long", found=what_is_there, wanted=f"at most {LONGEST_NAME}")
     try:
         kind = output.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -48,8 +48,8 @@ def require_output(
     if kind is None:
         return
     if not stat.S_ISREG(kind):
-        found = f"{'a folder' if stat.S_ISDIR(kind) else 'a device or a pipe'} at {output}"
-        raise InputError("Cannot write the output", found=found, wanted="a file that ends in .jsonl")
+        what_is_there = f"{'a folder' if stat.S_ISDIR(kind) else 'a device or a pipe'} at {output}"
+        raise InputError("Cannot write the output", found=what_is_there, wanted="a file that ends in .jsonl")
     if not force and not _hidden(output)[1].is_file() and not _answers(output, prompts, notes):
         raise InputError(
             f"{output} is there already, and does not hold answers to these notes and tasks",
@@ -152,9 +152,9 @@ def _resume(lines: Path, about: Path, job: dict[str, Any], output: Path, sizes: 
         lines.unlink(missing_ok=True)
         write_atomically(about, json.dumps(job).encode() + b"\n")
         return 0
-    known, *digests = about.read_bytes().split(b"\n")
+    job_line, *digests = about.read_bytes().split(b"\n")
     digests = digests[:-1]  # what is behind the last line end is nothing, or a torn line
-    if _read(known) != job:
+    if _read(job_line) != job:
         raise InputError(
             f"Beside {output.name} lies the stopped job of other notes, prompts or another backbone",
             found=lines.name, wanted="the same command to go on with it",
@@ -174,13 +174,13 @@ def _resume(lines: Path, about: Path, job: dict[str, Any], output: Path, sizes: 
                     next_step=f"Delete {about.name} there, and all notes are answered anew.",
                 )
             finished += 1
-    _keep(about, known, digests[:finished])
+    _keep(about, job_line, digests[:finished])
     return finished
 
 
-def _keep(about: Path, known: bytes, digests: Sequence[bytes]) -> None:
+def _keep(about: Path, job_line: bytes, digests: Sequence[bytes]) -> None:
     """Write down what the job is made from and the digests of the blocks that are kept."""
-    write_atomically(about, b"".join(line + b"\n" for line in (known, *digests)))
+    write_atomically(about, b"".join(line + b"\n" for line in (job_line, *digests)))
 
 
 def _digest(written: bytes) -> str:

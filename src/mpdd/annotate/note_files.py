@@ -43,9 +43,9 @@ def columns_of(options: Sequence[str]) -> dict[str, str]:
     for option in options:
         name, equals, column = option.partition("=")
         if not equals or not name or not column or name in columns:
-            found = f"{name} twice" if name in columns else option
+            problem = f"{name} twice" if name in columns else option
             raise InputError(
-                "A column is not understood", found=found, wanted="NAME=COLUMN, for example text=TEXT, each name once"
+                "A column is not understood", found=problem, wanted="NAME=COLUMN, for example text=TEXT, each name once"
             )
         columns[name] = column
     return columns
@@ -91,10 +91,10 @@ def _folder(folder: Path) -> tuple[list[Note], int]:
     texts = [file for file in files if _format(file) in PLAIN]
     if not texts:
         endings = Counter(_format(file) or "no ending" for file in files)
-        found = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3)) or "an empty folder"
+        content = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3)) or "an empty folder"
         tables = any(ending in FORMATS for ending in endings)
         step = "Give its prompt files themselves." if PROMPTS in endings else "Give its files themselves." if tables else ""
-        raise InputError(f"{folder} is a folder without texts", found=found, wanted="files that end in .txt", next_step=step)
+        raise InputError(f"{folder} is a folder without texts", found=content, wanted="files that end in .txt", next_step=step)
     names = [(file.parent / _stem(file)).relative_to(folder).as_posix() for file in texts]
     twice = {name for name, count in Counter(names).items() if count > 1}  # as of a.txt and a.TXT
     named = [file.relative_to(folder).as_posix() if n in twice else n for file, n in zip(texts, names, strict=True)]
@@ -106,8 +106,8 @@ def _file(path: Path, columns: Columns, is_one_of_many: bool) -> list[Note]:
     if not path.exists():
         raise InputError("There is no such input file", found=str(path), wanted=f"a file ending in {', '.join(FORMATS)}")
     if _format(path) not in FORMATS:
-        found = path.suffix.lower() or "no ending"
-        raise InputError(f"The input {path.name} has an unknown format", found=found, wanted=", ".join(FORMATS))
+        ending = path.suffix.lower() or "no ending"
+        raise InputError(f"The input {path.name} has an unknown format", found=ending, wanted=", ".join(FORMATS))
     notes = (
         [_text(path, _stem(path))]
         if _format(path) in PLAIN
@@ -143,18 +143,18 @@ def _note(record: Record, otherwise: str, columns: Columns) -> Note:
     """The note of a row, called `otherwise` where it has no id."""
     meant = {name: record.values.get(column) for name, column in columns.items()}
     others = {name: value for name, value in record.values.items() if name not in columns.values()}
-    known = {name: value for name, value in {**others, **meant}.items() if not is_missing(value)}
+    values = {name: value for name, value in {**others, **meant}.items() if not is_missing(value)}
     _require_text(record, columns.get("text", "text"))
-    text = known.get("text", "")
-    choices = known.get("choices") or []
+    text = values.get("text", "")
+    choices = values.get("choices") or []
     if isinstance(choices, str):
         choices = choices.split("|")
     if not isinstance(text, str):
         raise InputError(f"{record.where}: the text cannot be read", found=type(text).__name__, wanted="a string")
     if not isinstance(choices, list):
         raise InputError(f"{record.where}: choices cannot be read", found=type(choices).__name__, wanted="a list, or a|b|c")
-    fields = {name: shown(value) for name, value in known.items() if name not in ("id", "text", "choices")}
-    name = shown(known.get("id", ""))
+    fields = {name: shown(value) for name, value in values.items() if name not in ("id", "text", "choices")}
+    name = shown(values.get("id", ""))
     note = Note(name if name.strip() else otherwise, text, fields, tuple(map(shown, choices)))
     if not note.is_unicode:
         raise InputError(f"{record.where}: not Unicode", found="half a surrogate pair", wanted="valid Unicode text")

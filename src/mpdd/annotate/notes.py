@@ -111,7 +111,7 @@ def requests_for(
 
     if (size := _window(task)) is None:
         return [request((0, len(note.text)))]
-    return [one for span in note.windows(size) for one in _whole(request(span), vocabulary, request, size // 2)]
+    return [windowed for span in note.windows(size) for windowed in _whole(request(span), vocabulary, request, size // 2)]
 
 
 def fewest_requests(note: Note, task: TaskCard) -> int:
@@ -146,26 +146,26 @@ class Confidence:
     @classmethod
     def of(cls, vocabulary: Vocabulary, prompt: PromptFile) -> Confidence:
         """That of a prompt file."""
-        known = prompt.header.calibration
-        return cls(vocabulary.tokenizer, Scale(known["slope"], known["shift"]) if known.get("units") else None)
+        calibration = prompt.header.calibration
+        return cls(vocabulary.tokenizer, Scale(calibration["slope"], calibration["shift"]) if calibration.get("units") else None)
 
     def items(self, prediction: Prediction) -> dict[Item, float]:
         """Of each entity or relation."""
-        return {item: self._said(p) for item, p in of_items(self.tokenizer, prediction).items()}
+        return {item: self._scaled(p) for item, p in of_items(self.tokenizer, prediction).items()}
 
     def whole(self, task: TaskCard, predictions: Sequence[Prediction]) -> float | None:
         """Of an answer; with several items or windows, of the one that it is least sure of."""
         if task.type in ("ner", "re"):
-            found = [p for one in predictions for p in self.items(one).values()]
-            if found:
-                return min(found)
+            of_items = [p for prediction in predictions for p in self.items(prediction).values()]
+            if of_items:
+                return min(of_items)
             scale = None  # which was fitted on items
         else:
             scale = self.scale
-        known = [p.confidence for p in predictions if p.confidence is not None]
-        return round(scale(min(known)) if scale else min(known), 4) if known else None
+        whole_answers = [p.confidence for p in predictions if p.confidence is not None]
+        return round(scale(min(whole_answers)) if scale else min(whole_answers), 4) if whole_answers else None
 
-    def _said(self, p: float) -> float:
+    def _scaled(self, p: float) -> float:
         return round(self.scale(p) if self.scale else p, 4)
 
 
@@ -256,7 +256,7 @@ def _span(note: Note, start: int, end: int) -> Result:
 
 def _extracted(note: Note, text: str) -> Result | None:
     """The first place in the note where the answer stands, or its words without offsets where the note lacks them."""
-    found = locate(note.text, text)
-    if found is not None:
-        return _span(note, *found)
+    span = locate(note.text, text)
+    if span is not None:
+        return _span(note, *span)
     return {"start": None, "end": None, "text": text} if text else None

@@ -94,7 +94,7 @@ class Part:
 class Tally:
     """Answers made now, and those that were there before."""
 
-    made: int
+    answered: int
     before: int
 
 
@@ -114,18 +114,18 @@ def annotate(
     with _alone_in(work.output) as job:
         work = replace(work, job=job)
         _require_same_decoding(work)
-        known = set(_keys(work.output))
-        parts, before = _missing(work, _groups(notes), known)
-        made = 0
+        answered_before = set(_keys(work.output))
+        parts, before = _missing(work, _groups(notes), answered_before)
+        answered = 0
         tick(before)
         if parts:
             with redirect_stdout(sys.stderr):  # Ray says there, too, that a worker is gone
-                for found in _run(work, parts, workers, address):
-                    if found["error"]:
-                        raise MpddError(f"{found['error']} Answers so far are kept; the same command goes on with the rest.")
-                    made += found["answers"]
-                    tick(found["answers"])
-    return Tally(made, before)
+                for report in _run(work, parts, workers, address):
+                    if report["error"]:
+                        raise MpddError(f"{report['error']} Answers so far are kept; the same command goes on with the rest.")
+                    answered += report["answers"]
+                    tick(report["answers"])
+    return Tally(answered, before)
 
 
 def count(notes: Path) -> int:
@@ -169,9 +169,9 @@ class Worker:
         keys = [self.work.key(note.id, prompt) for note in notes for prompt in prompts]
         results = [json.dumps(result, ensure_ascii=False) for result in answer_notes(engine, prompts, notes)]
         columns = [*zip(*keys, strict=True), results]
-        made = pyarrow.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=SCHEMA)
+        answers = pyarrow.table(dict(zip(SCHEMA.names, columns, strict=True)), schema=SCHEMA)
         written = BytesIO()
-        parquet.write_table(made, written, compression="zstd")
+        parquet.write_table(answers, written, compression="zstd")
         name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:24]
         write_atomically(self.work.output / f"part-{name}.parquet", written.getvalue())
 
@@ -217,10 +217,10 @@ def _require_same_decoding(work: Work) -> None:
     """Write down how the answers of an output folder are decoded; raise `InputError` where those that it holds are not so."""
     grounded = not work.engine and (GROUNDED if work.grounded is None else work.grounded)
     path = work.output / DECODING
-    known = json.loads(path.read_text()) if path.is_file() else None
-    if known is None and any(work.output.glob("part-*.parquet")):
-        known = {"grounded": False}  # by a version that could not ground them
-    if known not in (None, {"grounded": grounded}):
+    earlier = json.loads(path.read_text()) if path.is_file() else None
+    if earlier is None and any(work.output.glob("part-*.parquet")):
+        earlier = {"grounded": False}  # by a version that could not ground them
+    if earlier not in (None, {"grounded": grounded}):
         raise InputError(
             f"The output {work.output.name} holds answers that are decoded otherwise",
             found="free answers" if grounded else "grounded answers", wanted="one kind in a folder",
@@ -229,13 +229,13 @@ def _require_same_decoding(work: Work) -> None:
     write_atomically(path, json.dumps({"grounded": grounded}).encode())
 
 
-def _missing(work: Work, groups: Iterator[Group], known: set[tuple[str, ...]]) -> tuple[list[Part], int]:
+def _missing(work: Work, groups: Iterator[Group], answered_before: set[tuple[str, ...]]) -> tuple[list[Part], int]:
     """Parts for all answers that are not there, and how many are."""
     parts, there = [], 0
     for group in groups:
         wanted: dict[tuple[int, ...], list[int]] = {}
         for row, note in enumerate(group.ids):
-            lacking = tuple(i for i, prompt in enumerate(work.prompts) if work.key(note, prompt) not in known)
+            lacking = tuple(i for i, prompt in enumerate(work.prompts) if work.key(note, prompt) not in answered_before)
             there += len(work.prompts) - len(lacking)
             if lacking:
                 wanted.setdefault(lacking, []).append(row)
@@ -265,9 +265,9 @@ def _groups(notes: Path) -> Iterator[Group]:
             ids = [shown(value) for value in given if not is_missing(value)]
             without, twice = len(given) - len(ids), len(ids) - len(set(ids)) + len(seen.intersection(ids))
             if without or twice:
-                found = f"{without} without an id" if without else f"{twice} with the id of another"
+                problem = f"{without} without an id" if without else f"{twice} with the id of another"
                 raise InputError(
-                    f"Notes of {file.name} cannot be told apart", found=found, wanted="an id of its own for each note"
+                    f"Notes of {file.name} cannot be told apart", found=problem, wanted="an id of its own for each note"
                 )
             seen.update(ids)
             yield Group(str(file.resolve()), number, before, ids)

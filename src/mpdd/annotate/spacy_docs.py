@@ -28,8 +28,8 @@ def register() -> None:
 
 def _confidence(span: Span) -> float | None:
     """The confidence of a span with this place and label; spaCy itself keeps one value for all labels of a place."""
-    found: float | None = span.doc.user_data.get(CONFIDENCE, {}).get(_key(span))
-    return found
+    confidence: float | None = span.doc.user_data.get(CONFIDENCE, {}).get(_key(span))
+    return confidence
 
 
 def _key(span: Span) -> str:
@@ -46,14 +46,14 @@ def fill(doc: Doc, note: AnnotatedNote, *, entities: bool = True, labels: Mappin
     from spacy.util import filter_spans
 
     register()
-    found: list[Span] = []
+    all_spans: list[Span] = []
     for answer in note.answers:
         spans = _spans(doc, answer.entities)
         if answer.kind == "entities":
             doc.spans[answer.task] = [*doc.spans.get(answer.task, ()), *spans]
-            found += spans
-    if entities and found:
-        doc.ents = tuple(filter_spans([*found, *doc.ents]))
+            all_spans += spans
+    if entities and all_spans:
+        doc.ents = tuple(filter_spans([*all_spans, *doc.ents]))
     doc.cats.update(_categories(note.answers, labels or {}))
     relations = [relation for answer in note.answers for relation in answer.to_dict().get("relations", ())]
     doc._.set(RELATIONS, [*doc._.get(RELATIONS), *relations])
@@ -74,12 +74,12 @@ def _spans(doc: Doc, entities: Iterable[Entity]) -> list[Span]:
 def _categories(answers: Sequence[TaskAnswer], labels: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Confidences by label (1 where it is not known); with several such tasks, by `task:label`."""
     choosing = [answer for answer in answers if answer.kind in ("labels", "answer")]
-    found: dict[str, float] = {}
+    confidences: dict[str, float] = {}
     for answer in choosing:
         sure = 1.0 if answer.confidence is None else answer.confidence
         of_task = dict.fromkeys(labels.get(answer.task, ()), 0.0) | dict.fromkeys(answer.categories, sure)
-        found |= {f"{answer.task}:{label}" if len(choosing) > 1 else label: p for label, p in of_task.items()}
-    return found
+        confidences |= {f"{answer.task}:{label}" if len(choosing) > 1 else label: p for label, p in of_task.items()}
+    return confidences
 
 
 def doc_of(vocab: Any, note: AnnotatedNote) -> Doc:
@@ -88,8 +88,8 @@ def doc_of(vocab: Any, note: AnnotatedNote) -> Doc:
 
     from mpdd.annotate.answers.tokens import tokens
 
-    made = tokens(note.text, [(entity.start, entity.end) for entity in note.entities])
-    words = [note.text[token.start : token.end] for token in made]
-    doc = Doc(vocab, words=words, spaces=[token.space for token in made])
+    note_tokens = tokens(note.text, [(entity.start, entity.end) for entity in note.entities])
+    words = [note.text[token.start : token.end] for token in note_tokens]
+    doc = Doc(vocab, words=words, spaces=[token.space for token in note_tokens])
     doc.user_data["id"] = note.id
     return fill(doc, note)

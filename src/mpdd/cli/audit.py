@@ -39,24 +39,24 @@ def audit(
     members, fresh = _examples(card, opened, file, shots, seed)
     beside = file.metaprompt_file()
     reference = None if beside is None else load(beside).rows()
-    found = attacks(opened, file.header.card, members, fresh, file.rows(), reference)
+    results = attacks(opened, file.header.card, members, fresh, file.rows(), reference)
     report: dict[str, Any] = {
         "prompt": prompt.name,
         "training_examples": len(members),
         "fresh_examples": len(fresh),
         "reference": "the bare backbone" if beside is None else "the metaprompt",
         "false_alarms": FALSE_ALARMS,
-        "attacks": [asdict(attack) for attack in found],
+        "attacks": [asdict(attack) for attack in results],
         "privacy": dict(file.header.privacy),
     }
     if as_json:
         print(json.dumps(report, indent=1))
         return
     print(f"{len(members)} training notes against {len(fresh)} fresh ones of {card.name}; reference: {report['reference']}.")
-    for one in found:
+    for attack in results:
         print(
-            f"By {one.name}: training notes are told from fresh ones with an area under the curve of {one.auc:.2f} "
-            f"[{one.low:.2f}, {one.high:.2f}] (0.5 is guessing);\n  {100 * one.found:.0f} % of them are found where "
+            f"By {attack.name}: training notes are told from fresh ones with an area under the curve of {attack.auc:.2f} "
+            f"[{attack.low:.2f}, {attack.high:.2f}] (0.5 is guessing);\n  {100 * attack.found:.0f} % of them are found where "
             f"{100 * FALSE_ALARMS:.0f} % of the fresh ones are mistaken for such."
         )
     if file.header.privacy:
@@ -78,8 +78,8 @@ def _examples(
     from mpdd.data.mixture import few_shot
     from mpdd.experiment.config import Limits
 
-    own = fitted(card_file.read(card), backbone.tokenizer, backbone.context, file.header.length, backbone.template)
-    splits = own.load(card.parent)
+    task = fitted(card_file.read(card), backbone.tokenizer, backbone.context, file.header.length, backbone.template)
+    splits = task.load(card.parent)
     members = few_shot(splits.train, Limits().train, 0)
     members = members if shots is None else few_shot(members, shots, seed)
     if min(len(members), len(splits.test)) < _FEWEST:

@@ -20,13 +20,13 @@ def facts(name: str) -> dict[str, Any]:
     Raises `InputError` for a file or folder that is no model, `MpddError` for a hub id that cannot be reached.
     """
     row = known.table().get(name)
-    if row is not None and store.kept(name) is None:
+    if row is not None and store.find(name) is None:
         return {**_of_known(row), "folder": f"not fetched; `mpdd backbone get {name}` fetches it"}
     folder = places.folder_of(name)
-    found = {**(_of_known(row) if row else {"name": name, "kind": _kind(name)}), **_of_folder(name, folder)}
+    report = {**(_of_known(row) if row else {"name": name, "kind": _kind(name)}), **_of_folder(name, folder)}
     if provenance := store.provenance(Path(folder)):
-        found["provenance"] = {key: value for key, value in provenance.items() if key not in ("files", "name", "licence")}
-    return found
+        report["provenance"] = {key: value for key, value in provenance.items() if key not in ("files", "name", "licence")}
+    return report
 
 
 def _of_known(row: KnownBackbone) -> dict[str, Any]:

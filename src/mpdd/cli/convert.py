@@ -63,14 +63,14 @@ def _convert(
     writer(to, conditions)  # refuses what does not fit before anything is read
     read = answers_file.read_answers(answers)
     given = read_inputs(notes, columns_of(column)).notes
-    found = answers_file.annotated(read, given)
+    answered = answers_file.annotated(read, given)
     if uncertain_first:
-        found = sorted(found, key=certainty_of)
-    write(found, output, to, Origin(model_version) if model_version else None, conditions)
-    for label in set(conditions) - {entity.label for note in found for entity in note.entities}:
+        answered = sorted(answered, key=certainty_of)
+    write(answered, output, to, Origin(model_version) if model_version else None, conditions)
+    for label in set(conditions) - {entity.label for note in answered for entity in note.entities}:
         typer.echo(f"Note: no entity has the label {label!r}, so that it gave no Condition.", err=True)
-    without = len(given) - len(found)
-    typer.echo(f"{len(found):,} notes: {output}" + (f" ({without:,} notes without answers left out)" if without else ""))
+    without = len(given) - len(answered)
+    typer.echo(f"{len(answered):,} notes: {output}" + (f" ({without:,} notes without answers left out)" if without else ""))
 
 
 def _print_formats() -> None:

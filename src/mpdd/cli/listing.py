@@ -50,9 +50,14 @@ def print_ready(as_json: bool) -> None:
     print_line("Scores on test examples of the task's own data, with 95 % intervals; in brackets: without a model.")
     lines = []
     for name, row in rows.items():
-        known = next((score for score in row.values() if score), None)
+        shown = next((score for score in row.values() if score), None)
         lines.append(
-            (name, catalogue.get(name).card.kind, known["metric"] if known else "", *(_score(row.get(b)) for b in ready))
+            (
+                name,
+                catalogue.get(name).card.kind,
+                shown["metric"] if shown else "",
+                *(_score(row.get(b)) for b in ready),
+            )
         )
     print_grid(("task", "type", "metric", *ready), lines)
 
@@ -78,21 +83,21 @@ def print_task(task: Task, as_json: bool) -> None:
         print_pairs(shown | {"files": _folder(task.files)})
 
 
-def print_audit(found: Mapping[str, Any], as_json: bool) -> None:
+def print_audit(report: Mapping[str, Any], as_json: bool) -> None:
     """What the tests share with the sources and with training text, and what is left of it."""
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(report, indent=1))
         return
-    touched = {name: row for name, row in found["sources"].items() if row["found"] or row["remaining"]}
-    print_line(f"Train and dev of the sources against the tests of {len(found['tests'])} targets: examples.")
+    touched = {name: row for name, row in report["sources"].items() if row["found"] or row["remaining"]}
+    print_line(f"Train and dev of the sources against the tests of {len(report['tests'])} targets: examples.")
     _print_figures("source", ("examples", "found", "removed", "remaining"), touched)
-    print_line(f"The other {len(found['sources']) - len(touched)} share nothing.\n")
+    print_line(f"The other {len(report['sources']) - len(touched)} share nothing.\n")
     heads = ("shared_documents", "shared_runs", "test_examples", "texts")
-    _print_figures("source and target", heads, {f"{pair['source']} {pair['target']}": pair for pair in found["pairs"]})
-    if text := found.get("text"):
+    _print_figures("source and target", heads, {f"{pair['source']} {pair['target']}": pair for pair in report["pairs"]})
+    if text := report.get("text"):
         print_line("\nTraining text before and after the backbones' leak filter: documents.")
         _print_figures("file", ("documents", "found", "filtered", "remaining"), text["files"])
-    print_line(f"\nData: upstream.tsv, sha256 {found['data_sha256']}")
+    print_line(f"\nData: upstream.tsv, sha256 {report['data_sha256']}")
 
 
 def print_line(line: str) -> None:
@@ -101,7 +106,7 @@ def print_line(line: str) -> None:
 
 
 def _listed(task: Task) -> dict[str, Any]:
-    kept = cache.place(task)
+    path = cache.place(task)
     return {
         "name": task.name,
         "role": task.role,
@@ -109,7 +114,7 @@ def _listed(task: Task) -> dict[str, Any]:
         "headline": task.headline,
         "licence": task.licence,
         "data": "yours" if task.role == "user" else store.locate(task),
-        "cached": kept is not None and os.path.isfile(kept),
+        "cached": path is not None and os.path.isfile(path),
         "ready_for": [backbone for backbone, names in ready_for().items() if task.name in names],
         "examples": _by_split(_row(task)["examples"]),
     }

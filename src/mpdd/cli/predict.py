@@ -107,10 +107,10 @@ def _prompts_and_inputs(files: Sequence[Path], tasks: Sequence[str]) -> tuple[li
     if tasks and inputs:
         return prompts, inputs
     if not prompts and any(map(is_readable, inputs)):
-        found = next(path for path in inputs if is_readable(path))
-        kind = "a folder" if found.is_dir() else "a note or a table of notes"
+        readable = next(path for path in inputs if is_readable(path))
+        kind = "a folder" if readable.is_dir() else "a note or a table of notes"
         raise InputError(
-            f"{found} is {kind}, and no prompt file was given",
+            f"{readable} is {kind}, and no prompt file was given",
             wanted=f"{_WANTED}; prompt files end in {SUFFIX}",
             next_step="Or name a task that needs no prompt file: --task NAME (`mpdd tasks`).",
         )
@@ -179,14 +179,14 @@ def _annotate_with_ray(
     if output is None or not workers:
         raise InputError("Workers do not know enough", wanted="--workers N and --output FOLDER")
     if len(inputs) > 1 or has_columns:
-        found = "--column" if has_columns else f"{len(inputs)} inputs"
-        raise InputError("Workers read a Parquet file or a folder of them", found=found, wanted="one, with columns id and text")
+        problem = "--column" if has_columns else f"{len(inputs)} inputs"
+        raise InputError("Workers read a Parquet file or a folder of them", found=problem, wanted="one, with columns id and text")
     (notes,) = inputs
     work = Work(prompts, output.resolve(), backbone or prompts[0].header.backbone, engine, grounded)
     reporter, began = Reporter(), time.perf_counter()
     with reporter.job("answers", count(notes) * len(prompts)) as tick:
         tally = annotate(work, notes, workers=workers, address=address, tick=tick)
-    _report(reporter, tally.made, tally.before, time.perf_counter() - began, output)
+    _report(reporter, tally.answered, tally.before, time.perf_counter() - began, output)
 
 
 def _report(reporter: Reporter, answered: int, before: int, seconds: float, output: Path) -> None:

@@ -32,8 +32,8 @@ def review(
     from mpdd.data import catalogue
 
     read = file.read_answers(answers)
-    known = {answer.task for _, answer in read} & set(catalogue.names())
-    classes = {name: catalogue.get(name).card.labels for name in known}
+    catalogue_tasks = {answer.task for _, answer in read} & set(catalogue.names())
+    classes = {name: catalogue.get(name).card.labels for name in catalogue_tasks}
     report = reviews.review(read, first=first, show_text=show_text, classes=classes)
     if as_json:
         from mpdd.errors import printable_json

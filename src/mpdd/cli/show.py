@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def console() -> Console:
     """Standard output; wide when it is not a terminal, so that logs are not folded."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=160)
+    stdout = Console(highlight=False)
+    return stdout if stdout.is_terminal else Console(highlight=False, width=160)
 
 
 def print_table(rows: Sequence[Row]) -> None:

@@ -112,7 +112,7 @@ def model_card(facts: CardFacts) -> str:
 
 def _metadata(facts: CardFacts) -> ModelCardData:
     types = list(dict.fromkeys(card.type for card in facts.cards.values()))
-    rows = [row for found in facts.scores.values() for row in found]
+    rows = [row for of_prompt in facts.scores.values() for row in of_prompt]
     return ModelCardData(
         license=facts.license,
         license_name="see-the-model-card" if facts.license == "other" else None,
@@ -148,6 +148,6 @@ def _body(facts: CardFacts) -> str:
         labels={name: ", ".join(card.labels[:12]).replace("|", "/") for name, card in facts.cards.items()},
         rows={name: f"{h.length}, {'before every layer' if h.depth == 'all' else 'at the input'}" for name, h in headers.items()},
         adapters=[file.removesuffix(".safetensors") for name, file in facts.files.items() if name not in facts.without],
-        without=facts.without, scores=[row for found in facts.scores.values() for row in found],
+        without=facts.without, scores=[row for of_prompt in facts.scores.values() for row in of_prompt],
         private=[f"{n} (epsilon {h.privacy['epsilon']}, each {h.privacy['unit']})" for n, h in headers.items() if h.privacy],
     )  # fmt: skip

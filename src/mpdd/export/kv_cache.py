@@ -33,24 +33,24 @@ def write(backbone: Backbone, prompts: Sequence[PromptFile], folder: Path) -> No
     files, record = file_names(tasks, SUFFIX), {}
     for name, (task, prompt) in tasks.items():
         rows = prompt.rows()
-        kept = keys_values(backbone, rows)
-        require_same_logits(backbone, task, rows, partial(_logits, backbone, kept), where="transformers")
-        write_atomically(folder / files[name], _file(kept, name, backbone))
+        by_layer = keys_values(backbone, rows)
+        require_same_logits(backbone, task, rows, partial(_logits, backbone, by_layer), where="transformers")
+        write_atomically(folder / files[name], _file(by_layer, name, backbone))
         record[name] = {"keys_values": files[name], **described(prompt, task, backbone)}
     dtype = str(backbone.table.dtype).removeprefix("torch.")
     write_record(folder, backbone, record, dtype=dtype, layers=backbone.depth)
 
 
-def _file(kept: Sequence[KeysValues], task: str, backbone: Backbone) -> bytes:
+def _file(by_layer: Sequence[KeysValues], task: str, backbone: Backbone) -> bytes:
     tensors: dict[str, Tensor] = {}
-    for number, (keys, values) in enumerate(kept):
+    for number, (keys, values) in enumerate(by_layer):
         tensors |= {f"layers.{number}.key": keys.cpu(), f"layers.{number}.value": values.cpu()}
-    about = {"format": FORMAT, "task": task, "fingerprint": backbone.fingerprint, "length": kept[0][0].shape[1]}
+    about = {"format": FORMAT, "task": task, "fingerprint": backbone.fingerprint, "length": by_layer[0][0].shape[1]}
     return save(tensors, metadata={"format": "pt", "mpdd_keys_values": json.dumps(about, sort_keys=True)})
 
 
-def _logits(backbone: Backbone, kept: Sequence[KeysValues], ids: Tensor) -> Float[Tensor, "1 tokens vocabulary"]:
-    found: Any = backbone.model(input_ids=ids, past_key_values=cache_of(kept), use_cache=True)
-    logits: Tensor = found.logits
+def _logits(backbone: Backbone, by_layer: Sequence[KeysValues], ids: Tensor) -> Float[Tensor, "1 tokens vocabulary"]:
+    output: Any = backbone.model(input_ids=ids, past_key_values=cache_of(by_layer), use_cache=True)
+    logits: Tensor = output.logits
     assert torch.is_tensor(logits)
     return logits

@@ -45,8 +45,8 @@ def _require_embeddings(vocabulary: Vocabulary) -> None:
     """Raise `InputError` where the embedding layer does not give all that the layers begin with: PEFT puts a prompt before the
     embeddings of the tokens and calls the model with these alone."""
     if vocabulary.needs_ids or vocabulary.factor != 1.0:
-        found = "rows by token for every layer" if vocabulary.needs_ids else "embeddings multiplied behind their layer"
+        what_it_takes = "rows by token for every layer" if vocabulary.needs_ids else "embeddings multiplied behind their layer"
         raise InputError(
-            f"The backbone {vocabulary.name!r} takes more of its tokens than PEFT gives it", found=found,
+            f"The backbone {vocabulary.name!r} takes more of its tokens than PEFT gives it", found=what_it_takes,
             wanted="a backbone whose layers begin with its token embeddings", next_step="Export with --to hf-vocab.",
         )  # fmt: skip

@@ -31,8 +31,8 @@ def write(backbone: Backbone, prompt: PromptFile, folder: Path, *, record: bool 
     """
     task = require_exportable(prompt, backbone, takes_deep=True)
     rows = prompt.rows()
-    kept = keys_values(backbone, rows)
-    heads, length, size = _shape(backbone, kept)
+    by_layer = keys_values(backbone, rows)
+    heads, length, size = _shape(backbone, by_layer)
     config = {
         "peft_type": "PREFIX_TUNING",
         "task_type": "CAUSAL_LM",
@@ -41,22 +41,22 @@ def write(backbone: Backbone, prompt: PromptFile, folder: Path, *, record: bool 
         "num_virtual_tokens": length,
         "token_dim": heads * size,
         "num_attention_heads": heads,
-        "num_layers": len(kept),
+        "num_layers": len(by_layer),
         "num_transformer_submodules": 1,
         "encoder_hidden_size": heads * size,
         "prefix_projection": False,
     }
     write_atomically(folder / "adapter_config.json", (json.dumps(config, indent=1) + "\n").encode())
-    weights = save({"prompt_embeddings": _flat(kept)}, metadata={"format": "pt"})
+    weights = save({"prompt_embeddings": _flat(by_layer)}, metadata={"format": "pt"})
     write_atomically(folder / "adapter_model.safetensors", weights)
     require_same_logits(backbone, task, rows, _Adapted(backbone, folder), where="PEFT")
     if record:
         write_record(folder, backbone, {task.name: described(prompt, task, backbone)})
 
 
-def _shape(backbone: Backbone, kept: Sequence[KeysValues]) -> tuple[int, int, int]:
+def _shape(backbone: Backbone, by_layer: Sequence[KeysValues]) -> tuple[int, int, int]:
     """The one shape [heads, length, size] that the keys and values of all layers have."""
-    shapes = {tuple(part.shape) for pair in kept for part in pair}
+    shapes = {tuple(part.shape) for pair in by_layer for part in pair}
     if len(shapes) > 1:
         raise InputError(
             f"The keys and values of the backbone {backbone.name!r} have several shapes, and PEFT takes one",
@@ -66,8 +66,8 @@ def _shape(backbone: Backbone, kept: Sequence[KeysValues]) -> tuple[int, int, in
     return heads, length, size
 
 
-def _flat(kept: Sequence[KeysValues]) -> Float[Tensor, "length numbers"]:
-    parts = torch.stack([part for pair in kept for part in pair])  # [layers * 2, heads, length, size]
+def _flat(by_layer: Sequence[KeysValues]) -> Float[Tensor, "length numbers"]:
+    parts = torch.stack([part for pair in by_layer for part in pair])  # [layers * 2, heads, length, size]
     return parts.permute(2, 0, 1, 3).flatten(1).float().cpu().contiguous()
 
 

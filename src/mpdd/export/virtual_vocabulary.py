@@ -48,8 +48,8 @@ class Ids:
 def own_dtype(name: str) -> torch.dtype:
     """The number format of a backbone's checkpoint, fp32 where it does not say; errors are those of `backbone.load`."""
     folder = folder_of(name)
-    found = pretrained(name, folder, lambda: text_config(folder)).get_text_config().dtype
-    return found if isinstance(found, torch.dtype) else torch.float32
+    dtype = pretrained(name, folder, lambda: text_config(folder)).get_text_config().dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 @torch.no_grad()
@@ -65,13 +65,13 @@ def write(backbone: Backbone, prompts: Sequence[PromptFile], folder: Path) -> No
     model = _model(backbone, ids, {name: prompt.rows() for name, (_, prompt) in tasks.items()})
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    found = {
+    record = {
         name: {**_prefix(backbone, tokenizer, ids.runs[name], task, prompt), **described(prompt, task, backbone)}
         for name, (task, prompt) in tasks.items()
     }
     vocabulary = {"old": len(backbone.table), "first_new": ids.first, "size": ids.size}
     dtype = str(backbone.table.dtype).removeprefix("torch.")
-    write_record(folder, backbone, found, dtype=dtype, vocabulary=vocabulary)
+    write_record(folder, backbone, record, dtype=dtype, vocabulary=vocabulary)
 
 
 def number(backbone: Backbone, lengths: Mapping[str, int]) -> Ids:
@@ -175,10 +175,10 @@ def _rows_by_id(backbone: Backbone, size: int) -> dict[str, Tensor]:
 
 def _longer(rows: Tensor, size: int, fill: Tensor | float) -> Tensor:
     """The rows, and below them `fill` until there are `size`."""
-    found = rows.new_empty(size, *rows.shape[1:])
-    found[: len(rows)] = rows
-    found[len(rows) :] = fill
-    return found
+    longer = rows.new_empty(size, *rows.shape[1:])
+    longer[: len(rows)] = rows
+    longer[len(rows) :] = fill
+    return longer
 
 
 def _assembled(backbone: Backbone, ids: Ids, state: Mapping[str, Tensor]) -> Any:

@@ -44,7 +44,7 @@ class Agreement:
 
     def require(self, site: Agreement) -> None:
         """Raise one `DisagreementError` that names all differences of a site."""
-        ours, theirs = self._told(), site._told()
+        ours, theirs = self._compared(), site._compared()
         differing = [name for name in ours if ours[name] != theirs[name]]
         if differing:
             raise DisagreementError(
@@ -53,7 +53,7 @@ class Agreement:
                 wanted=", ".join(f"{name} {ours[name]}" for name in differing),
             )
 
-    def _told(self) -> dict[str, object]:
+    def _compared(self) -> dict[str, object]:
         """What is compared, by the names that a message has for it; not the backbone's own, which may be a local path."""
         template = self.template if self.template.before or self.template.after else self.template.kind
         return {

@@ -36,8 +36,8 @@ class Averaging(FedAvg):
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The weighted mean. Raises `MpddError` unless every site answered with a P* of one shape."""
         answered = self.answered(replies)
-        found = [travelling.shared_in(message.content.array_records["arrays"]) for message in answered]
-        if len({tuple(shared.shape) for shared in found}) > 1:
+        shared_prompts = [travelling.shared_in(message.content.array_records["arrays"]) for message in answered]
+        if len({tuple(shared.shape) for shared in shared_prompts}) > 1:
             raise MpddError("The sites answered with shared prompts of several shapes.")
         averaged: tuple[ArrayRecord | None, MetricRecord | None] = super().aggregate_train(server_round, answered)
         return averaged
@@ -56,13 +56,15 @@ class Averaging(FedAvg):
 
     def answered(self, replies: Iterable[Message]) -> list[Message]:
         """The answers of all sites. Raises `MpddError` with a failed site's sentence, or where one did not answer."""
-        found = list(replies)
-        for message in found:
+        answers = list(replies)
+        for message in answers:
             if message.has_error():
                 raise MpddError(message.error.reason or "A site failed and did not say why.")
-        if len(found) < self.sites:
-            raise MpddError(f"{len(found)} of {self.sites} sites answered in time; start again from the last round's metaprompt.")
-        return found
+        if len(answers) < self.sites:
+            raise MpddError(
+                f"{len(answers)} of {self.sites} sites answered in time; start again from the last round's metaprompt."
+            )
+        return answers
 
 
 class SecureAveraging(Averaging):
@@ -93,9 +95,9 @@ class SecureAveraging(Averaging):
         context.state.array_records[MAIN_PARAMS_RECORD] = ArrayRecord([travelling.shared_in(arrays).numpy()])
         watched: Any = _Watched(grid, self)
         self.workflow(watched, context)
-        if once.found is None:
+        if once.mean is None:
             raise MpddError("Secure aggregation ended before its end; Flower's log says at which stage.")
-        return travelling.arrays(travelling.shared_in(parameters_to_arrayrecord(once.found, True))), None
+        return travelling.arrays(travelling.shared_in(parameters_to_arrayrecord(once.mean, True))), None
 
 
 class _Once:
@@ -103,7 +105,7 @@ class _Once:
 
     def __init__(self, nodes: list[int], config: dict[str, Any], sites: int) -> None:
         self.nodes, self.config, self.sites = nodes, config, sites
-        self.found: Parameters | None = None
+        self.mean: Parameters | None = None
 
     def num_available(self) -> int:
         """How many nodes there are."""
@@ -118,8 +120,8 @@ class _Once:
     ) -> tuple[Parameters | None, dict[str, Any]]:
         """The protocol has put the mean into each result."""
         if len(results) == self.sites:
-            self.found = results[0][1].parameters
-        return self.found, {}
+            self.mean = results[0][1].parameters
+        return self.mean, {}
 
 
 class _Node:

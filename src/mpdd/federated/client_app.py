@@ -21,7 +21,7 @@ from mpdd.federated.leaving import SECURE, require_only_prompts
 
 if TYPE_CHECKING:
     from mpdd.federated.site import Site
-    from mpdd.federated.travelling import Told
+    from mpdd.federated.travelling import Instruction
 
 Next = Callable[[Message, Context], Message]
 FAILED = "A site could not do its part; its own log says why."
@@ -81,9 +81,9 @@ def query(message: Message, context: Context) -> Message:
     if not context.node_config.get("share-factors"):
         return Message(RecordDict(), reply_to=message)
     from mpdd.federated import travelling
-    from mpdd.federated.site import kept
+    from mpdd.federated.site import saved_metaprompt
 
-    file = kept(*_place(context))
+    file = saved_metaprompt(*_place(context))
     return Message(travelling.shared_factors(file.tensors, file.header.tasks, file.header.kinds), reply_to=message)
 
 
@@ -92,11 +92,11 @@ app.evaluate()(evaluate)
 app.query()(query)
 
 
-def _opened(message: Message, context: Context) -> tuple[Site, Told]:
+def _opened(message: Message, context: Context) -> tuple[Site, Instruction]:
     from mpdd.federated import travelling
     from mpdd.federated.site import opened
 
-    given = travelling.told(message.content)
+    given = travelling.instruction_in(message.content)
     site = opened(*_place(context))
     given.agreement.require(site.agreement)
     _require_privacy(given, context)

@@ -42,8 +42,8 @@ def main(grid: Grid, context: Context) -> None:
     strategy = SecureAveraging(federation, context) if federation.secure else Averaging(federation)
 
     def keep(number: int, arrays: ArrayRecord) -> None:
-        made = {"run": run, "round": number}
-        _save(out, federation, agreement, travelling.shared_in(arrays), [], made, strategy.guarantee)
+        provenance = {"run": run, "round": number}
+        _save(out, federation, agreement, travelling.shared_in(arrays), [], provenance, strategy.guarantee)
 
     settings = travelling.settings(run, federation, agreement)
     result = strategy.start(
@@ -51,9 +51,9 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_config=settings, evaluate_fn=keep,
     )  # fmt: skip
     _write_rounds(out, result.evaluate_metrics_clientapp)
-    made = {"run": run, "round": federation.rounds}
+    provenance = {"run": run, "round": federation.rounds}
     final = travelling.shared_in(result.arrays)
-    _save(out, federation, agreement, final, _factors(grid, strategy, agreement), made, strategy.guarantee)
+    _save(out, federation, agreement, final, _factors(grid, strategy, agreement), provenance, strategy.guarantee)
 
 
 app.main()(main)
@@ -63,7 +63,7 @@ def _factors(grid: Grid, strategy: Averaging, agreement: Agreement) -> list[Fact
     """Those of every task of the sites that share them."""
     ask = [Message(RecordDict(), node, MessageType.QUERY) for node in grid.get_node_ids()]
     replies = strategy.answered(grid.send_and_receive(ask, timeout=float(DEFAULT_TTL)))
-    return [found for message in replies for found in travelling.factors_in(message.content, agreement)]
+    return [factors for message in replies for factors in travelling.factors_in(message.content, agreement)]
 
 
 def _save(
@@ -72,23 +72,23 @@ def _save(
     agreement: Agreement,
     shared: Tensor,
     factors: Sequence[Factors],
-    made: dict[str, Any],
+    origin: dict[str, Any],
     guarantee: dict[str, Any],
 ) -> None:
     """The joint metaprompt, with the factors that are shared; else with those of one task that leaves P* as it is."""
     names: list[str] = []
-    for number, found in enumerate(factors):  # the same task may be at several sites
-        before = sum(other.task == found.task for other in factors[:number])
-        names.append(f"{found.task} ({before + 1})" if before else found.task)
+    for number, task_factors in enumerate(factors):  # the same task may be at several sites
+        before = sum(other.task == task_factors.task for other in factors[:number])
+        names.append(f"{task_factors.task} ({before + 1})" if before else task_factors.task)
     meta = MetaPrompt(shared, names or [NO_TASK], agreement.rank)
     with torch.no_grad():
-        for k, found in enumerate(factors):
-            meta.u[k], meta.v[k] = found.u, found.v
+        for k, task_factors in enumerate(factors):
+            meta.u[k], meta.v[k] = task_factors.u, task_factors.v
     header = Header(
         "meta", federation.backbone, agreement.fingerprint, agreement.length, agreement.width, agreement.rank, meta.tasks,
-        kinds=tuple(found.kind for found in factors), template=agreement.template, depth=federation.prompt.depth,
+        kinds=tuple(task_factors.kind for task_factors in factors), template=agreement.template, depth=federation.prompt.depth,
         privacy=guarantee,
-        provenance={"federation": {**made, "name": federation.name, "sites": federation.sites, "rounds": federation.rounds}},
+        provenance={"federation": {**origin, "name": federation.name, "sites": federation.sites, "rounds": federation.rounds}},
     )  # fmt: skip
     save_prompt(out / "prompts" / "metaprompt.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 

@@ -24,7 +24,7 @@ from mpdd.methods.cell import plan_of
 from mpdd.methods.options import Privacy
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import PromptFile, load
+from mpdd.prompts.store import PromptFile, load_prompt
 from mpdd.training.distil import distil
 from mpdd.training.private import Private
 from mpdd.training.tune import Data, mean_losses
@@ -144,8 +144,8 @@ class Site:
         return self.run.folder.prompt("metaprompt")
 
     def _save(self, meta: MetaPrompt, turn: Turn, guarantee: Mapping[str, Any]) -> None:
-        made = {"federation": {"run": turn.run, "round": turn.number, "rounds": turn.rounds}}
-        save_metaprompt(self.run, self._path, meta, made, privacy=guarantee)
+        provenance = {"federation": {"run": turn.run, "round": turn.number, "rounds": turn.rounds}}
+        save_metaprompt(self.run, self._path, meta, provenance, privacy=guarantee)
 
     def _metaprompt(self, shared: Tensor, turn: Turn, *, is_private: bool = False, is_trained: bool = False) -> MetaPrompt:
         """P* with the site's factors, where they were trained in this run or beside this very P*; else with fresh ones.
@@ -153,31 +153,31 @@ class Site:
         With `is_private` only factors of this run's own private rounds are taken; `is_trained`: this round has been trained.
         """
         meta = MetaPrompt(shared, self.run.sources, self.run.experiment.prompt.rank, seed=self.run.experiment.seeds[0])
-        kept = self._kept()
-        fits = kept is not None and (
-            kept.header.provenance["federation"]["run"] == turn.run or torch.equal(kept.tensors["shared"], shared)
+        before = self._earlier()
+        fits = before is not None and (
+            before.header.provenance["federation"]["run"] == turn.run or torch.equal(before.tensors["shared"], shared)
         )
-        if is_private and kept is not None:
-            is_own = kept.header.provenance["federation"]["run"] == turn.run and bool(kept.header.privacy)
+        if is_private and before is not None:
+            is_own = before.header.provenance["federation"]["run"] == turn.run and bool(before.header.privacy)
             fits = is_own and (turn.number > 1 or is_trained)
-        if kept is not None and fits:
+        if before is not None and fits:
             with torch.no_grad():
-                meta.u.copy_(kept.tensors["u"])
-                meta.v.copy_(kept.tensors["v"])
+                meta.u.copy_(before.tensors["u"])
+                meta.v.copy_(before.tensors["v"])
         return meta.to(self.run.backbone.device)
 
-    def _kept(self) -> PromptFile | None:
+    def _earlier(self) -> PromptFile | None:
         """What an earlier round left."""
         if not self._path.is_file():
             return None
-        kept = load(self._path, self.run.backbone)
-        if "federation" not in kept.header.provenance:
+        prompt = load_prompt(self._path, self.run.backbone)
+        if "federation" not in prompt.header.provenance:
             raise InputError(
                 f"The folder {self.run.folder.path} holds a metaprompt that was not made in a federation",
                 wanted="a folder of its own for the federation",
                 next_step='Name another with out="..." in the node\'s configuration.',
             )
-        return kept
+        return prompt
 
     def _teachers(self) -> Mapping[str, Tensor]:
         """The rows of the site's own teachers, taught before the first round where its experiment weighs them."""
@@ -206,7 +206,7 @@ def opened(experiment: str, out: str) -> Site:
     return Site.open(Path(experiment), Path(out) if out else None, Reporter())
 
 
-def kept(experiment: str, out: str) -> PromptFile:
+def saved_metaprompt(experiment: str, out: str) -> PromptFile:
     """The metaprompt that a site has, without opening the site. Raises `InputError` before the first round."""
     folder = Path(out) if out else Path("runs") / config.read(Path(experiment)).name
-    return load(folder / "prompts" / "metaprompt.safetensors")
+    return load_prompt(folder / "prompts" / "metaprompt.safetensors")

@@ -28,7 +28,7 @@ CLIP = 8.0  # weighted numbers of P* that secure aggregation can carry lie withi
 
 
 @dataclass(frozen=True)
-class Told:
+class Instruction:
     """What a site is told: P* [length, width], the round, and what all must have alike; `most_examples` bounds its weight, and
     `privacy` is what it must keep (None: nothing)."""
 
@@ -57,10 +57,10 @@ def arrays(shared: Float[Tensor, "length width"]) -> ArrayRecord:
 def shared_in(record: ArrayRecord) -> Float[Tensor, "length width"]:
     """P* out of a record. Raises `MpddError` where the record does not hold one finite matrix."""
     (array,) = record.values() if len(record) == 1 else [None]
-    found = None if array is None else torch.tensor(array.numpy(), dtype=torch.float32)
-    if found is None or found.ndim != 2 or not found.isfinite().all():
+    matrix = None if array is None else torch.tensor(array.numpy(), dtype=torch.float32)
+    if matrix is None or matrix.ndim != 2 or not matrix.isfinite().all():
         raise MpddError("A message of the federation does not hold one shared prompt of finite numbers.")
-    return found
+    return matrix
 
 
 def settings(run: str, federation: Federation, agreement: Agreement) -> ConfigRecord:
@@ -70,14 +70,14 @@ def settings(run: str, federation: Federation, agreement: Agreement) -> ConfigRe
     return ConfigRecord({**settings_of_run, "most-examples": federation.most_examples, PRIVACY: privacy})
 
 
-def told(content: RecordDict) -> Told:
+def instruction_in(content: RecordDict) -> Instruction:
     """What a message to a site says, in both layouts: a strategy's, and that of secure aggregation."""
     (record,) = content.array_records.values()
     record_of_run: Mapping[str, Any] = next(record for record in content.config_records.values() if "agreement" in record)
     turn = Turn(record_of_run["run"], record_of_run["server-round"], record_of_run["rounds"])
     privacy = Privacy.model_validate_json(text) if (text := record_of_run[PRIVACY]) else None
     agreement = Agreement.from_json(record_of_run["agreement"])
-    return Told(shared_in(record), turn, agreement, record_of_run["most-examples"], privacy)
+    return Instruction(shared_in(record), turn, agreement, record_of_run["most-examples"], privacy)
 
 
 def trained(shared: Float[Tensor, "length width"], examples: int, *, secure: bool, most_examples: int) -> RecordDict:
@@ -136,4 +136,4 @@ def factors_in(content: RecordDict, agreement: Agreement) -> list[Factors]:
     wanted = [(len(names), agreement.rank, width) for width in (agreement.length, agreement.width)]
     if [tuple(u.shape), tuple(v.shape)] != wanted or len(kinds) != len(names):
         raise MpddError("A site shared factors of another shape than it agreed to.")
-    return [Factors(*one) for one in zip(names, kinds, u, v, strict=True)]
+    return [Factors(*task_values) for task_values in zip(names, kinds, u, v, strict=True)]

@@ -85,11 +85,11 @@ class Tokens:
         """Whose token this is; compared with every entry in the same time, whichever fits."""
         text = presented if isinstance(presented, str) else ""  # anything else is nobody's
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest().encode()
-        found = None
-        for known, caller in self._callers:
-            if hmac.compare_digest(known, digest):
-                found = caller
-        return found if text else None
+        matching = None
+        for token_digest, caller in self._callers:
+            if hmac.compare_digest(token_digest, digest):
+                matching = caller
+        return matching if text else None
 
 
 def new_token() -> tuple[str, str]:

@@ -172,15 +172,15 @@ class Batcher:
                 parts: dict[_Job, _Part] = {}
                 most, rows, cost, first = self._pace.most(_FIRST), 0, 0.0, 0.0
                 while (job := self._job()) and rows < self._rows:
-                    own = job.costs[job.taken]
+                    row_cost = job.costs[job.taken]
                     first = first if parts else self._had[job.caller]
-                    if parts and (cost + own > most or self._had[job.caller] > first + most):
+                    if parts and (cost + row_cost > most or self._had[job.caller] > first + most):
                         break
                     part = parts.setdefault(job, _Part(job, job.taken, job.taken))
                     part.last = job.taken = job.taken + 1
                     self._now = max(self._now, self._had[job.caller])  # never back, or newcomers would get ahead of others
-                    self._had[job.caller] += own
-                    rows, cost = rows + 1, cost + own
+                    self._had[job.caller] += row_cost
+                    rows, cost = rows + 1, cost + row_cost
                     self._drop_taken(job)
                 if parts or self._stopped:
                     self._running |= parts.keys()

@@ -27,18 +27,18 @@ _TURNS = 4  # of the event loop, from accepting a connection until one that make
 
 
 class Room:
-    """All open connections, `most` at a time. `fresh` have sent no whole header yet, `kept` wait for a further request."""
+    """All open connections, `most` at a time. `fresh` have sent no whole header yet, `idle` wait for a further request."""
 
     def __init__(self, most: int, header_seconds: float) -> None:
         self.most, self.header_seconds = most, header_seconds
         self.open: set[Connection] = set()
         self.fresh: dict[Connection, None] = {}
-        self.kept: dict[Connection, None] = {}
+        self.idle: dict[Connection, None] = {}
 
     def enter(self, connection: Connection) -> bool:
         """Let a connection in, in the place of the oldest that waits where all are taken; false where none waits."""
         if len(self.open) >= self.most:
-            oldest = next(iter(self.fresh), None) or next(iter(self.kept), None)
+            oldest = next(iter(self.fresh), None) or next(iter(self.idle), None)
             if oldest is None:
                 return False
             self.leave(oldest)
@@ -47,16 +47,16 @@ class Room:
         self.fresh[connection] = None
         return True
 
-    def wait(self, connection: Connection, *, kept: bool) -> None:
+    def wait(self, connection: Connection, *, idle: bool) -> None:
         """The connection waits for a request."""
         self.act(connection)
         if connection in self.open:
-            (self.kept if kept else self.fresh)[connection] = None
+            (self.idle if idle else self.fresh)[connection] = None
 
     def act(self, connection: Connection) -> None:
         """The connection has a request that is being answered."""
         self.fresh.pop(connection, None)
-        self.kept.pop(connection, None)
+        self.idle.pop(connection, None)
 
     def leave(self, connection: Connection) -> None:
         """The connection is closed."""
@@ -100,7 +100,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of this one to be thrown away, or for the end."""
-        self._room.wait(self, kept=True)
+        self._room.wait(self, idle=True)
         self._until(self._room.header_seconds)
         super().on_response_complete()  # which may find the next request
         if self.transport.is_closing():

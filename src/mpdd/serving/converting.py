@@ -30,10 +30,10 @@ _LISTS = ("entities", "relations", "labels")
 
 def add_convert_route(app: FastAPI, service: Service, caller: Callable[[HttpRequest], Awaitable[Caller]]) -> None:
     """Add `POST /v1/convert`: no engine is asked, and nothing is kept."""
-    known = Depends(caller)
+    authorized = Depends(caller)
 
     @app.post("/v1/convert", responses=ERRORS, response_class=Response, openapi_extra=described(Convert))
-    async def convert(request: HttpRequest, who: Caller = known) -> Response:
+    async def convert(request: HttpRequest, who: Caller = authorized) -> Response:
         """Notes and answers as a file of another tool's format, or as a zip of its files. Each item counts as a row."""
         async with service.admission.admitted(who.name) as place:
             body = await read(request, Convert)

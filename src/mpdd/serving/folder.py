@@ -104,8 +104,10 @@ class PromptFolder:
             except OSError:  # no descriptor left, say: what was there before is served
                 return self._listing
             if stamps != self._stamps:
-                known = {stamp: self._files.get(stamp) for stamp in stamps.values()}
-                self._files = {stamp: self._kept(read, stamps) or self._read(stamp, stamps) for stamp, read in known.items()}
+                before = {stamp: self._files.get(stamp) for stamp in stamps.values()}
+                self._files = {
+                    stamp: self._still_right(read, stamps) or self._read(stamp, stamps) for stamp, read in before.items()
+                }
                 is_final = not any(read.again for read in self._files.values())
                 self._listing, self._stamps = _listing(self._files), stamps if is_final else None
             return self._listing
@@ -122,7 +124,7 @@ class PromptFolder:
         return stamps
 
     @staticmethod
-    def _kept(read: _Read | None, stamps: Mapping[str, _Stamp]) -> _Read | None:
+    def _still_right(read: _Read | None, stamps: Mapping[str, _Stamp]) -> _Read | None:
         """What was read before, where it is still right; problems are looked at again, as another file may solve them."""
         if read is None or read.problem:
             return None
@@ -147,20 +149,20 @@ class PromptFolder:
 def served_as(prompt: PromptFile, vocabulary: Vocabulary, at_input: bool = False) -> Served:
     """A task's prompt as it is served, in the backbone's type. Raise `MpddError` for numbers that this type cannot hold, and,
     where prompts must stand `at_input`, for a deep one."""
-    name, own, usual = prompt.path.name, prompt.header.template, vocabulary.template
+    name, template_of_prompt, usual = prompt.path.name, prompt.header.template, vocabulary.template
     if at_input:
         require_at_input(name, prompt.header.width, vocabulary)
     rows = prompt.rows().to(vocabulary.table)
     if not bool(rows.isfinite().all()):
         raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")
-    template = usual if own == usual else own  # one object for all
+    template = usual if template_of_prompt == usual else template_of_prompt  # one object for all
     confidence, priors = Confidence.of(vocabulary, prompt), Priors.of(prompt.header.priors)
     return Served(card(prompt), rows, prompt.header.digest, name, confidence, template, priors)
 
 
 def _about(path: Path) -> tuple[int, ...]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _listing(files: Mapping[_Stamp, _Read]) -> Listing:

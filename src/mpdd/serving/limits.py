@@ -54,9 +54,9 @@ class RateLimit:
 
     def _forget(self, now: float) -> None:
         """Drop those who have their whole burst again; where too many are left, those seen longest ago."""
-        kept = {name: state for name, state in self._left.items() if self._is_short(state, now)}
-        newest = sorted(kept.items(), key=lambda item: item[1][1])[-_KEPT // 2 :]
-        self._left = kept if len(kept) <= _KEPT // 2 else dict(newest)
+        short = {name: state for name, state in self._left.items() if self._is_short(state, now)}
+        newest = sorted(short.items(), key=lambda item: item[1][1])[-_KEPT // 2 :]
+        self._left = short if len(short) <= _KEPT // 2 else dict(newest)
 
     def _is_short(self, state: tuple[float, float], now: float) -> bool:
         return state[0] + (now - state[1]) * self._rate < self._burst
@@ -74,19 +74,19 @@ class Place:
     """A request that was admitted; `take` counts the rows that it comes to."""
 
     def __init__(self, caller: str, rows: dict[str, int], most: int) -> None:
-        self._caller, self._rows, self._most, self._own = caller, rows, most, 0
+        self._caller, self._rows, self._most, self._taken = caller, rows, most, 0
 
     def take(self, rows: int) -> None:
         """Count `rows` more; raises `Full` where the caller would have too many."""
         if self._rows.get(self._caller, 0) + rows > self._most:
             raise Full(caller=True)
         self._rows[self._caller] = self._rows.get(self._caller, 0) + rows
-        self._own += rows
+        self._taken += rows
 
     def leave(self) -> None:
         """Give all rows back."""
-        left = self._rows.get(self._caller, 0) - self._own
-        self._own = 0
+        left = self._rows.get(self._caller, 0) - self._taken
+        self._taken = 0
         if left:
             self._rows[self._caller] = left
         else:

@@ -25,10 +25,10 @@ def read_answers(path: Path) -> list[Line]:
     if not path.exists():
         raise InputError("There is no such file of answers", found=str(path), wanted="what mpdd predict --output wrote")
     rows = _parquet(path) if path.is_dir() else _json_lines(path)
-    found = [(_id(where, values), answer_of(values, where)) for where, values in rows]
-    if not found:
+    answers = [(_id(where, values), answer_of(values, where)) for where, values in rows]
+    if not answers:
         raise InputError(f"{path} holds no answers", wanted="at least one line")
-    return found
+    return answers
 
 
 def annotated(answers: Sequence[Line], notes: Sequence[Note]) -> list[AnnotatedNote]:
@@ -40,14 +40,14 @@ def annotated(answers: Sequence[Line], notes: Sequence[Note]) -> list[AnnotatedN
     given: dict[str, list[TaskAnswer]] = {}
     for note_id, answer in answers:
         given.setdefault(note_id, []).append(answer)
-    waiting = {note_id: list(_by_note(own)) for note_id, own in given.items()}
-    found = []
+    waiting = {note_id: list(_by_note(of_note)) for note_id, of_note in given.items()}
+    annotated_notes = []
     for note in notes:
         if waiting.get(note.id):
-            found.append(checked(AnnotatedNote(note.id, note.text, tuple(waiting[note.id].pop(0)))))
+            annotated_notes.append(checked(AnnotatedNote(note.id, note.text, tuple(waiting[note.id].pop(0)))))
     if left := sum(map(len, waiting.values())):
         raise InputError("Answers without their note", found=f"{left:,} such notes", wanted="all notes that were asked")
-    return found
+    return annotated_notes
 
 
 def checked(note: AnnotatedNote) -> AnnotatedNote:
@@ -121,5 +121,5 @@ def _parquet(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _id(where: str, values: Mapping[str, Any]) -> str:
     if not isinstance(values.get("id"), str):
         raise InputError(f"{where} is no answer to a note", found="no id", wanted="a line of mpdd predict --output")
-    found: str = values["id"]
-    return found
+    note_id: str = values["id"]
+    return note_id

@@ -82,8 +82,8 @@ def review(
     by_task: dict[str, list[TaskAnswer]] = {}
     for _, answer in answers:
         by_task.setdefault(answer.task, []).append(answer)
-    known = classes or {}
-    tasks = tuple(_of_task(own, known.get(task, ()), show_text) for task, own in by_task.items())
+    classes_of = classes or {}
+    tasks = tuple(_of_task(of_task, classes_of.get(task, ()), show_text) for task, of_task in by_task.items())
     return Review(len({note for note, _ in answers}), len(answers), tasks, tuple(_doubts(answers, show_text))[:first])
 
 
@@ -110,11 +110,11 @@ def _of_task(answers: Sequence[TaskAnswer], classes: Collection[str], show_text:
     labels: dict[str, list[list[float | None]]] = {}  # for each label the confidences in each answer
     without = 0
     for answer in answers:
-        own: dict[str, list[float | None]] = {}
+        of_answer: dict[str, list[float | None]] = {}
         for label, confidence in _labelled(answer, classes, show_text):
-            own.setdefault(label, []).append(confidence)
+            of_answer.setdefault(label, []).append(confidence)
         without += not (answer.entities or answer.relations or answer.labels or answer.answer)
-        for label, confidences in own.items():
+        for label, confidences in of_answer.items():
             labels.setdefault(label, []).append(confidences)
     counted = {label: _counted(labels[label]) for label in sorted(labels)}
     return TaskReview(
@@ -133,13 +133,13 @@ def _labelled(answer: TaskAnswer, classes: Collection[str], show_text: bool) -> 
 
 
 def _counted(answers: Sequence[Sequence[float | None]]) -> LabelCount:
-    items = [confidence for own in answers for confidence in own]
+    items = [confidence for of_answer in answers for confidence in of_answer]
     return LabelCount(len(items), len(answers), _mean(items))
 
 
 def _mean(confidences: Sequence[float | None]) -> float | None:
-    known = [confidence for confidence in confidences if confidence is not None]
-    return round(sum(known) / len(known), 4) if known else None
+    measured = [confidence for confidence in confidences if confidence is not None]
+    return round(sum(measured) / len(measured), 4) if measured else None
 
 
 def _doubts(answers: Sequence[Line], show_text: bool) -> Iterator[Doubt]:

@@ -25,20 +25,20 @@ def tokens(text: str, spans: Sequence[tuple[int, int]]) -> list[Token]:
     span starts with the space or ends with it.
     """
     starts, ends = {start for start, _ in spans}, {end for _, end in spans}
-    made: list[Token] = []
+    whole: list[Token] = []
     for start, end in _pieces(text, starts | ends):
         belongs = text[start:end] == " " and start not in starts and end not in ends
-        if belongs and made and not made[-1].space:
-            made[-1] = Token(made[-1].start, made[-1].end, True)
+        if belongs and whole and not whole[-1].space:
+            whole[-1] = Token(whole[-1].start, whole[-1].end, True)
         else:
-            made.append(Token(start, end, False))
-    return made
+            whole.append(Token(start, end, False))
+    return whole
 
 
-def run_of(made: Sequence[Token], start: int, end: int) -> tuple[int, int]:
+def run_of(tokens: Sequence[Token], start: int, end: int) -> tuple[int, int]:
     """The first and the last token (inclusive) of a span that the tokens were made for."""
-    first = next(number for number, token in enumerate(made) if token.start == start)
-    last = next(number for number, token in enumerate(made[first:], start=first) if token.end == end)
+    first = next(number for number, token in enumerate(tokens) if token.start == start)
+    last = next(number for number, token in enumerate(tokens[first:], start=first) if token.end == end)
     return first, last
 
 

@@ -102,8 +102,8 @@ class AnnotatedNote:
     @property
     def entities(self) -> tuple[Entity, ...]:
         """The entities of all tasks, in the order of the note."""
-        found = [entity for answer in self.answers for entity in answer.entities]
-        return tuple(sorted(found, key=lambda entity: (entity.start, -entity.end)))
+        entities = [entity for answer in self.answers for entity in answer.entities]
+        return tuple(sorted(entities, key=lambda entity: (entity.start, -entity.end)))
 
     @property
     def relations(self) -> tuple[Relation, ...]:

@@ -27,9 +27,9 @@ def writer(name: str, conditions: Collection[str] = ()) -> Writer:
         near = difflib.get_close_matches(name.lower(), formats(), n=1)
         wanted = f"perhaps {near[0]}" if near else f"one of {', '.join(formats())}"
         raise InputError(f"There is no format {name!r} to write", wanted=wanted)
-    found: Writer = import_module(f"{__name__}.{name.replace('-', '_')}").WRITER
+    chosen: Writer = import_module(f"{__name__}.{name.replace('-', '_')}").WRITER
     if not conditions:
-        return found
-    if found.with_conditions is None:
+        return chosen
+    if chosen.with_conditions is None:
         raise InputError("Conditions are written in FHIR only", found=f"the format {name}", wanted="the format fhir")
-    return found.with_conditions(conditions)
+    return chosen.with_conditions(conditions)

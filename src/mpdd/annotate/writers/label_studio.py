@@ -31,9 +31,9 @@ def _task(note: AnnotatedNote, items: Marked, origin: Origin) -> dict[str, Any]:
     results += [_relation(link) for link in items.links]
     results += [result for answer in note.answers for result in _answer(answer)]
     prediction: dict[str, Any] = {"model_version": origin.model_version, "result": results}
-    known = [answer.confidence for answer in note.answers if answer.confidence is not None]
-    if known:
-        prediction["score"] = min(known)
+    confidences = [answer.confidence for answer in note.answers if answer.confidence is not None]
+    if confidences:
+        prediction["score"] = min(confidences)
     return {"data": {"text": note.text, "note_id": note.id}, "predictions": [prediction]}
 
 
@@ -75,12 +75,12 @@ def _interface(notes: Sequence[AnnotatedNote], marked_notes: Sequence[Marked]) -
     etree.SubElement(view, "Text", name="text", value="$text")
     answers = [answer for note in notes for answer in note.answers if answer.kind not in ("entities", "relations")]
     for task in dict.fromkeys(answer.task for answer in answers):
-        own = [answer for answer in answers if answer.task == task]
-        if any(answer.kind in _WORDS for answer in own):
+        of_task = [answer for answer in answers if answer.task == task]
+        if any(answer.kind in _WORDS for answer in of_task):
             etree.SubElement(view, "TextArea", name=task, toName="text", editable="true")
         else:
-            chosen = dict.fromkeys(label for answer in own for label in answer.categories)
-            several = "multiple" if any(answer.kind == "labels" for answer in own) else "single"
+            chosen = dict.fromkeys(label for answer in of_task for label in answer.categories)
+            several = "multiple" if any(answer.kind == "labels" for answer in of_task) else "single"
             _control(view, "Choices", "Choice", task, chosen).set("choice", several)
     return bytes(etree.tostring(view, pretty_print=True, encoding="utf-8"))
 

@@ -21,10 +21,10 @@ def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
 
 def _example(note: AnnotatedNote, origin: Origin) -> dict[str, Any]:
     items = marked(note)
-    made = tokens(note.text, [(mark.span.start, mark.span.end) for mark in items.marks])
-    spans = {mark.id: _span(mark, made) for mark in items.marks}
+    note_tokens = tokens(note.text, [(mark.span.start, mark.span.end) for mark in items.marks])
+    spans = {mark.id: _span(mark, note_tokens) for mark in items.marks}
     example: dict[str, Any] = {"text": note.text, "meta": {"id": note.id, "model": origin.model_version}}
-    example["tokens"] = [_token(note.text, number, token) for number, token in enumerate(made)]
+    example["tokens"] = [_token(note.text, number, token) for number, token in enumerate(note_tokens)]
     example["spans"] = list(spans.values())
     if items.links:
         example["relations"] = [_relation(link, spans) for link in items.links]
@@ -40,8 +40,8 @@ def _token(text: str, number: int, token: Token) -> dict[str, Any]:
     return {"text": text[token.start : token.end], **place}
 
 
-def _span(mark: Mark, made: Sequence[Token]) -> dict[str, Any]:
-    first, last = run_of(made, mark.span.start, mark.span.end)
+def _span(mark: Mark, note_tokens: Sequence[Token]) -> dict[str, Any]:
+    first, last = run_of(note_tokens, mark.span.start, mark.span.end)
     sure = {} if mark.confidence is None else {"score": mark.confidence}
     place = {"start": mark.span.start, "end": mark.span.end, "token_start": first, "token_end": last}
     return {**place, "label": mark.label, "text": mark.span.text, **sure}
