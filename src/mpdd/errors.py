@@ -34,9 +34,9 @@ class InputError(MpddError):
 
 def printable(text: str) -> str:
     """Return `text` with its control characters, except tabs and line ends, written out as `\\x1b`."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _CONTROL.sub(lambda control: f"\\x{ord(control[0]):02x}", text)
 
 
 def printable_json(text: str) -> str:
     """Return JSON, which has escapes for most control characters already, with escapes for the others, too."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _CONTROL.sub(lambda control: f"\\u{ord(control[0]):04x}", text)

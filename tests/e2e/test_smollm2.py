@@ -51,7 +51,7 @@ QUESTIONS = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """The model's folder: the one that is kept on this machine, or one that is fetched now."""
-    kept = store.kept(NAME)
+    kept = store.find(NAME)
     if kept is None:
         os.environ["MPDD_BACKBONES"] = str(tmp_path_factory.mktemp("backbones"))
         try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
 from mpdd.errors import InputError
-from mpdd.evaluation.failures import ERRORS, at_most_shots, failures, failures_of, telling
+from mpdd.evaluation.failures import ERRORS, at_most_shots, failures, failures_of, instructive_examples
 from mpdd.evaluation.metrics import metrics_for, score
 from mpdd.evaluation.report.failure_tables import failure_tables
 
@@ -258,14 +258,14 @@ def test_one_right_and_two_wrong_examples_are_shown_in_their_order() -> None:
 
     def shown(*answers: int) -> str:
         scored = score(NLI, examples, [Parsed(Answer(choice=answer)) for answer in answers]).counts.tolist()
-        return "".join(e.id for e in telling(NLI, examples, scored, 3))
+        return "".join(e.id for e in instructive_examples(NLI, examples, scored, 3))
 
     assert shown(0, 0, 0, 1, 0, 1) == "035"
     assert shown(1, 1, 1, 0, 0, 0) == "013"
     assert shown(0, 0, 0, 0, 0, 1) == "015"
     assert shown(0, 0, 0, 0, 0, 0) == shown(1, 1, 1, 1, 1, 1) == "012"
-    assert telling(NLI, examples, None, 3) == examples[:3]
-    assert telling(NLI, examples[:1], [[1.0]], 3) == examples[:1]
+    assert instructive_examples(NLI, examples, None, 3) == examples[:3]
+    assert instructive_examples(NLI, examples[:1], [[1.0]], 3) == examples[:1]
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_one_right_and_two_wrong_examples_are_shown_in_their_order() -> None:
 def test_right_is_what_counts_as_gold_does(card: TaskCard, gold: dict[str, Any], wrong: dict[str, Any]) -> None:
     examples = [replace(example("Fever of 39 C.", **gold), id=str(number)) for number in range(3)]
     scored = score(card, examples, [Parsed(Answer(**one)) for one in (wrong, wrong, gold)]).counts.tolist()
-    assert [e.id for e in telling(card, examples, scored, 2)] == ["0", "2"]
+    assert [e.id for e in instructive_examples(card, examples, scored, 2)] == ["0", "2"]
 
 
 def test_the_first_seed_of_the_most_shots_speaks_for_a_method() -> None:

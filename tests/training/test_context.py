@@ -38,13 +38,13 @@ def test_training_lowers_the_loss_and_changes_the_factors_alone(tiny, data, targ
     (trial,) = tune_context(tiny, data, target, examples, data.train[:4], PLAN, lrs=[0.1], dropout=0.1, seed=0)
     before = mean_losses(tiny, {"drugs": data.dev}, {"drugs": start})["drugs"]
     assert trial.fitted.best_dev.loss < before
-    made = trial.made
-    assert torch.equal(made.target.shared, target.shared) and torch.equal(made.examples.shared, examples.rows)
+    trained = trial.trained
+    assert torch.equal(trained.target.shared, target.shared) and torch.equal(trained.examples.shared, examples.rows)
     width = tiny.depth * tiny.width
-    sizes = {name: tensor.numel() for name, tensor in made.trained.items()}
+    sizes = {name: tensor.numel() for name, tensor in trained.trained.items()}
     assert sizes == {"u": 2 * LENGTH, "v": 2 * width, "example_u": ROWS, "example_v": width}
-    assert [group.lr for group in made.groups(0.5)] == [0.5, pytest.approx(0.05)]
-    after = mean_losses(tiny, {"drugs": data.dev}, {"drugs": made().detach()})["drugs"]
+    assert [group.lr for group in trained.groups(0.5)] == [0.5, pytest.approx(0.05)]
+    after = mean_losses(tiny, {"drugs": data.dev}, {"drugs": trained().detach()})["drugs"]
     assert after == pytest.approx(trial.fitted.best_dev.loss, abs=1e-5)
 
 

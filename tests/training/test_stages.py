@@ -45,7 +45,7 @@ def test_teaching_lowers_the_loss_and_leaves_the_backbone(tiny, data, unchanged)
     start = from_vocabulary(tiny, 4, 0)
     (trial,) = teach(tiny, {"drugs": data["drugs"]}, {"drugs": start}, PLAN, lrs=[0.05], seed=0)["drugs"]
     assert trial.fitted.best_dev.loss < dev_loss(tiny, data["drugs"], start)
-    assert dev_loss(tiny, data["drugs"], trial.made().detach()) == pytest.approx(trial.fitted.best_dev.loss, abs=1e-5)
+    assert dev_loss(tiny, data["drugs"], trial.trained().detach()) == pytest.approx(trial.fitted.best_dev.loss, abs=1e-5)
 
 
 def test_all_teachers_at_once_are_what_each_is_alone(tiny, data, unchanged):
@@ -54,7 +54,7 @@ def test_all_teachers_at_once_are_what_each_is_alone(tiny, data, unchanged):
     for name in data:
         for number, lr in enumerate([0.05, 0.01]):
             (alone,) = teach(tiny, {name: data[name]}, starts, PLAN, lrs=[lr], seed=0)[name]
-            torch.testing.assert_close(together[name][number].made.rows, alone.made.rows, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(together[name][number].trained.rows, alone.trained.rows, rtol=1e-4, atol=1e-5)
             assert together[name][number].fitted.best_dev.loss == pytest.approx(alone.fitted.best_dev.loss, rel=1e-5)
 
 
@@ -63,8 +63,8 @@ def test_adaptation_trains_what_its_mode_says(tiny, data, unchanged, mode):
     meta = MetaPrompt(from_vocabulary(tiny, 4, 0), ["a", "b"])
     (trial,) = adapt(tiny, data["says"], meta, "says", PLAN, mode=mode, lrs=[0.05], seed=0)
     assert trial.fitted.best_dev.loss < dev_loss(tiny, data["says"], meta.zero_shot())
-    assert torch.equal(trial.made.shared, meta.shared) == (mode == "factors")
-    assert not torch.equal(trial.made.u, torch.ones_like(trial.made.u))
+    assert torch.equal(trial.trained.shared, meta.shared) == (mode == "factors")
+    assert not torch.equal(trial.trained.u, torch.ones_like(trial.trained.u))
 
 
 def test_distillation_parts_vanish_at_the_teacher_and_are_logged_apart(tiny, data):

@@ -42,11 +42,11 @@ def push_to_folder(
     tokens = vocabulary.load(name)
     require_distinct_tasks(tokens, chosen, takes_deep=True)  # before weights are loaded
     has_deep = any(prompt.header.depth == "all" for prompt in chosen)
-    found = {prompt.header.card.name: scores_of(prompt, results) for prompt in chosen if prompt.header.card is not None}
-    publishing = Publishing(license, base_model or hub_id(name), found)
-    with new_folder(Path(folder)) as made:
+    scores = {prompt.header.card.name: scores_of(prompt, results) for prompt in chosen if prompt.header.card is not None}
+    publishing = Publishing(license, base_model or hub_id(name), scores)
+    with new_folder(Path(folder)) as new:
         loaded = model.load(name, dtype=torch.float32, device="cpu") if has_deep else tokens
-        write(replace(loaded, name=base_model or _without_place(name)), chosen, made, publishing)
+        write(replace(loaded, name=base_model or _without_place(name)), chosen, new, publishing)
     return Path(folder)
 
 

@@ -93,7 +93,7 @@ def shares(count: int) -> bool:
     return 1 < processes() <= count
 
 
-def own(items: Sequence[int]) -> Sequence[int]:
+def own_share(items: Sequence[int]) -> Sequence[int]:
     """This process's share of items, every so many-th of them."""
     return all_shares(items)[number()]
 

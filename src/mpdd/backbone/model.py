@@ -127,8 +127,8 @@ class Backbone:
         if ids is None:
             raise MpddError(f"The backbone {self.name!r} needs the ids of tokens beside their embeddings.")
         decoder: Any = self.decoder
-        known = torch.where(ids < 0, config.pad_token_id or 0, ids).to(self.device)
-        return {"per_layer_inputs": decoder.get_per_layer_inputs(known)}
+        real_ids = torch.where(ids < 0, config.pad_token_id or 0, ids).to(self.device)
+        return {"per_layer_inputs": decoder.get_per_layer_inputs(real_ids)}
 
     def states(
         self,
@@ -201,14 +201,14 @@ class Backbone:
     def log_likelihoods(self, states: States, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The log-probability of each token after its state, without all scores of the vocabulary at once."""
         size = max(1, _SCORES // self.table.shape[0])
-        found = [
+        by_chunk = [
             self.logits(States(last)).log_softmax(-1).gather(1, wanted[:, None])[:, 0]
             for last, wanted in zip(torch.split(states.last, size), torch.split(tokens, size), strict=True)
         ]
-        return torch.cat(found)
+        return torch.cat(by_chunk)
 
     @property
-    def kept_bytes(self) -> int:
+    def kv_bytes(self) -> int:
         """Bytes of keys and values that a token takes."""
         config: Any = self.model.config.get_text_config()
         of_queries: int = getattr(config, "num_attention_heads", 1)
@@ -225,8 +225,8 @@ class Backbone:
     @property
     def layers(self) -> nn.ModuleList | None:
         """The layers, where the model keeps them in one list."""
-        found = getattr(self.decoder, "layers", None) or getattr(self.decoder, "h", None)
-        return found if isinstance(found, nn.ModuleList) else None
+        modules = getattr(self.decoder, "layers", None) or getattr(self.decoder, "h", None)
+        return modules if isinstance(modules, nn.ModuleList) else None
 
     @property
     def decoder(self) -> nn.Module:
@@ -271,9 +271,9 @@ def load(
 def of(name: str, model: Any, tokenizer: PreTrainedTokenizerBase, template: Kind = "plain") -> Backbone:
     """The backbone of a frozen model that is in memory already, ready for rows laid end to end; `load` tries whether it can."""
     attention.install(model)
-    own = model.generation_config  # of a checkpoint's settings only its tokens: answers are greedy, without penalties
+    settings = model.generation_config  # of a checkpoint's settings only its tokens: answers are greedy, without penalties
     model.generation_config = GenerationConfig(
-        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+        bos_token_id=settings.bos_token_id, eos_token_id=settings.eos_token_id, pad_token_id=settings.pad_token_id
     )  # type: ignore[no-untyped-call]
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

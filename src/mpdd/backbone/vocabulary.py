@@ -133,8 +133,10 @@ def pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
     """Return what `load` gets from a model folder or the hub; errors as those of the function `load`."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if Path(folder).exists() and not (Path(folder) / "config.json").is_file():
-        found = "a PEFT adapter, which is none by itself" if _is_adapter(folder) else "no config.json"
-        raise InputError(f"{name!r} is not a model folder", found=found, wanted="a Hugging Face causal language model folder")
+        folder_content = "a PEFT adapter, which is none by itself" if _is_adapter(folder) else "no config.json"
+        raise InputError(
+            f"{name!r} is not a model folder", found=folder_content, wanted="a Hugging Face causal language model folder"
+        )
     try:
         return load()
     except (OSError, ValueError) as error:
@@ -189,8 +191,8 @@ def _shard(folder: str, key: str) -> str | None:
     file = "model.safetensors"
     if index is not None:
         file = json.loads(Path(index).read_text())["weight_map"].get(key, file)
-    found: str | None = cached_file(folder, file, _raise_exceptions_for_missing_entries=False)
-    return found
+    path: str | None = cached_file(folder, file, _raise_exceptions_for_missing_entries=False)
+    return path
 
 
 def _first_line(error: Exception) -> str:

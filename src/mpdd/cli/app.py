@@ -130,12 +130,12 @@ def check(
     """Validate an experiment and print what follows from it; run nothing. (--rehearse: a few steps, to foretell the rest.)"""
     from mpdd.cli.show import print_facts
     from mpdd.experiment import config
-    from mpdd.experiment.check import facts, reckoned
+    from mpdd.experiment.check import facts, facts_from_config
 
     read = config.read(experiment, settings or ())
     if shape and rehearse:
         raise InputError("--rehearse takes real steps, and --shape has no weights", wanted="one of the two")
-    found = reckoned(read, shape, tokens=tokens, tflops=tflops) if shape else facts(read)
+    found = facts_from_config(read, shape, tokens=tokens, tflops=tflops) if shape else facts(read)
     if rehearse:
         from mpdd.experiment.estimate import predicted
         from mpdd.progress import Reporter

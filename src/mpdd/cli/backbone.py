@@ -58,7 +58,7 @@ def get(
         typer.echo(f"{name}: in this package, {known.EMBEDDED_FOLDER}")
         return
     wanted = known.get(name)
-    if store.kept(name) is None:
+    if store.find(name) is None:
         _agree(wanted, accept_terms)
     with _interrupted_when_terminated():
         folder = places.get(name, files or (), hub=source == "hub")

@@ -29,28 +29,30 @@ def rows(folder: Path, variants: Mapping[str, Place]) -> list[tuple[str, ...]]:
 
     Differences are of the mean over targets, paired on the same documents.
     """
-    found: list[tuple[str, ...]] = []
+    table_rows: list[tuple[str, ...]] = []
     base = cells(folder, *next(iter(variants.values())))
     for name, place in variants.items():
         other = cells(folder, *place)
         if base and other.keys() == base.keys():
             share = f"{100 * max(cell['row']['trainable_fraction'] for some in other.values() for cell in some):.4f} %"
-            found.append((name, f"{_mean(other):.1f}", *(_against(base, other) if found else ("", "", "")), share))
-    return found
+            table_rows.append((name, f"{_mean(other):.1f}", *(_against(base, other) if table_rows else ("", "", "")), share))
+    return table_rows
 
 
 def cells(folder: Path, variant: str, method: str) -> Cells:
     """The finished cells of a method in a variant's folder, in its order of targets; empty where it was not run."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_target: dict[str, list[dict[str, Any]]] = {}
     for path in sorted((run_files(folder / variant) / "cells").glob(f"*--{method}--*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(cell["row"]["target"], []).append(cell)
-    targets = tomllib.loads((folder / variant / "config.toml").read_text(encoding="utf-8"))["targets"] if found else []
-    return {target: sorted(found[target], key=lambda cell: int(cell["row"]["seed"])) for target in targets if target in found}
+        by_target.setdefault(cell["row"]["target"], []).append(cell)
+    targets = tomllib.loads((folder / variant / "config.toml").read_text(encoding="utf-8"))["targets"] if by_target else []
+    return {
+        target: sorted(by_target[target], key=lambda cell: int(cell["row"]["seed"])) for target in targets if target in by_target
+    }
 
 
-def _mean(found: Cells) -> float:
-    return fmean(fmean(cell["row"]["value"] for cell in some) for some in found.values())
+def _mean(cells_of: Cells) -> float:
+    return fmean(fmean(cell["row"]["value"] for cell in some) for some in cells_of.values())
 
 
 def _against(base: Cells, other: Cells) -> tuple[str, str, str]:
@@ -60,8 +62,8 @@ def _against(base: Cells, other: Cells) -> tuple[str, str, str]:
     pairs = [
         Pair(counts_of(base[target]), counts_of(other[target]), base[target][0]["documents"], _value(target)) for target in base
     ]
-    found = mean_difference(pairs)
-    return f"{found.value:+.1f}", f"[{found.low:.1f}, {found.high:.1f}]", f"{found.p:.3f}"
+    difference = mean_difference(pairs)
+    return f"{difference.value:+.1f}", f"[{difference.low:.1f}, {difference.high:.1f}]", f"{difference.p:.3f}"
 
 
 def _value(target: str) -> Any:

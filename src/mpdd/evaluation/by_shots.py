@@ -32,7 +32,9 @@ def rows(runs: Sequence[Path], others: Sequence[str]) -> list[ShotsRow]:
     Cells of what was not run are empty.
     """
     tables = [(run, table) for run in runs for table in results_tables(read_results(run_files(run) / "results.json"))]
-    return [_row(run, table, others) for run, table in sorted(tables, key=lambda found: after_numbers(found[1].shots))]
+    return [
+        _row(run, table, others) for run, table in sorted(tables, key=lambda run_and_table: after_numbers(run_and_table[1].shots))
+    ]
 
 
 def _row(run: Path, table: Table, others: Sequence[str]) -> ShotsRow:

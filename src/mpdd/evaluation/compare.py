@@ -169,8 +169,8 @@ def _resampled_values(totals: Counts, value: Value, resamples: int, rng: np.rand
 def _values(sums: Counts, value: Value) -> Counts:
     """The value of each vector of `sums` [..., width]; resamples of few documents often come to the same one."""
     distinct, places = np.unique(sums.reshape(-1, sums.shape[-1]), axis=0, return_inverse=True)
-    found: Counts = np.array([value(vector) for vector in distinct])[places.reshape(sums.shape[:-1])]
-    return found
+    values: Counts = np.array([value(vector) for vector in distinct])[places.reshape(sums.shape[:-1])]
+    return values
 
 
 def _draws(resamples: int, items: int, rng: np.random.Generator) -> Counts:

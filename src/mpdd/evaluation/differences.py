@@ -47,10 +47,10 @@ def difference_tables(path: Path) -> list[DifferenceTable]:
 
     Raise `InputError` where the file is not what a run writes.
     """
-    found = read_json(path) if path.exists() else []
+    items = read_json(path) if path.exists() else []
     try:
-        shots = sorted({item["shots"] for item in found}, key=after_numbers, reverse=True)
-        return [_table([item for item in found if item["shots"] == few]) for few in shots]
+        shots = sorted({item["shots"] for item in items}, key=after_numbers, reverse=True)
+        return [_table([item for item in items if item["shots"] == few]) for few in shots]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"{path} is not what a run writes", wanted="a list of objects with method, against and target"

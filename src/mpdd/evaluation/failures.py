@@ -60,8 +60,8 @@ def _counted(card: TaskCard, pairs: Pairs) -> dict[str, Any]:
     return _choices(card, pairs)
 
 
-def _tally(names: Sequence[str], found: Iterable[str]) -> dict[str, int]:
-    counts = Counter(found)
+def _tally(names: Sequence[str], outcomes: Iterable[str]) -> dict[str, int]:
+    counts = Counter(outcomes)
     return {name: counts[name] for name in names}
 
 
@@ -94,16 +94,16 @@ _REASONS: Mapping[str, tuple[tuple[str, Callable[[Any, Any], bool]], ...]] = {
 
 def _items(card: TaskCard, pairs: Pairs) -> dict[str, Any]:
     kind = {"ner": "entities", "re": "relations"}.get(card.type, "labels")
-    found: Counter[tuple[str, str]] = Counter()
+    outcome_counts: Counter[tuple[str, str]] = Counter()
     for example, output in pairs:
         gold, predicted = _of(card, example, example.gold), _of(card, example, output.answer)
-        found.update((_label(item), outcome) for item, outcome in _outcomes(gold, predicted, kind))
-        found.update((_label(item), "gold") for item in gold)
-    labels = dict.fromkeys([*card.labels, *sorted({label for label, _ in found})])
+        outcome_counts.update((_label(item), outcome) for item, outcome in _outcomes(gold, predicted, kind))
+        outcome_counts.update((_label(item), "gold") for item in gold)
+    labels = dict.fromkeys([*card.labels, *sorted({label for label, _ in outcome_counts})])
     names = ("gold", "right", *ERRORS[kind])
     return {
         "kind": kind,
-        "labels": {label: {name: found[label, name] for name in names} for label in labels},
+        "labels": {label: {name: outcome_counts[label, name] for name in names} for label in labels},
         "lost": sum(example.lost for example, _ in pairs),
         "none": {
             "gold": sum(not _of(card, example, example.gold) for example, _ in pairs),
@@ -165,13 +165,13 @@ _EXTRACTS = ("exact", "overlapping", "wrong", "unparseable")
 def _choices(card: TaskCard, pairs: Pairs) -> dict[str, Any]:
     """With a confusion table where every example is answered by the card's labels."""
     chosen = [(index_of(card, example, example.gold), output.answer.choice) for example, output in pairs]
-    found = {"outcomes": _tally(_CHOICES, (_chosen(gold, choice) for gold, choice in chosen))}
+    summary = {"outcomes": _tally(_CHOICES, (_chosen(gold, choice) for gold, choice in chosen))}
     if any(options(card, example) != card.labels for example, _ in pairs):
-        return {"kind": "options", **found}
+        return {"kind": "options", **summary}
     columns = [*range(len(card.labels)), None]
     counts = Counter(chosen)
     confusion = [[counts[gold, choice] for choice in columns] for gold in range(len(card.labels))]
-    return {"kind": "choices", **found, "labels": list(card.labels), "confusion": confusion}
+    return {"kind": "choices", **summary, "labels": list(card.labels), "confusion": confusion}
 
 
 def _chosen(gold: int, choice: int | None) -> str:
@@ -209,15 +209,17 @@ def _copied(example: Example, text: str) -> bool:
 
 def at_most_shots(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the place of each method's first row (the first seed's) among those with the most shots."""
-    found: dict[str, int] = {}
+    place_of: dict[str, int] = {}
     for place, row in enumerate(rows):
-        before = found.get(row["method"])
+        before = place_of.get(row["method"])
         if before is None or after_numbers(row["shots"]) > after_numbers(rows[before]["shots"]):
-            found[row["method"]] = place
-    return found
+            place_of[row["method"]] = place
+    return place_of
 
 
-def telling(card: TaskCard, examples: Sequence[Example], counts: Sequence[Sequence[float]] | None, most: int) -> list[Example]:
+def instructive_examples(
+    card: TaskCard, examples: Sequence[Example], counts: Sequence[Sequence[float]] | None, most: int
+) -> list[Example]:
     """Return one example that is answered right and others that are not, in their order and filled up with the first ones.
 
     `counts` are those of the headline metric, a row for each example (None: not known, so the first ones). Right is what
@@ -226,7 +228,7 @@ def telling(card: TaskCard, examples: Sequence[Example], counts: Sequence[Sequen
     if counts is None:
         return list(examples[:most])
     count = metrics_for(card)[0].counts
-    right = [count(card, e, Parsed(e.gold)).tolist() == list(found) for e, found in zip(examples, counts, strict=True)]
+    right = [count(card, e, Parsed(e.gold)).tolist() == list(scored) for e, scored in zip(examples, counts, strict=True)]
     places = [place for place, is_right in enumerate(right) if is_right][:1]
     places += [place for place, is_right in enumerate(right) if not is_right][: most - 1]
     places += [place for place in range(len(examples)) if place not in places]

@@ -24,12 +24,12 @@ def rows_over_seeds(cells: Sequence[Finished], values: Mapping[str, Value]) -> l
 
     `values` has each target's headline metric as a function of its summed counts. The interval resamples documents and seeds.
     """
-    found = []
+    joint_rows = []
     for some in _grouped(cells).values():
         if len(some) > 1:
             rows = [Row.from_dict(cell["row"]) for cell in some]
             interval = bootstrap_interval(counts_of(some), some[0]["documents"], values[rows[0].target])
-            found.append(
+            joint_rows.append(
                 replace(
                     rows[0],
                     seed="all",
@@ -42,7 +42,7 @@ def rows_over_seeds(cells: Sequence[Finished], values: Mapping[str, Value]) -> l
                     train_seconds=round(fmean(row.train_seconds for row in rows), 2),
                 )
             )
-    return found
+    return joint_rows
 
 
 def comparisons(cells: Sequence[Finished], values: Mapping[str, Value], method: str = "") -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def comparisons(cells: Sequence[Finished], values: Mapping[str, Value], method: 
     Each has `value`, `low`, `high` (points of the headline metric) and `p` of no difference; on targets also `p_holm`, adjusted
     for the number of targets. A method without training stands against every number of shots.
     """
-    grouped, found = _grouped(cells), []
+    grouped, compared = _grouped(cells), []
     targets = list(dict.fromkeys(cell["row"]["target"] for cell in cells))
     methods = {name for name, _, _ in grouped}
     method = method or ours(methods)
@@ -59,36 +59,36 @@ def comparisons(cells: Sequence[Finished], values: Mapping[str, Value], method: 
         for other in (name for name in METHODS if name in methods and name != method):
             pairs = {}
             for target in targets:
-                own, others = grouped.get((method, target, shots)), _of(grouped, other, target, shots)
-                if own and others and len({len(own), len(others)} - {1}) < 2:
-                    pairs[target] = Pair(counts_of(own), counts_of(others), own[0]["documents"], values[target])
+                of_method, others = grouped.get((method, target, shots)), _of(grouped, other, target, shots)
+                if of_method and others and len({len(of_method), len(others)} - {1}) < 2:
+                    pairs[target] = Pair(counts_of(of_method), counts_of(others), of_method[0]["documents"], values[target])
             if pairs:
-                found += _compared(method, other, shots, pairs)
-    return found
+                compared += _compared(method, other, shots, pairs)
+    return compared
 
 
 def _compared(method: str, other: str, shots: int | str, pairs: Mapping[str, Pair]) -> list[dict[str, Any]]:
     named = {"method": method, "against": other, "shots": shots}
     each = {target: paired_difference(p.a, p.b, p.documents, p.value) for target, p in pairs.items()}
-    adjusted = holm([found.p for found in each.values()])
+    adjusted = holm([difference.p for difference in each.values()])
     lines = [
-        {**named, "target": target, **_rounded(found), "p_holm": round(p, 4)}
-        for (target, found), p in zip(each.items(), adjusted, strict=True)
+        {**named, "target": target, **_rounded(difference), "p_holm": round(p, 4)}
+        for (target, difference), p in zip(each.items(), adjusted, strict=True)
     ]
     return [*lines, {**named, "target": MEAN, **_rounded(mean_difference(list(pairs.values()))), "targets": len(pairs)}]
 
 
-def _rounded(found: Difference) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in asdict(found).items()}
+def _rounded(difference: Difference) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(difference).items()}
 
 
 def _grouped(cells: Sequence[Finished]) -> dict[tuple[str, str, int | str], list[Finished]]:
     """Cells by method, target and shots, in the order of their seeds."""
-    found: dict[tuple[str, str, int | str], list[Finished]] = {}
+    groups: dict[tuple[str, str, int | str], list[Finished]] = {}
     for cell in sorted(cells, key=lambda cell: int(cell["row"]["seed"])):
         row = cell["row"]
-        found.setdefault((row["method"], row["target"], row["shots"]), []).append(cell)
-    return found
+        groups.setdefault((row["method"], row["target"], row["shots"]), []).append(cell)
+    return groups
 
 
 def _of(grouped: Mapping[Any, list[Finished]], method: str, target: str, shots: int | str) -> list[Finished] | None:

@@ -161,9 +161,9 @@ def _error_of_whole(card: TaskCard, example: Example, output: Parsed, show_text:
     wanted, chosen = index_of(card, example, gold), answer.choice
     if wanted != chosen:
         shown: dict[str, str | None] = {"gold": names[wanted], "predicted": None if chosen is None else names[chosen]}
-        own = shown if card.labels or show_text else {}
+        shown_names = shown if card.labels or show_text else {}
         text = {"text": example.text[:_ABOUT]} if show_text else {}
-        yield _place(example, "unparseable" if chosen is None else "wrong") | own | text
+        yield _place(example, "unparseable" if chosen is None else "wrong") | shown_names | text
 
 
 def _place(example: Example, outcome: str) -> dict[str, Any]:

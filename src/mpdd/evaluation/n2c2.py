@@ -56,12 +56,12 @@ def scores(examples: Sequence[Example], parsed: Sequence[Parsed]) -> dict[str, f
 
 def documents(examples: Sequence[Example], answers: Sequence[Answer], lost: Sequence[int]) -> dict[str, Document]:
     """Return the items of the answers by document, their offsets moved from the window to its text."""
-    found: dict[str, Document] = {}
+    by_id: dict[str, Document] = {}
     for example, answer, missing in zip(examples, answers, lost, strict=True):
-        document = found.setdefault(example.document, Document())
+        document = by_id.setdefault(example.document, Document())
         document.items.update(_items(example, answer))
         document.lost += missing
-    return found
+    return by_id
 
 
 def _items(example: Example, answer: Answer) -> Iterator[Item]:
@@ -77,8 +77,8 @@ def _place(example: Example, start: int, end: int, mark: str = "") -> Place:
 
 
 def _argument(example: Example, key: str) -> Place | str:
-    found = _PLACE.fullmatch(key)
-    return _place(example, int(found[1]), int(found[2]), found[3] or "") if found else key
+    match = _PLACE.fullmatch(key)
+    return _place(example, int(match[1]), int(match[2]), match[3] or "") if match else key
 
 
 def compare(gold: Mapping[str, Document], predicted: Mapping[str, Document]) -> dict[str, float]:
@@ -97,10 +97,10 @@ def _counts(gold: Document, predicted: Document, matches: Callable[[Item, Item],
     used: set[Item] = set()
     matched = left_out = 0
     for item in _in_order(predicted.items):
-        found = {other for other in gold.items if matches(item, other)}
-        left_out += not found.isdisjoint(used)
-        matched += bool(found) and found.isdisjoint(used)
-        used |= found
+        matching = {other for other in gold.items if matches(item, other)}
+        left_out += not matching.isdisjoint(used)
+        matched += bool(matching) and matching.isdisjoint(used)
+        used |= matching
     return matched, len(predicted.items) - left_out, len(gold.items) + gold.lost
 
 

@@ -30,24 +30,24 @@ def reliability(units: Sequence[tuple[float, bool]], calibration: Mapping[str, f
         "bins": [
             {
                 "from": number / BINS,
-                "count": len(found),
-                "mean": sum(p for p, _ in found) / len(found),
-                "right": sum(right for _, right in found) / len(found),
+                "count": len(bin_units),
+                "mean": sum(p for p, _ in bin_units) / len(bin_units),
+                "right": sum(right for _, right in bin_units) / len(bin_units),
             }
-            for number, found in _binned(scaled).items()
+            for number, bin_units in _binned(scaled).items()
         ],
     }
 
 
 def _binned(units: Sequence[tuple[float, bool]]) -> dict[int, list[tuple[float, bool]]]:
-    found: dict[int, list[tuple[float, bool]]] = {}
+    bins: dict[int, list[tuple[float, bool]]] = {}
     for p, right in units:
-        found.setdefault(min(BINS - 1, int(p * BINS)), []).append((p, right))
-    return dict(sorted(found.items()))
+        bins.setdefault(min(BINS - 1, int(p * BINS)), []).append((p, right))
+    return dict(sorted(bins.items()))
 
 
 def _error(units: Sequence[tuple[float, bool]]) -> float:
-    off = sum(abs(sum(p for p, _ in found) - sum(right for _, right in found)) for found in _binned(units).values())
+    off = sum(abs(sum(p for p, _ in bin_units) - sum(right for _, right in bin_units)) for bin_units in _binned(units).values())
     return 100 * off / len(units)
 
 
@@ -74,7 +74,9 @@ def reliability_tables(path: Path, methods: Sequence[str]) -> list[ReliabilityTa
         by_target: dict[str, list[Any]] = {}
         for item in sorted(items, key=lambda item: (-_number(item["shots"]), item["seed"])):
             by_target.setdefault(item["target"], []).append(item)
-        return [_table(found, methods) for found in by_target.values() if any(one["method"] in methods for one in found)]
+        return [
+            _table(of_target, methods) for of_target in by_target.values() if any(item["method"] in methods for item in of_target)
+        ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is not what a run writes", wanted="a list of objects with target, method and bins") from error
 
@@ -87,11 +89,11 @@ def _table(items: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Reliab
     chosen = next(item for method in methods for item in items if item["method"] == method)
     lines = tuple(
         (
-            f"{round(100 * one['mean'])}{wording.SPACE}%",
-            wording.whole(one["count"]),
-            f"{round(100 * one['right'])}{wording.SPACE}%",
+            f"{round(100 * bin_['mean'])}{wording.SPACE}%",
+            wording.whole(bin_["count"]),
+            f"{round(100 * bin_['right'])}{wording.SPACE}%",
         )
-        for one in chosen["bins"]
+        for bin_ in chosen["bins"]
     )
     summary = (
         f"Confidence is off by {chosen['error']:.1f} points on average; before it was scaled on {chosen['dev_units']} of dev, "

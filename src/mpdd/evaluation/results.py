@@ -62,11 +62,11 @@ def write_atomically(path: Path, text: str) -> None:
 def read_results(path: Path) -> tuple[Row, ...]:
     """Read what `write_results` wrote, in its order; raise `InputError` with every problem of the file."""
     document = read_json(path)
-    found = document.get("schema") if isinstance(document, dict) else None
-    if found != SCHEMA or isinstance(found, bool) or not isinstance(document.get("rows"), list):
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA or isinstance(schema, bool) or not isinstance(document.get("rows"), list):
         raise InputError(
             f"{path} is not a results file this version can read",
-            found=f"schema {found!r}" if found is not None else "no schema",
+            found=f"schema {schema!r}" if schema is not None else "no schema",
             wanted=f'{{"schema": {SCHEMA}, "rows": [...]}}',
             next_step=SEE_SCHEMA,
         )

@@ -61,8 +61,8 @@ class Row:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Row:
         """Build a row from JSON values; raise `InputError` naming the unknown, missing and unfit fields."""
-        known = {field.name for field in fields(cls)}
-        unknown, missing = sorted(set(values) - known), sorted(known - set(values))
+        names = {field.name for field in fields(cls)}
+        unknown, missing = sorted(set(values) - names), sorted(names - set(values))
         if unknown or missing:
             raise InputError("A result row has wrong fields", found=f"unknown {unknown}, missing {missing}")
         return cls(**values)

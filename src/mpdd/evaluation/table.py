@@ -82,8 +82,8 @@ def results_tables(rows: Sequence[Row]) -> tuple[Table, ...]:
 
 
 def _table(rows: Sequence[Row], shots: int | Literal["all"]) -> Table:
-    own = {row.method for row in rows if row.shots == shots}
-    rows = [row for row in rows if row.shots == shots or (row.shots == 0 and row.method not in own)]
+    methods_at_shots = {row.method for row in rows if row.shots == shots}
+    rows = [row for row in rows if row.shots == shots or (row.shots == 0 and row.method not in methods_at_shots)]
     columns = tuple(_column([row for row in rows if row.target == target]) for target in _distinct(rows, "target"))
     headlines = {(column.target, column.metric) for column in columns}
     rows = [row for row in rows if (row.target, row.metric) in headlines]

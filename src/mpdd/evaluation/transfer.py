@@ -51,12 +51,12 @@ def transfer(
     alike = {(item["shots"], t["target"]): t for item in before if item["sources"] == list(sources) for t in item["targets"]}
     by_shots: dict[Shots, list[dict[str, Any]]] = {}
     for (shots, name), seeds in adapted.items():
-        known, gain = alike.get((shots, name)), gains.get((shots, name))
-        told = {part: gain[part] for part in ("value", "low", "high")} if gain else None
-        if known and known["seeds"] > len(seeds):
-            by_shots.setdefault(shots, []).append({**known, "gain": told})
+        earlier, gain = alike.get((shots, name)), gains.get((shots, name))
+        gain_values = {part: gain[part] for part in ("value", "low", "high")} if gain else None
+        if earlier and earlier["seeds"] > len(seeds):
+            by_shots.setdefault(shots, []).append({**earlier, "gain": gain_values})
         elif seeds:
-            by_shots.setdefault(shots, []).append(_target(name, seeds, sources, told))
+            by_shots.setdefault(shots, []).append(_target(name, seeds, sources, gain_values))
     return [
         {
             "shots": shots, "method": method, "against": AGAINST, "sources": list(sources), "targets": targets,
@@ -71,19 +71,19 @@ def _target(
 ) -> dict[str, Any]:
     each = [similarities(factors, list(sources.values())) for factors in seeds]
     means = {source: _mean(values) for source, values in zip(sources, zip(*each, strict=True), strict=True)}
-    known = {source: value for source, value in means.items() if value is not None}
+    measured = {source: value for source, value in means.items() if value is not None}
     return {
         "target": name,
         "seeds": len(seeds),
         "gain": gain,
-        "nearest": max(known, key=known.__getitem__) if known else None,
+        "nearest": max(measured, key=measured.__getitem__) if measured else None,
         "similarity": means,
     }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(fmean(known), 4) if len(known) == len(values) else None
+    measured = [value for value in values if value is not None]
+    return round(fmean(measured), 4) if len(measured) == len(values) else None
 
 
 def similarities(target: Factors, sources: Sequence[Factors]) -> list[float | None]:
@@ -198,9 +198,9 @@ def transfer_tables(path: Path) -> list[TransferTable]:
 
     Raise `InputError` where the file is not what a run writes.
     """
-    found = read_json(path) if path.exists() else []
+    items = read_json(path) if path.exists() else []
     try:
-        return [_table(item) for item in found]
+        return [_table(item) for item in items]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
             f"{path} is not what a run writes", wanted="a list of objects with shots, sources and targets"
@@ -209,16 +209,16 @@ def transfer_tables(path: Path) -> list[TransferTable]:
 
 def _table(item: Mapping[str, Any]) -> TransferTable:
     sources = tuple(str(source) for source in item["sources"])
-    known = [abs(float(c)) for target in item["targets"] for c in target["similarity"].values() if c is not None]
+    sizes = [abs(float(c)) for target in item["targets"] for c in target["similarity"].values() if c is not None]
     lines = tuple(
-        (str(target["target"]), _gain(target["gain"]), _cells(target, sources, max(known, default=0)))
+        (str(target["target"]), _gain(target["gain"]), _cells(target, sources, max(sizes, default=0)))
         for target in item["targets"]
     )
     return TransferTable(str(item["method"]), str(item["against"]), item["shots"], sources, lines, sentence(item["correlation"]))
 
 
-def _gain(found: Mapping[str, Any] | None) -> Gain | None:
-    return Gain(*(float(found[part]) for part in ("value", "low", "high"))) if found else None
+def _gain(values: Mapping[str, Any] | None) -> Gain | None:
+    return Gain(*(float(values[part]) for part in ("value", "low", "high"))) if values else None
 
 
 def _cells(target: Mapping[str, Any], sources: Sequence[str], largest: float) -> tuple[Similarity | None, ...]:

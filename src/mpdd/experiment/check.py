@@ -63,13 +63,13 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
     }
 
 
-def reckoned(experiment: Experiment, config: Path, *, tokens: int, tflops: float) -> dict[str, Any]:
+def facts_from_config(experiment: Experiment, config: Path, *, tokens: int, tflops: float) -> dict[str, Any]:
     """The facts for the model of a `config.json`, and what it will need by arithmetic: see `mpdd.experiment.shape.calculated`."""
     shape = Shape.of_config(config)
-    found = facts(experiment, shape)
-    trained = max(numbers["parameters"] for numbers in found["trainable"].values())
-    needs = calculated(experiment, shape, trained, found["examples_trained_on"], tokens=tokens, tflops=tflops)
-    return {**found, "calculated": needs}
+    experiment_facts = facts(experiment, shape)
+    trained = max(numbers["parameters"] for numbers in experiment_facts["trainable"].values())
+    needs = calculated(experiment, shape, trained, experiment_facts["examples_trained_on"], tokens=tokens, tflops=tflops)
+    return {**experiment_facts, "calculated": needs}
 
 
 def require_tasks(experiment: Experiment) -> None:
@@ -77,15 +77,15 @@ def require_tasks(experiment: Experiment) -> None:
 
     Two cards may name one task, and paths may be written in several ways.
     """
-    problems, found = [], []
+    problems, task_names = [], []
     for name in (*experiment.sources, *experiment.targets):
         try:
-            found.append(catalogue.get(name).name)
+            task_names.append(catalogue.get(name).name)
         except InputError as error:
             problems.append(str(error))
     if problems:
         raise InputError(" ".join(problems))
-    if twice := [name for name in dict.fromkeys(found) if found.count(name) > 1]:
+    if twice := [name for name in dict.fromkeys(task_names) if task_names.count(name) > 1]:
         raise InputError(
             "Several sources or targets of the experiment have the same name",
             found=", ".join(twice),

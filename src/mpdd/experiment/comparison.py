@@ -10,7 +10,7 @@ from typing import Any
 
 from mpdd.data.types import render_input, render_target
 from mpdd.errors import InputError
-from mpdd.evaluation.failures import at_most_shots, failures_of, telling
+from mpdd.evaluation.failures import at_most_shots, failures_of, instructive_examples
 from mpdd.evaluation.joint import comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import metrics_for
 from mpdd.evaluation.reliability import reliability_of
@@ -37,23 +37,23 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key
     targets = len({key.target for key in keys})
     run.reporter.stage(f"Stage 3: {len(keys)} cells: {targets} targets, {len(methods)} methods")
     begun = origins(run, methods, metaprompt)
-    found = [run.folder.unit(key.name, partial(make_cell, run, key, begun[key.method])) for key in keys]
+    finished = [run.folder.unit(key.name, partial(make_cell, run, key, begun[key.method])) for key in keys]
     if only is not None:
-        return [Row.from_dict(cell["row"]) for cell in found]
+        return [Row.from_dict(cell["row"]) for cell in finished]
     run.folder.take_in_parts()
-    run.folder.note_commits(found)
+    run.folder.note_commits(finished)
     values = {target: metrics_for(run.tasks[target].task.card)[0].value for target in run.targets}
-    rows = [*(Row.from_dict(cell["row"]) for cell in found), *rows_over_seeds(found, values)]
+    rows = [*(Row.from_dict(cell["row"]) for cell in finished), *rows_over_seeds(finished, values)]
     write_results(run.folder.path / "results.json", rows)
-    compared = comparisons(found, values)
+    compared = comparisons(finished, values)
     run.folder.write_json("comparisons.json", compared)
-    run.folder.write_json("examples.json", _worked_examples(run, found))
-    run.folder.write_json("metrics.json", [_all_metrics(cell) for cell in found])
-    if failed := failures_of(found):
+    run.folder.write_json("examples.json", _worked_examples(run, finished))
+    run.folder.write_json("metrics.json", [_all_metrics(cell) for cell in finished])
+    if failed := failures_of(finished):
         run.folder.write_json("failures.json", failed)
-    if reliable := reliability_of(found):
+    if reliable := reliability_of(finished):
         run.folder.write_json("reliability.json", reliable)
-    if metaprompt and (transferred := _transfer(run, metaprompt, found, compared)):
+    if metaprompt and (transferred := _transfer(run, metaprompt, finished, compared)):
         run.folder.write_json("transfer.json", transferred)
     return rows
 
@@ -124,10 +124,10 @@ def _worked_examples(run: Run, cells: Sequence[Mapping[str, Any]]) -> dict[str, 
     shown: dict[str, list[dict[str, Any]]] = {}
     for target in run.targets:
         examples = run.tasks[target]
-        own = [cell for cell in cells if cell["row"]["target"] == target]
-        if not all(cell["outputs"] for cell in own):  # a user's own task, or cells that were published without texts
+        target_cells = [cell for cell in cells if cell["row"]["target"] == target]
+        if not all(cell["outputs"] for cell in target_cells):  # a user's own task, or cells that were published without texts
             continue
-        chosen = {method: own[place] for method, place in at_most_shots([cell["row"] for cell in own]).items()}
+        chosen = {method: target_cells[place] for method, place in at_most_shots([cell["row"] for cell in target_cells]).items()}
         lead = ours(chosen)
         counts = chosen[lead]["counts"] if lead in chosen else None
         shown[target] = [
@@ -137,6 +137,6 @@ def _worked_examples(run: Run, cells: Sequence[Mapping[str, Any]]) -> dict[str, 
                 "gold": render_target(examples.task.card, e),
                 "predictions": {method: cell["outputs"][e.id] for method, cell in chosen.items()},
             }
-            for e in telling(examples.task.card, examples.test, counts, EXAMPLES_SHOWN)
+            for e in instructive_examples(examples.task.card, examples.test, counts, EXAMPLES_SHOWN)
         ]
     return shown

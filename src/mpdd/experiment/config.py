@@ -196,12 +196,12 @@ class Experiment(Section):
         lists = [rates for name in methods if (rates := rates_of(name, depth))]
         trials = {name: len(getattr(adapt, name)) for name in lists}
         if len(set(trials.values())) > 1:
-            found = ", ".join(f"{count} for {name}" for name, count in trials.items())
-            raise ValueError(f"every method must try equally many rates, or the comparison is not fair, found {found}")
+            counts = ", ".join(f"{count} for {name}" for name, count in trials.items())
+            raise ValueError(f"every method must try equally many rates, or the comparison is not fair, found {counts}")
         looking = [name for name in methods if name in LOOKS_AT_EXAMPLES]
         if adapt.privacy and (looking or max(trials.values(), default=1) > 1):
-            found = looking[0] if looking else f"{max(trials.values())} rates a method"
-            raise ValueError(f"with privacy nothing may be chosen by the data, found {found}, wanted one rate for each method")
+            counts = looking[0] if looking else f"{max(trials.values())} rates a method"
+            raise ValueError(f"with privacy nothing may be chosen by the data, found {counts}, wanted one rate for each method")
         return adapt
 
 
@@ -255,12 +255,12 @@ def _from_folder(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     def paths(names: Any) -> Any:
         return [path(name, ".toml") for name in names] if isinstance(names, list) else names
 
-    found = {name: paths(value) if name in ("sources", "targets") else value for name, value in values.items()}
-    if "metaprompt" in found:
-        found["metaprompt"] = path(found["metaprompt"])
-    if isinstance(distil := found.get("distil"), dict) and "start" in distil:
-        found["distil"] = {**distil, "start": path(distil["start"], ".safetensors")}
-    return found
+    resolved = {name: paths(value) if name in ("sources", "targets") else value for name, value in values.items()}
+    if "metaprompt" in resolved:
+        resolved["metaprompt"] = path(resolved["metaprompt"])
+    if isinstance(distil := resolved.get("distil"), dict) and "start" in distil:
+        resolved["distil"] = {**distil, "start": path(distil["start"], ".safetensors")}
+    return resolved
 
 
 def read_written(path: Path) -> Experiment:
@@ -288,14 +288,14 @@ def _move(values: dict[str, Any], former: str, present: str) -> None:
 
 def _refuse_former(values: Mapping[str, Any], where: str) -> None:
     """Raise `InputError` for keys of earlier versions, which names the present ones."""
-    found = []
+    former_keys = []
     for former, (_, advice) in FORMER.items():
         *tables, key = former.split(".")
         section = values.get(tables[0]) if tables else values
         if isinstance(section, Mapping) and key in section:
-            found.append(f"{former}: {advice}")
-    if found:
-        raise InputError(f"{where} has keys of an earlier version", found="; ".join(found), next_step="See CHANGELOG.md.")
+            former_keys.append(f"{former}: {advice}")
+    if former_keys:
+        raise InputError(f"{where} has keys of an earlier version", found="; ".join(former_keys), next_step="See CHANGELOG.md.")
 
 
 def build(values: dict[str, Any], where: str) -> Experiment:

@@ -72,8 +72,8 @@ def predicted(experiment: Experiment, reporter: Reporter) -> dict[str, Any]:
             seconds |= _distilling(run, Path(folder))
         reporter.stage(f"Rehearsing {len(run.targets)} targets")
         seconds |= _comparing(run)
-    found = {name: round(value, 1) for name, value in seconds.items()}
-    return {"seconds": {**found, "all": round(sum(seconds.values()), 1)}, "peak_bytes": peak_bytes()}
+    rounded = {name: round(value, 1) for name, value in seconds.items()}
+    return {"seconds": {**rounded, "all": round(sum(seconds.values()), 1)}, "peak_bytes": peak_bytes()}
 
 
 def peak_bytes() -> int:
@@ -107,8 +107,8 @@ def _distilling(run: Run, folder: Path) -> dict[str, float]:
     whole = {name: source_data(run, run.tasks[name]) for name in run.sources}
     data = {name: replace(part, dev=part.dev[:_DEV]) for name, part in whole.items()}
     prompts = {name: _start(run, name) for name in run.sources}
-    kept = weights_of(options)
-    caches = kept.needs_teachers and options.top_k > 0
+    weights = weights_of(options)
+    caches = weights.needs_teachers and options.top_k > 0
     a_row = _asking(run, data, prompts, folder) if caches else 0.0
     dev = _share(whole, data, "dev")
 
@@ -128,15 +128,15 @@ def _distilling(run: Run, folder: Path) -> dict[str, float]:
             return [baselines.tune_on_all(run.backbone, data, inside, plan, lr=1e-4, seed=turn)]
 
     times = 1 + any(METHODS[method].starts_from == "metaprompt-shared" for method in experiment.methods)
-    found = {"ask_teachers": times * a_row * _drawn(run, whole, options.steps, experiment.seeds[0])}
-    found["distil"] = times * distilled(kept, a_row * _drawn(run, data, STEPS, 1))
+    stage_seconds = {"ask_teachers": times * a_row * _drawn(run, whole, options.steps, experiment.seeds[0])}
+    stage_seconds["distil"] = times * distilled(weights, a_row * _drawn(run, data, STEPS, 1))
     if "mpdd-no-teachers" in experiment.methods:
-        found["distil"] += distilled(replace(kept, kl=0.0, hidden=0.0), 0.0)
+        stage_seconds["distil"] += distilled(replace(weights, kl=0.0, hidden=0.0), 0.0)
     if adapters := [method for method in experiment.methods if method in MULTITASK]:  # all at the cost of LoRA
         once = _cost(adapter, options, train=1.0, dev=dev).of(options)
         tries = sum(len(getattr(experiment.adapt, MULTITASK[method])) for method in adapters)
-        found["adapters_of_sources"] = tries * once
-    return found
+        stage_seconds["adapters_of_sources"] = tries * once
+    return stage_seconds
 
 
 def _asking(run: Run, data: Mapping[str, Data], prompts: Mapping[str, torch.Tensor], folder: Path) -> float:
@@ -231,8 +231,8 @@ def _share(whole: Mapping[str, Data], part: Mapping[str, Data], split: str) -> f
     """How many times as many tokens a step (train: the mean row of each task) or a validation (all rows) of `whole` has."""
 
     def of(data: Mapping[str, Data]) -> float:
-        rows: Sequence[Sequence[Encoded]] = [getattr(found, split) for found in data.values()]
-        return sum(_tokens(found) / (len(found) if split == "train" else 1) for found in rows)
+        rows: Sequence[Sequence[Encoded]] = [getattr(encoded, split) for encoded in data.values()]
+        return sum(_tokens(encoded) / (len(encoded) if split == "train" else 1) for encoded in rows)
 
     return of(whole) / of(part)
 

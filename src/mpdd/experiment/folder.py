@@ -101,7 +101,7 @@ class RunFolder:
         """Write a JSON file of the run."""
         write_atomically(self.path / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
-    def write_provenance(self, made: Mapping[str, Any]) -> None:
+    def write_provenance(self, provenance: Mapping[str, Any]) -> None:
         """Write `provenance.json`; `InputError` if the folder's work was made from other data or another backbone.
 
         The configuration names a card, a backbone's folder and the like, but what lies there may have changed. A part of a
@@ -110,9 +110,9 @@ class RunFolder:
         path = self.path / PROVENANCE
         before = _read_json(path, path.read_bytes(), **_PROVENANCE) if path.is_file() and self._has_work() else {}
         if before:
-            known = before["data_sha256"]
-            changed = [name for name, digest in made["data_sha256"].items() if known.get(name) != digest]
-            if made["backbone"]["fingerprint"] != before["backbone"]["fingerprint"]:
+            earlier_hashes = before["data_sha256"]
+            changed = [name for name, digest in provenance["data_sha256"].items() if earlier_hashes.get(name) != digest]
+            if provenance["backbone"]["fingerprint"] != before["backbone"]["fingerprint"]:
                 changed.append("the backbone")
             if changed:
                 raise InputError(
@@ -122,23 +122,23 @@ class RunFolder:
                     next_step="Choose another folder with --out, or delete this one.",
                 )
         if self._shard:
-            self.write_json(self._shard.of(PROVENANCE), {"parts": [str(self._shard)], **_what_made(made)})
+            self.write_json(self._shard.of(PROVENANCE), {"parts": [str(self._shard)], **_what_made(provenance)})
         if not (self._shard and before):
-            self.write_json(PROVENANCE, {**made, **{name: before[name] for name in ("parts",) if name in before}})
+            self.write_json(PROVENANCE, {**provenance, **{name: before[name] for name in ("parts",) if name in before}})
 
     def take_in_parts(self) -> None:
         """Take what parts of the run have logged, and what made them, into the run's own files, and theirs away."""
-        logs, made = (sorted(self.path.glob(name)) for name in ("metrics-*-of-*.jsonl", "provenance-*-of-*.json"))
+        logs, provenances = (sorted(self.path.glob(name)) for name in ("metrics-*-of-*.jsonl", "provenance-*-of-*.json"))
         for log in logs:
             self._metrics |= {key: row for key, row in _read_metrics(log)[0].items() if key not in self._metrics}
         if logs:
             self._write_log()
-        if made:
+        if provenances:
             path = self.path / PROVENANCE
             whole = _read_json(path, path.read_bytes())
-            parts = [*whole.get("parts", ()), *(_read_json(file, file.read_bytes()) for file in made)]
+            parts = [*whole.get("parts", ()), *(_read_json(file, file.read_bytes()) for file in provenances)]
             self.write_json(PROVENANCE, {**whole, "parts": _together(parts)})
-        for path in (*logs, *made):
+        for path in (*logs, *provenances):
             path.unlink()
 
     def note_commits(self, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -194,10 +194,10 @@ def alone_in(path: Path, shard: Shard | None = None) -> Iterator[None]:
                 locks.enter_context(held(path / LOCK, busy, shared=shard is not None))
                 if shard:
                     locks.enter_context(held(path / shard.of(LOCK), busy))
-                kept = locks.pop_all()
+                run_locks = locks.pop_all()
         except OSError as error:
             raise _cannot_write_to(path, error) from error
-        with kept:
+        with run_locks:
             yield
     finally:
         if is_new:
@@ -237,19 +237,22 @@ def _read_metrics(path: Path) -> tuple[dict[tuple[str, int], dict[str, Any]], bo
     return {(row["run"], row["step"]): row for row in rows}, bool(rest)
 
 
-def _what_made(made: Mapping[str, Any]) -> dict[str, Any]:
+def _what_made(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What may differ between parts of one run."""
-    return {**{name: made[name] for name in ("mpdd_version", "commit", "machine")}, "dtype": made["backbone"]["dtype"]}
+    return {
+        **{name: provenance[name] for name in ("mpdd_version", "commit", "machine")},
+        "dtype": provenance["backbone"]["dtype"],
+    }
 
 
 def _together(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One record for all parts that were made by the same."""
-    found: dict[str, dict[str, Any]] = {}
+    by_content: dict[str, dict[str, Any]] = {}
     for part in parts:
         same = json.dumps({**part, "parts": None}, sort_keys=True)
-        before = found.get(same, {}).get("parts", [])
-        found[same] = {**part, "parts": list(dict.fromkeys([*before, *part["parts"]]))}
-    return list(found.values())
+        before = by_content.get(same, {}).get("parts", [])
+        by_content[same] = {**part, "parts": list(dict.fromkeys([*before, *part["parts"]]))}
+    return list(by_content.values())
 
 
 def _line(values: Mapping[str, Any]) -> str:

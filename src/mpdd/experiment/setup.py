@@ -90,19 +90,19 @@ class Run:
                 reporter.say(f"  {name}: {number} {note}")
         for message in warnings.values():
             reporter.say(f"  Warning: {message}")
-        made = provenance(experiment, backbone, hashes, command)
+        record = provenance(experiment, backbone, hashes, command)
         if experiment.metaprompt:
-            made["metaprompt"] = load(Path(experiment.metaprompt), backbone).header.digest
-        made |= {"left_out_of_sources": left_out, "notes_on_data": notes, "warnings": warnings}
-        folder.write_provenance(made)
+            record["metaprompt"] = load(Path(experiment.metaprompt), backbone).header.digest
+        record |= {"left_out_of_sources": left_out, "notes_on_data": notes, "warnings": warnings}
+        folder.write_provenance(record)
         return cls(experiment, folder, backbone, tasks, tuple(sources), tuple(targets), reporter)
 
 
 def _load(experiment: Experiment, name: str, backbone: Backbone) -> tuple[Task, Splits]:
     """Return a task with its splits; a user's texts in windows that fit the backbone, where the card does not set them."""
-    own = catalogue.get(name)
-    task = fitted(own, backbone.tokenizer, backbone.context, _longest(experiment), backbone.template)
-    return task, catalogue.load(name) if task is own else task.load(Path())
+    as_on_card = catalogue.get(name)
+    task = fitted(as_on_card, backbone.tokenizer, backbone.context, _longest(experiment), backbone.template)
+    return task, catalogue.load(name) if task is as_on_card else task.load(Path())
 
 
 def draw(experiment: Experiment, name: str, held: Held = NOTHING, loaded: tuple[Task, Splits] | None = None) -> Examples:

@@ -28,8 +28,8 @@ _OPTIMIZER = 16  # bytes for each trained number: itself, its gradient and two m
 @dataclass(frozen=True)
 class Shape:
     """Sizes of a backbone. `active`: parameters that multiply one token (of its experts, those that it is sent to; not the
-    embedding table). `saved`: numbers that each token leaves for the backward pass in one layer. `kept`: numbers of a token's
-    keys and values over all layers."""
+    embedding table). `saved`: numbers that each token leaves for the backward pass in one layer. `kv_numbers`: numbers of a
+    token's keys and values over all layers."""
 
     parameters: int
     active: int
@@ -37,7 +37,7 @@ class Shape:
     depth: int
     context: int
     saved: int
-    kept: int
+    kv_numbers: int
     fingerprint: str = ""
 
     @classmethod
@@ -55,8 +55,8 @@ class Shape:
         except OSError as error:
             raise InputError(f"The file {path} cannot be read", found=error.strerror, wanted="a model's config.json") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            found = str(error).splitlines()[0][:120]
-            raise InputError(f"{path.name} is not the config.json of a causal language model", found=found) from error
+            problem = str(error).splitlines()[0][:120]
+            raise InputError(f"{path.name} is not the config.json of a causal language model", found=problem) from error
         return _measured(model, "")
 
 
@@ -79,7 +79,7 @@ def _measured(model: Any, fingerprint: str) -> Shape:
         depth=config.num_hidden_layers,
         context=context_of(model.config),
         saved=4 * config.hidden_size + (heads + 2 * groups) * size + 3 * chosen * inner,
-        kept=2 * groups * size * config.num_hidden_layers,
+        kv_numbers=2 * groups * size * config.num_hidden_layers,
         fingerprint=fingerprint,
     )
 
@@ -104,7 +104,7 @@ def calculated(
         "saved_bytes_a_token": per_token,
         "optimizer_bytes": _OPTIMIZER * trained,
         "peak_bytes": weights + per_token * at_once + _OPTIMIZER * trained,
-        "kept_bytes_a_token": number * shape.kept,
+        "kept_bytes_a_token": number * shape.kv_numbers,
         "training_hours": round(4 * shape.active * examples * tokens / (tflops * 1e12) / 3600, 2),
         "notes_a_second": round(tflops * 1e12 / (2 * shape.active * tokens), 1),
     }

@@ -20,7 +20,7 @@ from mpdd.methods.cell import plan_of
 from mpdd.methods.registry import ALONE, MULTITASK
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import initial_rows
-from mpdd.prompts.store import PromptFile, load, save_prompt
+from mpdd.prompts.store import PromptFile, load_prompt, save_prompt
 from mpdd.training import baselines
 from mpdd.training.distil import Weights, distil
 from mpdd.training.one_task import teach
@@ -40,7 +40,7 @@ def teach_sources(run: Run) -> dict[str, PromptFile]:
     missing = [name for name in run.sources if not paths[name].is_file()]
     if missing:
         _teach(run, {name: run.tasks[name] for name in missing}, paths)
-    return {name: load(path, run.backbone) for name, path in paths.items()}
+    return {name: load_prompt(path, run.backbone) for name, path in paths.items()}
 
 
 def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: str = "metaprompt") -> PromptFile:
@@ -49,7 +49,7 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: str = "me
     with_teachers = name != "metaprompt-no-teachers"
     path = run.folder.prompt(name)
     if path.is_file():
-        return load(path, run.backbone)
+        return load_prompt(path, run.backbone)
     run.reporter.stage(f"Stage 2: distilling into one {name} of {run.experiment.prompt.length} virtual tokens")
     rows = {task: file.rows().to(run.backbone.device) for task, file in teachers.items()} if with_teachers else {}
     begun = _begun(run) if options.goes_on else None
@@ -74,8 +74,8 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: str = "me
         )
     run.reporter.say(f"  {name}: dev loss {fitted.best_dev.loss:.3f} (step {fitted.best_step} of {fitted.steps})")
     shutil.rmtree(cache, ignore_errors=True)
-    made: dict[str, Any] = {"teachers": {task: teachers[task].header.digest for task in rows}}
-    return save_metaprompt(run, path, meta, made | ({"start": begun.header.digest} if begun else {}))
+    provenance: dict[str, Any] = {"teachers": {task: teachers[task].header.digest for task in rows}}
+    return save_metaprompt(run, path, meta, provenance | ({"start": begun.header.digest} if begun else {}))
 
 
 def metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
@@ -89,9 +89,9 @@ def metaprompt_of(run: Run) -> PromptFile | None:
         return _finished_metaprompt(run)
     if not run.experiment.sources:
         return None
-    made = run.folder.prompt("metaprompt")
-    if made.is_file():
-        return load(made, run.backbone)
+    path = run.folder.prompt("metaprompt")
+    if path.is_file():
+        return load_prompt(path, run.backbone)
     return distil_sources(run, teach_sources(run) if distils(run.experiment) else {})
 
 
@@ -112,15 +112,15 @@ def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
 
 
 def save_metaprompt(
-    run: Run, path: Path, meta: MetaPrompt, made: Mapping[str, Any], privacy: Mapping[str, Any] | None = None
+    run: Run, path: Path, meta: MetaPrompt, provenance: Mapping[str, Any], privacy: Mapping[str, Any] | None = None
 ) -> PromptFile:
-    """Write a metaprompt of the run's sources; `made` goes into its provenance, beside the options of stage 2. `privacy` is the
+    """Write a metaprompt of the run's sources; `provenance` goes into its provenance, beside the options of stage 2. `privacy` is the
     guarantee that its training kept, where it did."""
     kinds = tuple(run.tasks[task].task.card.kind for task in meta.tasks)
-    made = {**made, **how(run, "distil")}
-    made["options"]["start"] = Path(run.experiment.distil.start).name  # no path of the user's
+    provenance = {**provenance, **how(run, "distil")}
+    provenance["options"]["start"] = Path(run.experiment.distil.start).name  # no path of the user's
     header = header_of(
-        run, kind="meta", rank=meta.rank, tasks=meta.tasks, kinds=kinds, provenance=made, privacy=dict(privacy or {})
+        run, kind="meta", rank=meta.rank, tasks=meta.tasks, kinds=kinds, provenance=provenance, privacy=dict(privacy or {})
     )
     return save_prompt(path, {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
 
@@ -165,10 +165,10 @@ def adapter_of_sources(run: Run, method: str) -> dict[str, Tensor]:
                     proportion=options.proportion, watch=watch,
                 )  # fmt: skip
                 trials.append(Trial(lr, {name: t.detach().cpu().clone() for name, t in inside.tensors.items()}, fitted))
-    kept = best(trials)
-    run.reporter.say(f"  {kind}: dev loss {kept.fitted.best_dev.loss:.3f} at rate {kept.lr:g}")
-    write_atomically(path, save({name: t.contiguous() for name, t in kept.made.items()}))
-    return kept.made
+    best_trial = best(trials)
+    run.reporter.say(f"  {kind}: dev loss {best_trial.fitted.best_dev.loss:.3f} at rate {best_trial.lr:g}")
+    write_atomically(path, save({name: t.contiguous() for name, t in best_trial.trained.items()}))
+    return best_trial.trained
 
 
 def _placed(run: Run, kind: str, seed: int) -> baselines.Placed:
@@ -192,7 +192,7 @@ def _teach(run: Run, tasks: Mapping[str, Examples], paths: Mapping[str, Path]) -
         chosen = best(tried)
         run.reporter.say(f"  {name}: dev loss {chosen.fitted.best_dev.loss:.3f} at rate {chosen.lr:g}")
         header = header_of(run, kind="soft", card=tasks[name].task.card, tasks=(name,), provenance=how(run, "teach"))
-        save_prompt(paths[name], {"rows": chosen.made.rows}, header)
+        save_prompt(paths[name], {"rows": chosen.trained.rows}, header)
 
 
 def _all_sources(run: Run) -> dict[str, Data]:
@@ -212,15 +212,15 @@ def _finished_metaprompt(run: Run) -> PromptFile:
         )
     if not copy.is_file():
         write_atomically(copy, path.read_bytes())
-    kept = load(copy, run.backbone)
-    if kept.header.digest != given.header.digest:
+    copied = load_prompt(copy, run.backbone)
+    if copied.header.digest != given.header.digest:
         raise InputError(
             f"The metaprompt {path.name} has changed since this run began",
             found=f"digest {given.header.digest[:12]}",
-            wanted=f"digest {kept.header.digest[:12]}",
+            wanted=f"digest {copied.header.digest[:12]}",
             next_step="Choose another folder with --out, or delete this one.",
         )
-    return kept
+    return copied
 
 
 def _begun(run: Run) -> PromptFile:
@@ -238,7 +238,7 @@ def _begun(run: Run) -> PromptFile:
 
 def _fitting(run: Run, path: Path) -> PromptFile:
     """The metaprompt in a file; `InputError` where its shape or template is not the run's."""
-    given, shape = load(path, run.backbone), run.experiment.prompt
+    given, shape = load_prompt(path, run.backbone), run.experiment.prompt
     wanted = (shape.length, shape.rank, header_of(run, kind="meta").width)
     if (given.header.length, given.header.rank, given.header.width) != wanted:
         raise InputError(

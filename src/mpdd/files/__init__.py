@@ -49,8 +49,8 @@ def cannot_write(path: Path, error: Exception) -> InputError:
 def require_new(folder: Path) -> None:
     """Raise `InputError` where there is something already: no new folder is mixed with other files."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        found = "a folder with files" if folder.is_dir() else "a file"
-        raise InputError(f"{folder} is there already", found=found, wanted="the name of a new folder")
+        there = "a folder with files" if folder.is_dir() else "a file"
+        raise InputError(f"{folder} is there already", found=there, wanted="the name of a new folder")
 
 
 @contextmanager
@@ -60,13 +60,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises `InputError` where there is something already, and where nothing can be written.
     """
     require_new(folder)
-    with _cannot_write(folder), temporary_folder(folder.parent, f".{folder.name}.") as made:
-        yield made
-        for path in (made, *made.rglob("*")):  # some writers keep what they write to themselves
+    with _cannot_write(folder), temporary_folder(folder.parent, f".{folder.name}.") as new:
+        yield new
+        for path in (new, *new.rglob("*")):  # some writers keep what they write to themselves
             path.chmod(0o755 if path.is_dir() else 0o644)
         if folder.is_dir():
             folder.rmdir()
-        os.replace(made, folder)
+        os.replace(new, folder)
 
 
 @contextmanager
@@ -76,11 +76,11 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
     Raises `OSError` where it cannot be made.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
     try:
-        yield made
+        yield folder
     finally:
-        remove_folder(made)
+        remove_folder(folder)
 
 
 def remove_folder(folder: Path) -> None:
@@ -115,13 +115,13 @@ def _reason(error: Exception) -> str:
 def distinct_names(names: Iterable[str], joint: str = "-", key: Callable[[str], str] = str.casefold) -> list[str]:
     """The names, of which repeated ones get a number behind `joint`; names with the same `key` count as repeated, as those do
     that differ in case alone on some systems."""
-    found: list[str] = []
+    distinct: list[str] = []
     taken: set[str] = set()
     for name in names:
         numbered = (name if number == 1 else f"{name}{joint}{number}" for number in count(1))
-        found.append(next(candidate for candidate in numbered if key(candidate) not in taken))
-        taken.add(key(found[-1]))
-    return found
+        distinct.append(next(candidate for candidate in numbered if key(candidate) not in taken))
+        taken.add(key(distinct[-1]))
+    return distinct
 
 
 def sha256_of(path: Path) -> str:

@@ -22,10 +22,10 @@ class Shard:
     @classmethod
     def read(cls, text: str, things: str) -> Shard:
         """The part of some `things` that a text i/n names; raises `InputError` for anything else."""
-        found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
-        if found is None or int(found[1]) > int(found[2]):
+        match = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", text)
+        if match is None or int(match[1]) > int(match[2]):
             raise InputError(f"No such part of the {things}", found=text, wanted="i/n with i from 1 to n, for example 3/8")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def stretch(self, items: Sequence[Item]) -> Sequence[Item]:
         """Its stretch of items: those of all parts, one behind the other, are the items."""

@@ -58,8 +58,8 @@ def validated(model: type[Model], values: Mapping[str, Any], where: str, context
     try:
         return model.model_validate(values, context=dict(context or {}))
     except ValidationError as error:
-        found = [_problem(e, model) for e in _causes(error.errors())]
-        raise InputError(f"{where} has {len(found)} problem{'s' * (len(found) > 1)}: " + "; ".join(found)) from error
+        problems = [_problem(e, model) for e in _causes(error.errors())]
+        raise InputError(f"{where} has {len(problems)} problem{'s' * (len(problems) > 1)}: " + "; ".join(problems)) from error
 
 
 _SAID = {"missing": "missing", "tuple_type": "should be an array", "model_type": "should be a table"}  # in TOML's words

@@ -39,16 +39,16 @@ def fit(raw: Sequence[float], right: Sequence[bool]) -> Scale:
     """Fit a scale to raw probabilities and whether what they stand for was right; without any, the one that changes nothing."""
     x = np.array([[_log_odds(p), 1.0] for p in raw]).reshape(-1, 2)
     y, start = np.array(right, dtype=float), np.array([1.0, 0.0])
-    found = start.copy()
+    weights = start.copy()
     for _ in range(_ROUNDS):  # Newton's steps; the loss is convex
-        p = 1 / (1 + np.exp(-(x @ found)))
-        gradient = x.T @ (p - y) + _PRIOR * (found - start)
+        p = 1 / (1 + np.exp(-(x @ weights)))
+        gradient = x.T @ (p - y) + _PRIOR * (weights - start)
         curvature = (x * (p * (1 - p))[:, None]).T @ x + _PRIOR * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
-        found -= step / max(1.0, float(np.abs(step).max()))
+        weights -= step / max(1.0, float(np.abs(step).max()))
         if np.abs(step).max() < 1e-9:
             break
-    return Scale(max(0.0, float(found[0])), float(found[1]))
+    return Scale(max(0.0, float(weights[0])), float(weights[1]))
 
 
 def units(
@@ -58,20 +58,20 @@ def units(
     right or wrong."""
     if card.type == "summarization" or card.form == "free":
         return []
-    found: list[tuple[float, bool]] = []
+    scored: list[tuple[float, bool]] = []
     for example, prediction in zip(examples, predictions, strict=True):
         if card.type in ("ner", "re"):
             gold = {*example.gold.entities, *example.gold.relations}
-            found += [(p, item in gold) for item, p in of_items(tokenizer, prediction).items()]
+            scored += [(p, item in gold) for item, p in of_items(tokenizer, prediction).items()]
         elif prediction.confidence is not None:
-            found.append((prediction.confidence, _is_right(card, example.gold, prediction.parsed.answer)))
-    return found
+            scored.append((prediction.confidence, _is_right(card, example.gold, prediction.parsed.answer)))
+    return scored
 
 
-def _is_right(card: TaskCard, gold: Answer, found: Answer) -> bool:
+def _is_right(card: TaskCard, gold: Answer, predicted: Answer) -> bool:
     if card.form == "extractive":
-        return plain(gold.text) == plain(found.text)
-    return (gold.choice, set(gold.labels)) == (found.choice, set(found.labels))
+        return plain(gold.text) == plain(predicted.text)
+    return (gold.choice, set(gold.labels)) == (predicted.choice, set(predicted.labels))
 
 
 def of_items(tokenizer: PreTrainedTokenizerBase, prediction: Prediction) -> dict[Item, float]:
@@ -79,16 +79,16 @@ def of_items(tokenizer: PreTrainedTokenizerBase, prediction: Prediction) -> dict
     if not prediction.tokens:
         return {}
     ends = _ends(tokenizer, [token for token, _ in prediction.tokens], len(prediction.output))
-    found = {}
+    confidence_of = {}
     for item, (start, end) in prediction.parsed.places.items():
-        own = [
+        log_ps = [
             log_p
             for (_, log_p), first, last in zip(prediction.tokens, (0, *ends[:-1]), ends, strict=True)
             if first < end and last > start
         ]
-        if own:
-            found[item] = exp(sum(own) / len(own))
-    return found
+        if log_ps:
+            confidence_of[item] = exp(sum(log_ps) / len(log_ps))
+    return confidence_of
 
 
 def _ends(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], length: int) -> list[int]:

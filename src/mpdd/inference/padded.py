@@ -54,7 +54,7 @@ def likelihoods(
     backbone: Backbone, ids: Sequence[int], prompt: Prompt | None, continuations: Sequence[Sequence[int]]
 ) -> Float[Tensor, " tokens"]:
     """Return the log-likelihood of every token of every way to go on behind a prompt and `ids`, in order."""
-    found = []
+    log_likelihoods = []
     rows = backbone.table.new_zeros(0, backbone.width) if prompt is None else prompt
     deep = deep_rows([rows], [torch.arange(len(rows))], backbone.width, backbone.device)
     for way in continuations:
@@ -65,8 +65,8 @@ def likelihoods(
         positions = torch.arange(embeddings.shape[1], device=backbone.device)[None]
         last = positions >= embeddings.shape[1] - len(way)
         states = backbone.states(embeddings, torch.ones_like(last), positions, last, deep=deep, ids=with_rows)
-        found.append(backbone.log_likelihoods(states, torch.tensor(way, device=backbone.device)))
-    return torch.cat(found)
+        log_likelihoods.append(backbone.log_likelihoods(states, torch.tensor(way, device=backbone.device)))
+    return torch.cat(log_likelihoods)
 
 
 class _Steered(LogitsProcessor):

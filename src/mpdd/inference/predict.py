@@ -30,7 +30,7 @@ from mpdd.inference.prompt_cache import PromptCache
 from mpdd.prompts.pack import Text, pack
 
 BATCH = 256  # rows at a time, memory permitting
-_KEPT = 2**30  # bytes of keys and values at a time
+_KV_BYTES = 2**30  # bytes of keys and values at a time
 _READ = 2**14  # tokens read at a time
 _TEMPLATE_TOKENS = 64  # tokens that a chat template puts around an input, at most as a rule
 
@@ -117,7 +117,7 @@ def predict(
     words = backbone.vocabulary
     grammars = Grammars()  # kept no longer than this call, as they hold text
     asked = [ask(words, request, grammars) for request in requests]
-    found: dict[int, Prediction] = {}
+    predictions: dict[int, Prediction] = {}
     for batch in _batches(backbone, asked, batch_size):
         chosen = [asked[i] for i in batch]
         if chosen[0].options:
@@ -125,9 +125,9 @@ def predict(
         else:
             outputs = _generate(backbone, chosen, cache)
         for i, written in zip(batch, outputs, strict=True):
-            found[i] = read(requests[i], asked[i], written)
+            predictions[i] = read(requests[i], asked[i], written)
         tick(len(batch))
-    return [found[i] for i in range(len(requests))]
+    return [predictions[i] for i in range(len(requests))]
 
 
 def read(request: Request, asked: Asked, written: Written) -> Prediction:
@@ -180,11 +180,13 @@ def _most_written(vocabulary: Vocabulary, card: TaskCard) -> int:
 
 def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[list[int]]:
     """Indices by batch: generating and choosing apart, each from short to long."""
-    most = max(_READ, _KEPT // backbone.kept_bytes)
+    most = max(_READ, _KV_BYTES // backbone.kv_bytes)
     for chooses in (True, False):
         batch: list[int] = []
         tokens = _READ if chooses else most
-        for i in sorted((i for i, one in enumerate(asked) if bool(one.options) == chooses), key=lambda i: (asked[i].tokens, i)):
+        for i in sorted(
+            (i for i, question in enumerate(asked) if bool(question.options) == chooses), key=lambda i: (asked[i].tokens, i)
+        ):
             if batch and (len(batch) == size or (len(batch) + 1) * asked[i].tokens > tokens):
                 yield batch
                 batch = []
@@ -195,14 +197,17 @@ def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[
 
 def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | None) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
-    steering = [_steering(backbone, one) for one in asked]
+    steering = [_steering(backbone, question) for question in asked]
     if not backbone.packs:
-        rows = [padded.generate(backbone, one.ids, one.prompt, one.most, by) for one, by in zip(asked, steering, strict=True)]
+        rows = [
+            padded.generate(backbone, question.ids, question.prompt, question.most, by)
+            for question, by in zip(asked, steering, strict=True)
+        ]
         return [Written.of(backbone.tokenizer, tokens) for tokens in rows]
     written: list[list[tuple[int, float]]] = [[] for _ in asked]
     active = torch.arange(len(asked))
-    packed = pack(backbone, [Text(one.ids, one.prompt) for one in asked], _cached(asked, cache))
-    written_on = DecodingCache(packed.layout, packed.segments, max(one.most for one in asked), backbone.device)
+    packed = pack(backbone, [Text(question.ids, question.prompt) for question in asked], _cached(asked, cache))
+    written_on = DecodingCache(packed.layout, packed.segments, max(question.most for question in asked), backbone.device)
     last = torch.tensor(packed.ends, device=backbone.device) - 1
     states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep, ids=packed.ids)
     over = [False] * len(asked)
@@ -230,20 +235,20 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | N
         written_on.advance()
 
 
-def _steering(backbone: Backbone, one: Asked) -> Steering | None:
+def _steering(backbone: Backbone, question: Asked) -> Steering | None:
     """What an answer is steered by; None where it is written as the backbone would."""
-    if one.grammar is None and one.shifts is None:
+    if question.grammar is None and question.shifts is None:
         return None
-    return Steering(Allowed(one.grammar, tokens_of(backbone.tokenizer)) if one.grammar else None, one.shifts)
+    return Steering(Allowed(question.grammar, tokens_of(backbone.tokenizer)) if question.grammar else None, question.shifts)
 
 
 def choose(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[Written]:
     """Pick each row's likeliest option. `likelihoods`: of every token of every row's options, in order."""
-    found: list[Written] = []
+    choices: list[Written] = []
     for request, scores in zip(asked, option_scores(asked, likelihoods), strict=True):
         best = max(range(len(scores)), key=scores.__getitem__)
-        found.append(Written(request.options[best], 1 / sum(exp(score - scores[best]) for score in scores)))
-    return found
+        choices.append(Written(request.options[best], 1 / sum(exp(score - scores[best]) for score in scores)))
+    return choices
 
 
 def option_scores(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[list[float]]:
@@ -251,31 +256,33 @@ def option_scores(asked: Sequence[Asked], likelihoods: Sequence[float]) -> list[
     a token for options written out, whose lengths differ for reasons of their own; the priors of classes are
     added. `likelihoods` as in `choose`.
     """
-    tokens, found = iter(likelihoods), []
+    tokens, scores_by_row = iter(likelihoods), []
     for row in asked:
         scores = [sum(next(tokens) for _ in way) / (len(way) if row.by_token else 1) for way in row.continuations]
-        found.append([score + by for score, by in zip(scores, row.of_class or (0.0,) * len(scores), strict=True)])
-    return found
+        scores_by_row.append([score + by for score, by in zip(scores, row.of_class or (0.0,) * len(scores), strict=True)])
+    return scores_by_row
 
 
 @torch.inference_mode()
 def score_options(backbone: Backbone, requests: Sequence[Request], *, batch_size: int = BATCH) -> list[list[float]]:
     """The scores by which `predict` picks an option, of requests with a fixed set of answers: a list of its options' for each."""
     asked = [ask(backbone.vocabulary, request) for request in requests]
-    found: dict[int, list[float]] = {}
+    scores_of: dict[int, list[float]] = {}
     for batch in _batches(backbone, asked, batch_size):
         chosen = [asked[i] for i in batch]
-        found |= zip(batch, option_scores(chosen, _likelihoods(backbone, chosen, None).tolist()), strict=True)
-    return [found[i] for i in range(len(requests))]
+        scores_of |= zip(batch, option_scores(chosen, _likelihoods(backbone, chosen, None).tolist()), strict=True)
+    return [scores_of[i] for i in range(len(requests))]
 
 
 def _likelihoods(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | None) -> Float[Tensor, " tokens"]:
     """The log-likelihood of every token of every row's options, in order; what precedes the options is read once."""
     if not backbone.packs:
-        return torch.cat([padded.likelihoods(backbone, one.ids, one.prompt, one.continuations) for one in asked])
+        return torch.cat(
+            [padded.likelihoods(backbone, question.ids, question.prompt, question.continuations) for question in asked]
+        )
     packed = pack(
         backbone,
-        [Text(one.ids, one.prompt, continuations=[way[:-1] for way in one.continuations]) for one in asked],
+        [Text(question.ids, question.prompt, continuations=[way[:-1] for way in question.continuations]) for question in asked],
         _cached(asked, cache),
     )
     at = [
@@ -286,9 +293,11 @@ def _likelihoods(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache 
     ]
     places = torch.tensor(at, device=backbone.device)
     states = backbone.packed(packed.embeddings, packed.positions, packed.layout, places, deep=packed.deep, ids=packed.ids)
-    tokens = torch.tensor([token for one in asked for way in one.continuations for token in way], device=backbone.device)
+    tokens = torch.tensor(
+        [token for question in asked for way in question.continuations for token in way], device=backbone.device
+    )
     return backbone.log_likelihoods(states, tokens)
 
 
 def _cached(asked: Sequence[Asked], cache: PromptCache | None) -> dict[int, KVCache]:
-    return cache.of(one.prompt for one in asked) if cache is not None else {}
+    return cache.of(question.prompt for question in asked) if cache is not None else {}

@@ -39,7 +39,7 @@ class PromptCache:
 
     @torch.inference_mode()
     def _read(self, prompts: Sequence[Prompt]) -> None:
-        packed = pack(self._backbone, [Text((), prompt, own=0) for prompt in prompts])
+        packed = pack(self._backbone, [Text((), prompt, unshared=0) for prompt in prompts])
         writer = CacheWriter(packed.layout, len(packed.positions))
         last = torch.tensor(packed.ends, device=self._backbone.device) - 1
         self._backbone.packed(packed.embeddings, packed.positions, writer, last, deep=packed.deep, ids=packed.ids)

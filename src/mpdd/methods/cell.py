@@ -89,9 +89,9 @@ class Cell:
         if self.data.private or card.type == "summarization" or card.form == "free":
             return {}
         answers = predict(self.backbone, self.requests(prompt, self.dev, priors))
-        known = units(self.backbone.tokenizer, card, self.dev, answers)
-        scale = fit([p for p, _ in known], [right for _, right in known])
-        return {"slope": scale.slope, "shift": scale.shift, "units": len(known)}
+        scored = units(self.backbone.tokenizer, card, self.dev, answers)
+        scale = fit([p for p, _ in scored], [right for _, right in scored])
+        return {"slope": scale.slope, "shift": scale.shift, "units": len(scored)}
 
     @property
     def privacy(self) -> dict[str, Any]:
@@ -106,8 +106,8 @@ class Cell:
         self, prompt: Tensor | None, examples: Sequence[Example], priors: Mapping[str, Any] | None = None
     ) -> list[Request]:
         """Requests for examples of the task under `prompt`, decoded as the experiment wants."""
-        known = Priors.of(priors or {})
-        return [Request(self.task.card, e, prompt, grounded=self.grounded, priors=known) for e in examples]
+        class_priors = Priors.of(priors or {})
+        return [Request(self.task.card, e, prompt, grounded=self.grounded, priors=class_priors) for e in examples]
 
 
 @dataclass(frozen=True)

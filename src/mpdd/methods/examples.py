@@ -32,7 +32,7 @@ def in_context(cell: Cell) -> Outcome:
 
     def request(example: Example, priors: Mapping[str, Any] | None = None) -> Request:
         room = ask(cell.backbone.vocabulary, Request(cell.task.card, example)).free
-        numbers = fitting([len(found) for found in tokens], room)
+        numbers = fitting([len(example_tokens) for example_tokens in tokens], room)
         if numbers not in fronts:
             ids = torch.tensor([token for number in numbers for token in tokens[number]], device=cell.backbone.device)
             fronts[numbers] = cell.backbone.embed(ids).float()
@@ -51,8 +51,8 @@ def mpdd_examples(cell: Cell) -> Outcome:
     """
     start = zero_shot_target(cell)(cell.task.name).detach()
     read = _read(cell, cell.data_for(len(start) + cell.adapt.example_rows))
-    made = example_rows(cell.backbone, start, read, cell.adapt.example_rows)
-    rows = torch.cat([before_every_layer(cell.backbone, start), made.rows]).to(cell.backbone.device)
+    from_examples = example_rows(cell.backbone, start, read, cell.adapt.example_rows)
+    rows = torch.cat([before_every_layer(cell.backbone, start), from_examples.rows]).to(cell.backbone.device)
     saved, calibration = _saved(cell, rows, len(read))
     priors = saved.header.priors
     return Outcome(cell.answer(rows, priors), stored_bytes=saved.stored_bytes, calibration=calibration, priors=priors)
@@ -76,7 +76,7 @@ def mpdd_context(cell: Cell) -> Outcome:
         cell.backbone, data, start, examples, read, cell.plan, lrs=cell.adapt.mpdd, dropout=cell.adapt.row_dropout,
         factor_ratio=cell.adapt.factor_ratio, seed=cell.seed, watch=cell.watch,
     )  # fmt: skip
-    tuned = best(trials).made
+    tuned = best(trials).trained
     rows = tuned().detach()
     saved, calibration = _saved(cell, rows, len(read))
     numbers = sum(tensor.numel() for tensor in tuned.trained.values())

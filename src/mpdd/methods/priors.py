@@ -103,7 +103,10 @@ def _odds_of_lists(backbone: Backbone, requests: Sequence[Request]) -> Iterator[
     """The log-odds of each token that a prior would shift, along the right answers of all requests."""
     words = backbone.vocabulary
     asked = [ask(words, request) for request in requests]
-    rows = [Row(Encoded(r.card.name, one.ids, _right(words, r)[: one.most]), "") for r, one in zip(requests, asked, strict=True)]
+    rows = [
+        Row(Encoded(r.card.name, question.ids, _right(words, r)[: question.most]), "")
+        for r, question in zip(requests, asked, strict=True)
+    ]
     shifts = shifts_of(words.tokenizer, requests[0].card, words.template, Priors())
     assert shifts is not None
     for chunk in chunks(rows):

@@ -97,8 +97,8 @@ def source_weights(cell: Cell, meta: MetaPrompt) -> Tensor | None:
         return same_kind(cell, meta)
     with torch.no_grad():
         prompts = {task: meta(task).to(cell.backbone.device) for task in meta.tasks}
-    found = fit_to(cell, prompts)
-    losses = torch.tensor([found[task] for task in meta.tasks])
+    loss_of = fit_to(cell, prompts)
+    losses = torch.tensor([loss_of[task] for task in meta.tasks])
     if cell.adapt.factor_start == "nearest":
         return torch.nn.functional.one_hot(losses.argmin(), len(losses)).float()
     return weights_of_losses(losses)
@@ -124,7 +124,7 @@ def _tuned(cell: Cell, start: Tensor, rates: Sequence[float]) -> Outcome:
         cell.backbone, {cell.task.name: cell.data}, {cell.task.name: start}, cell.plan, lrs=rates, seed=cell.seed,
         watch=cell.watch,
     )[cell.task.name]  # fmt: skip
-    rows = best(trials).made.rows.detach()
+    rows = best(trials).trained.rows.detach()
     priors = cell.priors(rows)
     calibration = cell.calibration(rows, priors)
     saved = save_prompt(cell.save_to, {"rows": rows}, header_of(cell, "soft", rows, calibration, priors))
@@ -137,7 +137,7 @@ def _adapted(cell: Cell, mode: one_task.Mode) -> Outcome:
         cell.backbone, cell.data, meta, cell.task.name, cell.plan, mode=mode, lrs=cell.adapt.mpdd,
         factor_ratio=cell.adapt.factor_ratio, weights=source_weights(cell, meta), seed=cell.seed, watch=cell.watch,
     )  # fmt: skip
-    target = best(trials).made
+    target = best(trials).trained
     tensors = {"u": target.u, "v": target.v} | ({"shared": target.shared} if mode == "all" else {})
     rows = (target.shared * (target.u[0].T @ target.v[0])).detach()
     priors = cell.priors(rows)

@@ -20,10 +20,10 @@ RENAMED = {"mpdd-factors": "mpdd"}  # names of earlier versions
 def methods_in(package: ModuleType) -> dict[str, Method]:
     """The methods in the modules of a package, in the order of tables; `ValueError` for two of one name or place."""
     modules = [import_module(f"{package.__name__}.{module.name}") for module in pkgutil.iter_modules(package.__path__)]
-    found = sorted((method for module in modules for method in module.METHODS), key=lambda method: method.place)
-    if len({method.name for method in found}) < len(found) or len({method.place for method in found}) < len(found):
+    methods = sorted((method for module in modules for method in module.METHODS), key=lambda method: method.place)
+    if len({method.name for method in methods}) < len(methods) or len({method.place for method in methods}) < len(methods):
         raise ValueError("two methods have one name or one place")
-    return {method.name: method for method in found}
+    return {method.name: method for method in methods}
 
 
 METHODS: Mapping[str, Method] = methods_in(catalogue)

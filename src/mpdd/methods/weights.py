@@ -86,13 +86,13 @@ def _tuned(
         for lr in rates:
             if checkpoint := cell.watch_one(f"lr {lr:g}").checkpoint:
                 checkpoint.unlink(missing_ok=True)
-    kept = best(trials).made
+    tensors = best(trials).trained
     with put() as inside:
-        inside.set(kept)
+        inside.set(tensors)
         priors = cell.priors(None)
         predictions = cell.answer(None, priors)
     if not stored:
-        data = save({name: t.cpu().contiguous() for name, t in kept.items()})
+        data = save({name: t.cpu().contiguous() for name, t in tensors.items()})
         write_atomically(cell.save_to.with_suffix("") / "adapter_model.safetensors", data)
         stored = len(data)
-    return Outcome.of(predictions, sum(t.numel() for t in kept.values()), stored, trials, priors=priors)
+    return Outcome.of(predictions, sum(t.numel() for t in tensors.values()), stored, trials, priors=priors)

@@ -28,13 +28,13 @@ from mpdd.backbone.packed.prefix_tree import PrefixTree
 class Text:
     """Token ids behind a prompt [length, width] (None: behind none), and what may follow them, each way by itself.
 
-    A deep prompt is [length, layers * width]: what stands before the first layer, the second, and so on. The last `own`
+    A deep prompt is [length, layers * width]: what stands before the first layer, the second, and so on. The last `unshared`
     tokens are never shared with other texts.
     """
 
     ids: Sequence[int]
     prompt: Float[Tensor, "_ width"] | None
-    own: int = 1
+    unshared: int = 1
     continuations: Sequence[Sequence[int]] = ()
 
 
@@ -73,7 +73,7 @@ class _Segment:
 
 def pack(backbone: Backbone, texts: Sequence[Text], cached: Mapping[int, KVCache] = MappingProxyType({})) -> Packed:
     """Pack `texts`; those under the same tensor share their prompt. Prompts whose `id` is among the `cached` are not run."""
-    segments = [_Segment(None, (), None, 0, found) for found in cached.values()]
+    segments = [_Segment(None, (), None, 0, cached_prompt) for cached_prompt in cached.values()]
     of_cached = {number: segment for segment, number in enumerate(cached)}
     of_text: dict[int, int] = {}
     of_way: dict[int, list[int]] = defaultdict(list)
@@ -85,7 +85,7 @@ def pack(backbone: Backbone, texts: Sequence[Text], cached: Mapping[int, KVCache
         if parent is not None:
             prompt, before = None, taken
         if len(chosen) > 1:
-            common = len(os.path.commonprefix([list(texts[i].ids[: len(texts[i].ids) - texts[i].own]) for i in chosen]))
+            common = len(os.path.commonprefix([list(texts[i].ids[: len(texts[i].ids) - texts[i].unshared]) for i in chosen]))
             if taken + common > before:
                 segments.append(_Segment(prompt, texts[chosen[0]].ids[:common], parent, before))
                 parent, before, prompt = len(segments) - 1, taken + common, None
@@ -119,17 +119,17 @@ def pack(backbone: Backbone, texts: Sequence[Text], cached: Mapping[int, KVCache
 
 def _by_prompt(texts: Sequence[Text]) -> list[list[int]]:
     """Numbers of texts by prompt."""
-    found: dict[int, list[int]] = defaultdict(list)
+    numbers: dict[int, list[int]] = defaultdict(list)
     for i, text in enumerate(texts):
-        found[id(text.prompt)].append(i)
-    return list(found.values())
+        numbers[id(text.prompt)].append(i)
+    return list(numbers.values())
 
 
 def _embeddings(backbone: Backbone, segments: Sequence[_Segment]) -> Float[Tensor, "tokens width"]:
     tokens = backbone.embed(torch.tensor([token for segment in segments for token in segment.tokens], dtype=torch.long))
     parts: list[Tensor] = []
-    for segment, own in zip(segments, torch.split(tokens, [len(segment.tokens) for segment in segments]), strict=True):
-        parts += [own] if segment.prompt is None else [segment.prompt[:, : backbone.width].to(tokens), own]
+    for segment, embedded in zip(segments, torch.split(tokens, [len(segment.tokens) for segment in segments]), strict=True):
+        parts += [embedded] if segment.prompt is None else [segment.prompt[:, : backbone.width].to(tokens), embedded]
     return torch.cat(parts)
 
 

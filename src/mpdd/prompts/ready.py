@@ -17,13 +17,13 @@ from mpdd.prompts.store import PromptFile, in_memory, load
 def shipped(backbone: str) -> Path | None:
     """The metaprompt in the package that fits a backbone: by its known name, or, for a folder or a GGUF file, by its
     fingerprint. None where none of them fits."""
-    found = metaprompts()
-    if backbone in found:
-        return found[backbone]
-    if not found or not Path(backbone).exists():
+    paths = metaprompts()
+    if backbone in paths:
+        return paths[backbone]
+    if not paths or not Path(backbone).exists():
         return None
     fingerprint = vocabulary.load(backbone).fingerprint
-    return next((path for path in found.values() if load(path).header.fingerprint == fingerprint), None)
+    return next((path for path in paths.values() if load(path).header.fingerprint == fingerprint), None)
 
 
 def ready_tasks(backbone: str = "") -> tuple[str, ...]:
@@ -46,15 +46,15 @@ def ready(backbone: str = "", tasks: Sequence[str] = ()) -> list[PromptFile]:
             next_step="Or name prompt files of your own.",
         )  # fmt: skip
     meta = load(path)
-    known = _tasks(meta)
-    if unknown := [task for task in tasks if task not in known]:
-        near = get_close_matches(unknown[0].lower().replace("-", "_"), known, n=2)
+    ready_tasks = _tasks(meta)
+    if unknown := [task for task in tasks if task not in ready_tasks]:
+        near = get_close_matches(unknown[0].lower().replace("-", "_"), ready_tasks, n=2)
         raise InputError(
             f"No prompt for the task {unknown[0]} comes with the package",
-            wanted=f"perhaps {' or '.join(near)}" if near else f"one of {', '.join(known)}",
+            wanted=f"perhaps {' or '.join(near)}" if near else f"one of {', '.join(ready_tasks)}",
             next_step="`mpdd tasks` says which are ready for which backbone.",
         )
-    return [_of(meta, task) for task in dict.fromkeys(tasks or known)]
+    return [_of(meta, task) for task in dict.fromkeys(tasks or ready_tasks)]
 
 
 def _tasks(meta: PromptFile) -> tuple[str, ...]:

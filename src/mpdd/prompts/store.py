@@ -105,10 +105,10 @@ class PromptFile:
 
 def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
     """Write a prompt file atomically and return it as loaded. Raises `InputError` when the folder is not writable."""
-    made = in_memory(path, tensors, header)
-    data = save(dict(made.tensors), metadata={"mpdd": json.dumps(made.header.to_json(), sort_keys=True)})
+    prompt = in_memory(path, tensors, header)
+    data = save(dict(prompt.tensors), metadata={"mpdd": json.dumps(prompt.header.to_json(), sort_keys=True)})
     write_atomically(path, data)
-    return made
+    return prompt
 
 
 def in_memory(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
@@ -135,9 +135,9 @@ def load(path: Path, backbone: Backbone | Vocabulary | None = None, *, signed_by
     described, tensors = _taken_apart(path, data)
     values = _parsed(path, described)
     header = _header(path, values)
-    found = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
+    found_shapes = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
     wanted = [{name: (torch.float32, shape) for name, shape in shapes.items()} for shapes in header.shapes()]
-    if found not in wanted:
+    if found_shapes not in wanted:
         raise InputError(f"The tensors of the prompt file {path.name} do not fit its header", next_step="Copy it again.")
     if header.digest != _digest(values, tensors):
         raise InputError(f"The prompt file {path.name} was changed after it was written", next_step="Copy it again.")
@@ -162,10 +162,10 @@ def load_tasks(paths: Sequence[str | Path]) -> list[PromptFile]:
 
 
 def _of_folder(folder: Path) -> list[PromptFile]:
-    found = [prompt for path in sorted(folder.glob(f"*{SUFFIX}")) if (prompt := load(path)).header.card is not None]
-    if not found:
+    prompts = [prompt for path in sorted(folder.glob(f"*{SUFFIX}")) if (prompt := load(path)).header.card is not None]
+    if not prompts:
         raise InputError(f"The folder {folder} holds no task prompts", wanted=f"at least one {SUFFIX} file of a task")
-    return found
+    return prompts
 
 
 def _task(path: Path) -> PromptFile:
@@ -216,8 +216,8 @@ def _taken_apart(path: Path, data: bytes) -> tuple[str, dict[str, Tensor]]:
 def _metadata(data: bytes) -> dict[str, Any]:
     """The free part of a safetensors header: 8 bytes of length, then JSON."""
     values = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    found: dict[str, Any] = values.get("__metadata__") or {}
-    return found
+    metadata: dict[str, Any] = values.get("__metadata__") or {}
+    return metadata
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
@@ -234,8 +234,8 @@ def _header(path: Path, values: Mapping[str, Any]) -> Header:
     """The header, checked as a whole; one sentence with all its problems."""
     version = values.get("format")
     if version != FORMAT or isinstance(version, bool):
-        found = str(version)[:20] if isinstance(version, int | str) and str(version).isprintable() else "no number"
-        raise InputError(f"{path.name} has another format", found=found, wanted=FORMAT, next_step="Update mpdd.")
+        shown_version = str(version)[:20] if isinstance(version, int | str) and str(version).isprintable() else "no number"
+        raise InputError(f"{path.name} has another format", found=shown_version, wanted=FORMAT, next_step="Update mpdd.")
     if problems := problems_of(values):
         raise InputError(
             f"The header of the prompt file {path.name} is damaged", found="; ".join(problems[:5]),

@@ -106,9 +106,9 @@ def _masters(weights: Mapping[str, nn.Parameter]) -> Iterator[Inside]:
     copies = {name: weight.detach().float().clone().requires_grad_() for name, weight in weights.items()}
 
     def hand_over(weight: Tensor, copy: Tensor) -> None:
-        found, weight.grad = weight.grad, None
-        assert found is not None
-        copy.grad = found.float() if copy.grad is None else copy.grad + found.float()
+        gradient, weight.grad = weight.grad, None
+        assert gradient is not None
+        copy.grad = gradient.float() if copy.grad is None else copy.grad + gradient.float()
 
     @torch.no_grad()
     def follow() -> None:

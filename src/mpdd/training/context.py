@@ -59,8 +59,8 @@ class ContextPrompt(nn.Module):
 
     def groups(self, lr: float) -> list[Group]:
         """The factors with their rates, where the metaprompt's learn at `lr`."""
-        own = {"u": self.target.u, "v": self.target.v}
-        return [Group(own, lr), Group({"example_u": self.examples.u, "example_v": self.examples.v}, EXAMPLE_RATE * lr)]
+        factors = {"u": self.target.u, "v": self.target.v}
+        return [Group(factors, lr), Group({"example_u": self.examples.u, "example_v": self.examples.v}, EXAMPLE_RATE * lr)]
 
     @property
     def trained(self) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ def _row_prompts(
 
     def of(step: int, rows: Sequence[Encoded]) -> list[Tensor]:
         chance = torch.Generator().manual_seed(random.Random(f"rows dropped/{seed}/{step}").getrandbits(63))
-        own = [[number for number, example in enumerate(read) if example == row] for row in rows]
-        return [prompt.without(numbers, torch.rand(prompt.count, generator=chance), dropout) for numbers in own]
+        read_as = [[number for number, example in enumerate(read) if example == row] for row in rows]
+        return [prompt.without(numbers, torch.rand(prompt.count, generator=chance), dropout) for numbers in read_as]
 
     return of

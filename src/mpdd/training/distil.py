@@ -104,10 +104,10 @@ def distil(
         dev = mean_losses(backbone, {task: part.dev for task, part in data.items()}, {task: meta(task) for task in meta.tasks})
         return {name: Dev(sum(dev.values()) / len(dev)) for name in names}
 
-    found = fit(
+    fitted = fit(
         {METAPROMPT: groups}, gradients, plan, validate=validate, checkpoint=watch.checkpoint, log=watch.log, tick=watch.tick
     )
-    return found[METAPROMPT]
+    return fitted[METAPROMPT]
 
 
 def in_context(
@@ -118,25 +118,25 @@ def in_context(
     How many and which is drawn by `key`, once for each task, so that the rows of a task share what they begin with; none of
     them is among its examples.
     """
-    found = list(rows)
+    with_examples = list(rows)
     for task in sorted({row.task for row in rows}) if most else ():
         numbers = [number for number, row in enumerate(rows) if row.task == task]
-        own, chance = {rows[number] for number in numbers}, random.Random(f"{key}/{task}")
+        of_task, chance = {rows[number] for number in numbers}, random.Random(f"{key}/{task}")
         count = chance.randint(0, most)
-        drawn = chance.sample(pools[task], min(count + len(own), len(pools[task])))
-        texts = [shown(backbone.tokenizer, example) for example in drawn if example not in own][:count]
-        longest = max(len(row.input_ids) + len(row.answer_ids) for row in own)
+        drawn = chance.sample(pools[task], min(count + len(of_task), len(pools[task])))
+        texts = [shown(backbone.tokenizer, example) for example in drawn if example not in of_task][:count]
+        longest = max(len(row.input_ids) + len(row.answer_ids) for row in of_task)
         fits = fitting([len(text) for text in texts], room - longest)
         front = [token for number in fits for token in texts[number]]
         for number in numbers:
-            found[number] = behind(front, rows[number])
-    return found
+            with_examples[number] = behind(front, rows[number])
+    return with_examples
 
 
 def _others(tasks: Sequence[str], kinds: Mapping[str, str]) -> dict[str, list[str]]:
     """For each task the others whose answers are of the same kind; a task without any is left out."""
-    found = {task: [t for t in tasks if t != task and kinds.get(t, "") == kinds.get(task, "")] for task in tasks}
-    return {task: others for task, others in found.items() if others}
+    same_kind = {task: [t for t in tasks if t != task and kinds.get(t, "") == kinds.get(task, "")] for task in tasks}
+    return {task: others for task, others in same_kind.items() if others}
 
 
 def step_losses(
@@ -162,10 +162,10 @@ def step_losses(
 
     rows, prompts = [], {}
     for number, encoded in enumerate(drawn):
-        task, found = encoded.task, (others or {}).get(encoded.task)
-        name = f"held out from {task}" if found and number in held_out else task
+        task, other_tasks = encoded.task, (others or {}).get(encoded.task)
+        name = f"held out from {task}" if other_tasks and number in held_out else task
         if name not in prompts:
-            prompts[name] = meta(task) if name == task else meta.of_others(found or ())
+            prompts[name] = meta(task) if name == task else meta.of_others(other_tasks or ())
         rows.append(Row(encoded, name, 1 / len(drawn)))
     parts = add_gradients(backbone, rows, prompts, losses_of, all_layers=weights.needs_teachers)
     return {name: float(values.mean()) for name, values in parts.items()}

@@ -120,8 +120,8 @@ def fit(
     while state.step < last and (active := [job for job, best in state.jobs.items() if not best.ended]):
         began = time.perf_counter()
         optimizer.zero_grad()
-        found = gradients(state.step, active)
-        for job in [job for job in active if not math.isfinite(found[job]["loss"])]:
+        losses = gradients(state.step, active)
+        for job in [job for job in active if not math.isfinite(losses[job]["loss"])]:
             _give_up(state, job, tensors)
             active.remove(job)
             log(job, {"step": state.step, "diverged": True})
@@ -136,7 +136,7 @@ def fit(
         if active and (state.step % plan.every == 0 or state.step in (plan.halving_steps, plan.steps)):
             for job, dev in validate(active).items():
                 _judge(state, job, dev, tensors, plan)
-                log(job, {"step": state.step, **{k: round(v, 5) for k, v in found[job].items()}, **dev.logged})
+                log(job, {"step": state.step, **{k: round(v, 5) for k, v in losses[job].items()}, **dev.logged})
             if rivals is not None and state.step == plan.halving_steps:
                 _decide(state, active, rivals)
             _save(checkpoint, state, tensors, optimizer)
@@ -252,7 +252,7 @@ def _resume(path: Path | None, tensors: Tensors, optimizer: torch.optim.Optimize
     except (SafetensorError, KeyError, TypeError, ValueError):
         return None  # a damaged checkpoint: start over
     _restore(tensors, now)
-    for key, (step, first, second) in ((key, found.values()) for key, found in moments.items()):
+    for key, (step, first, second) in ((key, moment.values()) for key, moment in moments.items()):
         tensor = tensors[key]
         optimizer.state[tensor] = {"step": step, "exp_avg": first.to(tensor.device), "exp_avg_sq": second.to(tensor.device)}
     return state

@@ -63,20 +63,20 @@ def add_gradients(
     Where a row has no prompt (None), gradients go to what requires them inside the backbone, as LoRA's do.
     """
     leaves = {name: None if prompt is None else prompt.detach().requires_grad_() for name, prompt in prompts.items()}
-    found: dict[str, Tensor] = {}
-    with _summed(backbone, rows, leaves, found):
+    by_row: dict[str, Tensor] = {}
+    with _summed(backbone, rows, leaves, by_row):
         for chunk, counts in _own_chunks(backbone, rows):
             chosen = [rows[i] for i in chunk]
             parts = _run(backbone, chosen, leaves, losses_of, all_layers)
             weights = torch.tensor([row.weight * counts for row in chosen], device=parts["loss"].device)
             (parts["loss"] * weights).sum().backward()  # type: ignore[no-untyped-call]
             if counts:
-                _place(found, parts, chunk, len(rows))
+                _place(by_row, parts, chunk, len(rows))
     for name, leaf in leaves.items():
         prompt = prompts[name]
         if leaf is not None and leaf.grad is not None and prompt is not None:
             prompt.backward(leaf.grad, retain_graph=True)  # type: ignore[no-untyped-call]
-    return found
+    return by_row
 
 
 @torch.no_grad()
@@ -88,14 +88,14 @@ def row_losses(backbone: Backbone, rows: Sequence[Row], prompts: Prompts) -> Flo
 @torch.no_grad()
 def row_parts(backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf) -> Parts:
     """All parts of `losses_of` by row, each over the mean answer tokens of the row's task, without gradient."""
-    found: dict[str, Tensor] = {}
+    by_row: dict[str, Tensor] = {}
     for chunk, counts in _own_chunks(backbone, rows):
         parts = _run(backbone, [rows[i] for i in chunk], prompts, losses_of, False)
         if counts:
-            _place(found, parts, chunk, len(rows))
+            _place(by_row, parts, chunk, len(rows))
     if distributed.shares(len(rows)):
-        distributed.add_up(list(found.values()))
-    return found
+        distributed.add_up(list(by_row.values()))
+    return by_row
 
 
 def set_master(weight: nn.Parameter, copy: Tensor | None) -> None:
@@ -104,22 +104,22 @@ def set_master(weight: nn.Parameter, copy: Tensor | None) -> None:
 
 
 @contextmanager
-def _summed(backbone: Backbone, rows: Sequence[Row], leaves: Prompts, found: Parts) -> Iterator[None]:
-    """Sum over all processes what is added within to gradients of prompts and of trained weights of the backbone, and `found`."""
+def _summed(backbone: Backbone, rows: Sequence[Row], leaves: Prompts, by_row: Parts) -> Iterator[None]:
+    """Sum over all processes what is added within to gradients of prompts and of trained weights, and to `by_row`."""
     if not distributed.shares(len(rows)):
         yield
         return
     used = {row.prompt for row in rows}
     prompts = [leaf for name, leaf in sorted(leaves.items()) if leaf is not None and name in used]
-    own = [weight for weight in backbone.model.parameters() if weight.requires_grad]
-    inside = [weight if (copy := getattr(weight, "master", None)) is None else copy for weight in own]
+    trained_weights = [weight for weight in backbone.model.parameters() if weight.requires_grad]
+    inside = [weight if (copy := getattr(weight, "master", None)) is None else copy for weight in trained_weights]
     before = [weight.grad for weight in inside]
     for weight in inside:
         weight.grad = None
     yield
     for trained in (*prompts, *inside):
         trained.grad = torch.zeros_like(trained) if trained.grad is None else trained.grad
-    distributed.add_up([*(t.grad for t in (*prompts, *inside) if t.grad is not None), *found.values()])
+    distributed.add_up([*(t.grad for t in (*prompts, *inside) if t.grad is not None), *by_row.values()])
     for weight, grad in zip(inside, before, strict=True):
         if grad is not None and weight.grad is not None:
             weight.grad += grad
@@ -130,7 +130,7 @@ def mean_by_prompt(values: Float[Tensor, " rows"], rows: Sequence[Row]) -> dict[
     sums: dict[str, list[float]] = {}
     for row, value in zip(rows, values.tolist(), strict=True):
         sums.setdefault(row.prompt, []).append(value)
-    return {name: sum(found) / len(found) for name, found in sums.items()}
+    return {name: sum(of_prompt) / len(of_prompt) for name, of_prompt in sums.items()}
 
 
 def _run(backbone: Backbone, rows: Sequence[Row], prompts: Prompts, losses_of: LossesOf, all_layers: bool) -> Parts:
@@ -151,9 +151,9 @@ def _run_with_options(backbone: Backbone, rows: Sequence[Row], prompts: Prompts)
     return choice_losses(forward(backbone, batch, chosen or None).logits, batch, [row.encoded for row in rows])
 
 
-def _place(found: dict[str, Tensor], parts: Parts, chunk: Sequence[int], count: int) -> None:
+def _place(by_row: dict[str, Tensor], parts: Parts, chunk: Sequence[int], count: int) -> None:
     for name, values in parts.items():
-        found.setdefault(name, values.new_zeros(count))[chunk] = values.detach()
+        by_row.setdefault(name, values.new_zeros(count))[chunk] = values.detach()
 
 
 def encoded_batch(backbone: Backbone, rows: Sequence[Row]) -> Batch:
@@ -169,7 +169,7 @@ def chunks(rows: Sequence[Row]) -> Iterator[list[int]]:
 def own_rows(rows: Sequence[Row]) -> list[Row]:
     """Those of a step's rows that this process runs."""
     order = _by_length(rows)
-    return [rows[i] for i in (distributed.own(order) if distributed.shares(len(rows)) else order)]
+    return [rows[i] for i in (distributed.own_share(order) if distributed.shares(len(rows)) else order)]
 
 
 def _own_chunks(backbone: Backbone, rows: Sequence[Row]) -> Iterator[tuple[list[int], bool]]:
@@ -179,11 +179,11 @@ def _own_chunks(backbone: Backbone, rows: Sequence[Row]) -> Iterator[tuple[list[
     if not distributed.shares(len(rows)):
         yield from ((chunk, True) for chunk in _cut(rows, order))
         return
-    own = list(_cut(rows, distributed.own(order)))
-    yield from ((chunk, True) for chunk in own)
+    own_chunks = list(_cut(rows, distributed.own_share(order)))
+    yield from ((chunk, True) for chunk in own_chunks)
     if backbone.is_split:
         most = max(sum(1 for _ in _cut(rows, share)) for share in distributed.all_shares(order))
-        yield from ((own[0], False) for _ in range(most - len(own)))
+        yield from ((own_chunks[0], False) for _ in range(most - len(own_chunks)))
 
 
 def _by_length(rows: Sequence[Row]) -> list[int]:

@@ -145,9 +145,9 @@ def _by_unit(
     backbone: Backbone, units: Sequence[Sequence[Encoded]], tensors: Sequence[Tensor], prompt: PromptOf
 ) -> list[tuple[float, list[Tensor]]]:
     """The loss and the gradient of each unit."""
-    made = {task: prompt(task) for task in dict.fromkeys(encoded.task for unit in units for encoded in unit)}
-    prompts = {task: rows for task, rows in made.items() if rows is not None}
-    if len(prompts) < len(made):
+    rows_of_prompt = {task: prompt(task) for task in dict.fromkeys(encoded.task for unit in units for encoded in unit)}
+    prompts = {task: rows for task, rows in rows_of_prompt.items() if rows is not None}
+    if len(prompts) < len(rows_of_prompt):
         return [_inside(backbone, unit, tensors) for unit in units]
     tasks = [list(dict.fromkeys(encoded.task for encoded in unit)) for unit in units]
     copies: dict[str, Tensor | None] = {

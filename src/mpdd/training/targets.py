@@ -123,8 +123,8 @@ def cached(
     if not _is_whole(folder, key):
         _ask(folder, backbone, prompts, [Row(encoded, task) for task, encoded in distinct], places, k, temperature)
         (folder / "made.json").write_text(json.dumps({"key": key, "sha256": _digests(folder)}))
-    found = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    return CachedTeachers(places, device=backbone.device, dtype=backbone.table.dtype, **found)
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    return CachedTeachers(places, device=backbone.device, dtype=backbone.table.dtype, **arrays)
 
 
 _ARRAYS = ("ids", "log_p", "layers")
@@ -144,16 +144,16 @@ def _ask(
         values = {"ids": taught.ids.int(), "log_p": taught.log_p, "layers": _as_bits(taught.layers.transpose(0, 1).contiguous())}
         at = 0
         if not arrays:
-            _require_room(folder, total * sum(found[0].numel() * found.element_size() for found in values.values()))
-        for name, found in values.items():
+            _require_room(folder, total * sum(tensor[0].numel() * tensor.element_size() for tensor in values.values()))
+        for name, tensor in values.items():
             if name not in arrays:
-                shape = (total, *found.shape[1:])
+                shape = (total, *tensor.shape[1:])
                 path = folder / f"{name}.npy"
-                arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=found.cpu().numpy().dtype, shape=shape)
+                arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=tensor.cpu().numpy().dtype, shape=shape)
         for row in chosen:
             start, count = places[row.prompt, row.encoded]
-            for name, found in values.items():
-                arrays[name][start : start + count] = found[at : at + count].cpu().numpy()
+            for name, tensor in values.items():
+                arrays[name][start : start + count] = tensor[at : at + count].cpu().numpy()
             at += count
     for array in arrays.values():
         array.flush()
@@ -190,18 +190,18 @@ def _key(
 def _is_whole(folder: Path, key: str) -> bool:
     """Whether `folder` holds the answers of this key, unchanged since they were written."""
     try:
-        made = json.loads((folder / "made.json").read_text())
-        return bool(made["key"] == key and made["sha256"] == _digests(folder))
+        record = json.loads((folder / "made.json").read_text())
+        return bool(record["key"] == key and record["sha256"] == _digests(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    found = {}
+    digests = {}
     for name in _ARRAYS:
         with (folder / f"{name}.npy").open("rb") as file:
-            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _log_rest(log_p: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:

@@ -20,7 +20,7 @@ from mpdd.training.loop import Dev, Fitted, Group, Log, Losses, Plan, fit
 from mpdd.training.passes import Row, add_gradients, answer_fit, mean_by_prompt, row_losses, row_parts
 from mpdd.training.private import Private, fit_privately
 
-Made = TypeVar("Made", covariant=True)
+Trained = TypeVar("Trained", covariant=True)
 ChoiceLoss = Literal["likelihood", "t-few"]
 ScoreDev = Callable[[Mapping[str, Tensor | None]], Mapping[str, float]]
 
@@ -100,15 +100,15 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Trial(Generic[Made]):
+class Trial(Generic[Trained]):
     """What one learning rate made, and how it went."""
 
     lr: float
-    made: Made
+    trained: Trained
     fitted: Fitted
 
 
-def best(trials: Sequence[Trial[Made]]) -> Trial[Made]:
+def best(trials: Sequence[Trial[Trained]]) -> Trial[Trained]:
     """The trial that did best on dev, the first of equals."""
     return min(trials, key=lambda trial: trial.fitted.best_dev.rank)
 
@@ -130,9 +130,9 @@ def tune(
         prompts: dict[str, Tensor | None] = {}
         for name in names:
             drawn = single(jobs[name].data.train, size=plan.batch_size, step=step, seed=seed)
-            own = _prompts_of(name, jobs[name], step, drawn)
-            prompts |= dict(own)
-            rows += [Row(encoded, prompt, 1 / plan.batch_size) for encoded, (prompt, _) in zip(drawn, own, strict=True)]
+            row_prompts = _prompts_of(name, jobs[name], step, drawn)
+            prompts |= dict(row_prompts)
+            rows += [Row(encoded, prompt, 1 / plan.batch_size) for encoded, (prompt, _) in zip(drawn, row_prompts, strict=True)]
         losses = add_gradients(backbone, rows, prompts)["loss"].view(len(names), -1).mean(1)
         return {name: {"loss": loss} for name, loss in zip(names, losses.tolist(), strict=True)}
 
@@ -184,7 +184,7 @@ def mean_losses(
 ) -> dict[str, float]:
     """Mean loss of each name's rows under its prompt, without gradient: an answer's cross-entropy in nats, over the mean
     number of answer tokens of its task."""
-    rows = [Row(encoded, name) for name, found in data.items() for encoded in found]
+    rows = [Row(encoded, name) for name, encoded_rows in data.items() for encoded in encoded_rows]
     return mean_by_prompt(row_losses(backbone, rows, prompts), rows)
 
 
@@ -192,6 +192,6 @@ def fits(backbone: Backbone, data: Mapping[str, Sequence[Encoded]], prompts: Map
     """The mean loss of each name's rows under its prompt, and as metric the percentage of answer tokens that are the likeliest
     at their place, given the gold tokens before them. It needs no decoding, and where training makes a model surer than it
     should be, which raises the loss, it still tells whether answers get better."""
-    rows = [Row(encoded, name) for name, found in data.items() for encoded in found]
+    rows = [Row(encoded, name) for name, encoded_rows in data.items() for encoded in encoded_rows]
     parts = {part: mean_by_prompt(values, rows) for part, values in row_parts(backbone, rows, prompts, answer_fit).items()}
     return {name: Dev(parts["loss"][name], 100 * parts["right"][name] / parts["tokens"][name]) for name in parts["loss"]}

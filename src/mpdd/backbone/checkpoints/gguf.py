@@ -63,8 +63,8 @@ def require_reader() -> None:
     if importlib.util.find_spec("gguf") is None:
         raise MpddError("GGUF files need one more library; `pip install 'mpdd[gguf]'` brings it.")
     if not hasattr(transformers, "GgufConfig"):
-        found = transformers.__version__
-        raise MpddError(f"GGUF files need transformers 5.23 or later, found {found}; `pip install -U mpdd[gguf]` brings it.")
+        version = transformers.__version__
+        raise MpddError(f"GGUF files need transformers 5.23 or later, found {version}; `pip install -U mpdd[gguf]` brings it.")
 
 
 def lossless_dtype(model: nn.Module) -> torch.dtype:

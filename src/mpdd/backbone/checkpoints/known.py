@@ -117,8 +117,8 @@ def ready_for() -> dict[str, tuple[str, ...]]:
 def ready_scores() -> dict[str, dict[str, dict[str, Any]]]:
     """Test scores of these tasks, by backbone and task, as `scripts/score_ready_tasks.py` wrote them; not all may have one."""
     path = METAPROMPTS / "scores.json"
-    found: dict[str, dict[str, dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
+    scores: dict[str, dict[str, dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return scores
 
 
 def _row(name: str, values: Mapping[str, Any]) -> KnownBackbone:

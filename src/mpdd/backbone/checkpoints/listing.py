@@ -37,7 +37,7 @@ def _embedded() -> dict[str, Any]:
 
 def _fetchable(row: KnownBackbone) -> dict[str, Any]:
     try:
-        folder = store.kept(row.name)
+        folder = store.find(row.name)
         here = "yes" if folder else "no"
     except InputError:
         folder, here = store.root() / row.name, "damaged"

@@ -53,7 +53,7 @@ def get(name: str, files: Sequence[Path] = (), *, hub: bool = False) -> Path:
     for wrong files and where nothing can be written, `MpddError` where it cannot be downloaded; then nothing is left behind.
     """
     wanted = known.get(name)
-    if (folder := store.kept(name)) is not None:
+    if (folder := store.find(name)) is not None:
         return folder
     from mpdd.backbone.checkpoints.gguf import convert, require_reader
 
@@ -78,7 +78,7 @@ def converted(path: Path) -> Path:
     Raises `InputError` where there is no such file, it cannot be read, or the folder cannot be written.
     """
     name = _name_of(path)
-    if (folder := store.kept(name)) is not None:
+    if (folder := store.find(name)) is not None:
         return folder
     from mpdd.backbone.checkpoints.gguf import convert
 
@@ -110,7 +110,7 @@ def _digest_of(path: Path, size: int, modified: int) -> str:
 
 
 def _fetched(wanted: KnownBackbone) -> Path:
-    folder = store.kept(wanted.name)
+    folder = store.find(wanted.name)
     if folder is None:
         raise InputError(
             f"The backbone {wanted.name} is not on this machine yet",
@@ -136,7 +136,7 @@ def _verify_embedded() -> None:
 
     for file, expected in FILES.items():
         path = EMBEDDED_FOLDER / file
-        found = sha256_of(path) if path.is_file() else "no file"
-        if found != expected:
-            hashes = f"found sha256 {found[:12]}; wanted {expected[:12]}"
+        digest = sha256_of(path) if path.is_file() else "no file"
+        if digest != expected:
+            hashes = f"found sha256 {digest[:12]}; wanted {expected[:12]}"
             raise MpddError(f"The embedded backbone's {file} is damaged; {hashes}. Install mpdd again.")

@@ -31,7 +31,7 @@ def root() -> Path:
     return Path(platformdirs.user_cache_dir("mpdd-backbones"))
 
 
-def kept(name: str) -> Path | None:
+def find(name: str) -> Path | None:
     """Return the folder of a backbone that was fetched or converted before, or None.
 
     Raises `InputError` for a folder with files missing or of another size than when it was made.
@@ -68,13 +68,13 @@ def keep(name: str, make: Callable[[Path], Mapping[str, Any]]) -> Path:
     folder = root() / name
     remove_stale()
     try:
-        with new_folder(folder) as made:
-            values = make(made)
-            sizes = {str(path.relative_to(made)): path.stat().st_size for path in sorted(made.rglob("*")) if path.is_file()}
+        with new_folder(folder) as new:
+            values = make(new)
+            sizes = {str(path.relative_to(new)): path.stat().st_size for path in sorted(new.rglob("*")) if path.is_file()}
             text = json.dumps({**values, "files": sizes}, indent=1, ensure_ascii=False)
-            write_atomically(made / PROVENANCE, f"{text}\n".encode())
+            write_atomically(new / PROVENANCE, f"{text}\n".encode())
     except InputError:
-        if kept(name) is None:
+        if find(name) is None:
             raise
     return folder
 

@@ -76,8 +76,8 @@ def _forward(stock: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
         *args: Any, layout: Layout | None = None, **options: Any,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         if layout is None:
-            found: tuple[Tensor, Tensor | None] = _stock(stock, module)(module, query, key, value, mask, *args, **options)
-            return found
+            result: tuple[Tensor, Tensor | None] = _stock(stock, module)(module, query, key, value, mask, *args, **options)
+            return result
         return _attend(layout, module.layer_idx, query, key, value, _wanted(query, options)), None
 
     return attention
@@ -98,8 +98,8 @@ def _stock(name: str, module: Any) -> Callable[..., Any]:
 
 def _wanted(query: Tensor, options: Mapping[str, Any]) -> Wanted:
     scale = options.get("scaling")
-    known = {"scaling", "dropout", "sliding_window", "s_aux", "softcap", *_KNOWN}
-    if unknown := [name for name, value in options.items() if name not in known and value is not None]:
+    supported = {"scaling", "dropout", "sliding_window", "s_aux", "softcap", *_KNOWN}
+    if unknown := [name for name, value in options.items() if name not in supported and value is not None]:
         raise UnsupportedAttentionError(", ".join(unknown))
     if options.get("softcap") is not None and options.get("s_aux") is not None:
         raise UnsupportedAttentionError("softcap beside s_aux")

@@ -24,8 +24,8 @@ class _Part:
 
     def __init__(self, group: Group, heads: int, key_heads: int) -> None:
         (self.rows, self.length), self.seen, self.each = group.queries.shape, group.keys.shape[1], heads // key_heads
-        own = torch.arange(heads).view(key_heads, 1, self.each, 1)
-        self.queries = (group.queries[None, :, None] * heads + own).flatten()
+        head_numbers = torch.arange(heads).view(key_heads, 1, self.each, 1)
+        self.queries = (group.queries[None, :, None] * heads + head_numbers).flatten()
         self.real = group.real[None, :, None].expand(key_heads, -1, self.each, -1).flatten()
         self.keys = (group.keys[None] * key_heads + torch.arange(key_heads).view(key_heads, 1, 1)).flatten()
         self.padded = not bool(self.real.all())
@@ -59,7 +59,7 @@ class MatrixAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted, plan: Plan) -> Tensor:
         """[tokens, heads, size_v] from query, key and value [heads, tokens, size]."""
-        q, k, v = (found.transpose(0, 1).reshape(-1, found.shape[-1]) for found in (query, key, value))
+        q, k, v = (tensor.transpose(0, 1).reshape(-1, tensor.shape[-1]) for tensor in (query, key, value))
         saved, outputs = [], []
         for part in plan.parts:
             pairs = plan.key_heads * part.rows
@@ -78,7 +78,7 @@ class MatrixAttention(torch.autograd.Function):
             saved += [ours, keys, values, shares]
         ctx.save_for_backward(*saved)
         ctx.plan, ctx.scale = plan, wanted.scale
-        joined = torch.cat([found.view(-1, value.shape[-1]) for found in outputs])
+        joined = torch.cat([tensor.view(-1, value.shape[-1]) for tensor in outputs])
         return joined.index_select(0, plan.order).view(plan.tokens, plan.heads, -1)
 
     @staticmethod
@@ -102,5 +102,5 @@ class MatrixAttention(torch.autograd.Function):
             for_keys.index_add_(0, part.keys, torch.bmm(scores.transpose(1, 2), ours).view(-1, size).float())
             for_values.index_add_(0, part.keys, torch.bmm(shares.transpose(1, 2), came).view(-1, size_v).float())
         q = (torch.cat(for_queries) * ctx.scale).index_select(0, plan.order).view(plan.tokens, plan.heads, size)
-        k, v = (found.to(gradient.dtype).view(plan.tokens, plan.key_heads, -1) for found in (for_keys, for_values))
+        k, v = (summed.to(gradient.dtype).view(plan.tokens, plan.key_heads, -1) for summed in (for_keys, for_values))
         return q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1), None, None

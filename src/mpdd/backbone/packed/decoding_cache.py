@@ -32,21 +32,21 @@ class DecodingCache:
         self._tree, self._places = tree, torch.from_numpy(places).to(device)
         self._capacity = rounded(longest + room)
         self._longest = longest
-        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._bias: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
         """The tree's outputs at first, then those of one new token a row."""
-        if layer not in self._kept:
+        if layer not in self._layers:
             keys, values = self._tree.whole(layer, key, value)
-            self._kept[layer] = self._room_for(keys), self._room_for(values)
+            self._layers[layer] = self._room_for(keys), self._room_for(values)
             return self._tree.attend(layer, query, key, value, wanted)
         (heads, rows, size), (groups, _, size_v) = query.shape, value.shape
         seen = min(rounded(self._longest + 1), self._capacity)
         each, of_row = heads // groups, torch.arange(rows, device=query.device)
-        for kept, new in zip(self._kept[layer], (key, value), strict=True):
-            kept[of_row, :, self.lengths] = new.transpose(0, 1)
-        keys, values = (kept.flatten(0, 1)[:, :seen] for kept in self._kept[layer])
+        for cached, new in zip(self._layers[layer], (key, value), strict=True):
+            cached[of_row, :, self.lengths] = new.transpose(0, 1)
+        keys, values = (cached.flatten(0, 1)[:, :seen] for cached in self._layers[layer])
         ours = (query * wanted.scale).view(groups, each, rows, size).permute(2, 0, 1, 3).reshape(rows * groups, each, size)
         products = torch.bmm(keys, ours.transpose(1, 2))  # on a CPU a third of the time of queries times keys
         scores = products.view(rows, groups, seen, each).transpose(2, 3).contiguous()
@@ -76,10 +76,10 @@ class DecodingCache:
         holes, moved = dropped.nonzero().flatten(), rows[rows >= count]
         order = torch.arange(count, device=rows.device)
         order[holes] = moved
-        for pair in self._kept.values():
-            for kept in pair:
-                kept[holes, :, : self._longest] = kept[moved, :, : self._longest]
-        self._kept = {layer: (k[:count], v[:count]) for layer, (k, v) in self._kept.items()}
+        for pair in self._layers.values():
+            for cached in pair:
+                cached[holes, :, : self._longest] = cached[moved, :, : self._longest]
+        self._layers = {layer: (k[:count], v[:count]) for layer, (k, v) in self._layers.items()}
         self.lengths = self.lengths[order]
         self._longest = int(self.lengths.max())
         self._bias = {}
@@ -87,9 +87,9 @@ class DecodingCache:
 
     def _room_for(self, packed: Float[Tensor, "heads tokens size"]) -> Float[Tensor, "rows heads capacity size"]:
         rows, longest = self._places.shape
-        kept = packed.new_zeros(rows, packed.shape[0], self._capacity, packed.shape[2])
-        kept[:, :, :longest] = take(packed, self._places.flatten()).view(-1, rows, longest, packed.shape[2]).transpose(0, 1)
-        return kept
+        cached = packed.new_zeros(rows, packed.shape[0], self._capacity, packed.shape[2])
+        cached[:, :, :longest] = take(packed, self._places.flatten()).view(-1, rows, longest, packed.shape[2]).transpose(0, 1)
+        return cached
 
     def _sees(self, seen: int, window: int | None, dtype: torch.dtype) -> Float[Tensor, "rows seen"]:
         """0 where a row's new token sees one of its tokens, itself included, minus infinity elsewhere."""

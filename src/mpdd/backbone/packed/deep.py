@@ -70,10 +70,10 @@ def recorded(is_wanted: bool) -> Iterator[list[Float[Tensor, "batch length width
 
     Raises `InputError` in a pass of a model whose layers keep several states of a token.
     """
-    found: list[Tensor] = []
-    _given.record = found if is_wanted else None
+    states: list[Tensor] = []
+    _given.record = states if is_wanted else None
     try:
-        yield found
+        yield states
     finally:
         _given.record = None
 

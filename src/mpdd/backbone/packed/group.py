@@ -23,15 +23,17 @@ class Group:
     keys: Int[Tensor, "rows seen"]
     distance: Int[Tensor, "rows length seen"]
 
-    def __init__(self, before: Sequence[Tokens], own: Sequence[Tokens], device: torch.device | str, cached: int = 0) -> None:
-        """Segments of the tokens `own`, each behind the tokens `before`; the first `cached` tokens have keys and no queries."""
-        length = rounded(max(map(len, own)))
+    def __init__(self, before: Sequence[Tokens], segments: Sequence[Tokens], device: torch.device | str, cached: int = 0) -> None:
+        """Each of the `segments` of tokens behind its tokens `before`; the first `cached` tokens have keys and no queries."""
+        length = rounded(max(map(len, segments)))
         head = rounded(max(map(len, before)) + length) - length
-        more = rounded(len(own), 1, 4) - len(own)  # whole rows of padding
-        first_own = np.array([tokens[0] for tokens in (*own, *[own[0]] * more)])[:, None]  # what goes wrong in a row stays there
+        more = rounded(len(segments), 1, 4) - len(segments)  # whole rows of padding
+        first_own = np.array([tokens[0] for tokens in (*segments, *[segments[0]] * more)])[
+            :, None
+        ]  # what goes wrong in a row stays there
         queries, keys = first_own.repeat(length, axis=1), first_own.repeat(head + length, axis=1)
         real, at = np.zeros(queries.shape, bool), np.full(keys.shape, _NEVER)
-        for row, (first, then) in enumerate(zip(before, own, strict=True)):
+        for row, (first, then) in enumerate(zip(before, segments, strict=True)):
             queries[row, : len(then)], real[row, : len(then)] = then, True
             keys[row, : len(first)], keys[row, head : head + len(then)] = first, then
             at[row, : len(first)], at[row, head : head + len(then)] = np.arange(len(first)), len(first) + np.arange(len(then))
@@ -39,7 +41,7 @@ class Group:
         distance[(distance < 0) | (at[:, None, :] == _NEVER)] = -1
         distance[~real, 0] = 0  # padding sees something, so that its shares are numbers
         self.queries, self.real, self.keys, self.distance = (
-            torch.from_numpy(found).to(device) for found in (queries - cached, real, keys, distance.astype(np.int32))
+            torch.from_numpy(array).to(device) for array in (queries - cached, real, keys, distance.astype(np.int32))
         )
 
     def sees(self, window: int | None) -> Bool[Tensor, "rows length seen"]:

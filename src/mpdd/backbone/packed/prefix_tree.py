@@ -45,7 +45,7 @@ class PrefixTree:
             before.append(spans[0][:0] if parent is None else np.concatenate([before[parent], spans[parent]]))
         self.chains = [np.concatenate(both) for both in zip(before, spans, strict=True)]
         self._cached = joined(cached)
-        together = _alike([0] * len(cached) + list(lengths[len(cached) :]), [len(found) for found in before])
+        together = _alike([0] * len(cached) + list(lengths[len(cached) :]), [len(tokens) for tokens in before])
         self._groups = [
             Group([before[i] for i in chosen], [spans[i] for i in chosen], device, self._cached.length) for chosen in together
         ]
@@ -68,8 +68,8 @@ class PrefixTree:
         heads = len(query), len(key)
         if heads not in self._plans:
             self._plans[heads] = Plan(self._groups, *heads)
-        found: Tensor = MatrixAttention.apply(query, key, value, wanted, self._plans[heads])  # type: ignore[no-untyped-call]
-        return found
+        outputs: Tensor = MatrixAttention.apply(query, key, value, wanted, self._plans[heads])  # type: ignore[no-untyped-call]
+        return outputs
 
     def _ordered(self, outputs: Sequence[Float[Tensor, "_ heads size_v"]]) -> Float[Tensor, "tokens heads size_v"]:
         """The groups' outputs in the order of the tokens."""
@@ -83,22 +83,22 @@ def _alike(lengths: Sequence[int], heads: Sequence[int]) -> list[list[int]]:
     for i in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: (-lengths[i], -heads[i], i)):
         wide = max(head, heads[i])
         longest = lengths[groups[-1][0]] if groups else 0
-        each, own = longest * (wide + longest), lengths[i] * (heads[i] + lengths[i])
-        more = each - own + (each - area) * len(groups[-1]) if groups else 0
+        each, area_alone = longest * (wide + longest), lengths[i] * (heads[i] + lengths[i])
+        more = each - area_alone + (each - area) * len(groups[-1]) if groups else 0
         if groups and wasted + more <= _WASTE and (len(groups[-1]) + 1) * each <= _TOGETHER:
             groups[-1].append(i)
             area, wasted, head = each, wasted + more, wide
         else:
             groups.append([i])
-            area, wasted, head = own, 0, heads[i]
+            area, wasted, head = area_alone, 0, heads[i]
     return groups
 
 
 def _taken(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A group's queries, keys and values [rows, heads, tokens, size], and its bias: 0 where a token is seen, else -inf."""
     q, k, v = (
-        take(found, places.flatten()).view(len(found), *places.shape, -1).transpose(0, 1)
-        for found, places in ((query, group.queries), (key, group.keys), (value, group.keys))
+        take(tensor, places.flatten()).view(len(tensor), *places.shape, -1).transpose(0, 1)
+        for tensor, places in ((query, group.queries), (key, group.keys), (value, group.keys))
     )
     sees = group.sees(wanted.window)[:, None]
     return q, k, v, torch.zeros(sees.shape, dtype=q.dtype, device=q.device).masked_fill_(~sees, float("-inf"))
@@ -120,7 +120,7 @@ def _fused(group: Group, query: Tensor, key: Tensor, value: Tensor, wanted: Want
     rows, length = group.queries.shape
     q, k, v, bias = _taken(group, query, key, value, wanted)
     if wanted.sinks is not None:  # one more key, of no value, whose score is the sink's
-        k, v = (torch.nn.functional.pad(found, (0, 0, 0, 1)) for found in (k, v))
+        k, v = (torch.nn.functional.pad(tensor, (0, 0, 0, 1)) for tensor in (k, v))
         sinks = wanted.sinks.to(bias).view(1, -1, 1, 1).expand(rows, -1, length, 1)
         bias = torch.cat([bias.expand(-1, len(query), -1, -1), sinks], dim=-1)
     out = torch.nn.functional.scaled_dot_product_attention(

@@ -56,10 +56,10 @@ def _before(which: str, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any
     return (functional.pad(given[0].index_select(1, at), (0, 0, 0, rounded(len(at)) - len(at))), *given[1:])
 
 
-def _after(which: str, _module: nn.Module, _given: tuple[Any, ...], found: Any) -> Any:
+def _after(which: str, _module: nn.Module, _given: tuple[Any, ...], output: Any) -> Any:
     at = getattr(_wanted, which, None)
     if at is None:
         return None
-    first, *others = found if isinstance(found, tuple) else (found,)
+    first, *others = output if isinstance(output, tuple) else (output,)
     whole = first.new_zeros(first.shape[0], _wanted.size, first.shape[2]).index_copy(1, at, first[:, : len(at)])
-    return (whole, *others) if isinstance(found, tuple) else whole
+    return (whole, *others) if isinstance(output, tuple) else whole

@@ -58,11 +58,11 @@ def _by_window(config: Any, windows: Mapping[int, int | None], depth: int) -> st
         return f"{missing} of its {depth} layers do not hand the layout of packed rows on to their attention"
     kinds = getattr(config, "layer_types", None)
     if kinds:
-        told = all(windows[number] for number, kind in enumerate(kinds) if kind == "sliding_attention")
+        are_told = all(windows[number] for number, kind in enumerate(kinds) if kind == "sliding_attention")
     else:
         has_window = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
-        told = not has_window or any(windows.values())
-    return "" if told else "its layers do not tell attention how far they look back"
+        are_told = not has_window or any(windows.values())
+    return "" if are_told else "its layers do not tell attention how far they look back"
 
 
 def _by_result(difference: float, dtype: torch.dtype) -> str:
@@ -78,13 +78,13 @@ def _difference(backbone: Any, layout: _Watched) -> tuple[float, torch.dtype]:
     Both are computed in fp32, because in bf16 the rounding of many layers hides a wrong result and looks like one.
     """
     size, device = backbone.model.config.get_text_config().vocab_size, backbone.device
-    shared, *own = ((torch.tensor(ids, device=device) + backbone.end) % size for ids in ((3, 5, 8), (1, 9), (7, 2, 4)))
+    shared, *ends = ((torch.tensor(ids, device=device) + backbone.end) % size for ids in ((3, 5, 8), (1, 9), (7, 2, 4)))
     positions, at = torch.tensor([0, 1, 2, 3, 4, 3, 4, 5], device=device), torch.tensor([4, 7], device=device)
     with _computed_in_fp32(backbone.decoder):
-        expected = torch.cat([_alone(backbone, torch.cat([shared, row])) for row in own]).float()
-        together = torch.cat([shared, *own])
-        found = backbone.packed(backbone.embed(together).float(), positions, layout, at, ids=together).last
-    return float((found.float() - expected).norm() / expected.norm()), found.dtype
+        expected = torch.cat([_alone(backbone, torch.cat([shared, row])) for row in ends]).float()
+        together = torch.cat([shared, *ends])
+        states = backbone.packed(backbone.embed(together).float(), positions, layout, at, ids=together).last
+    return float((states.float() - expected).norm() / expected.norm()), states.dtype
 
 
 def _alone(backbone: Any, ids: Tensor) -> Tensor:

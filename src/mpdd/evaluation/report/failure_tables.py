@@ -61,10 +61,10 @@ def failure_tables(path: Path, methods: Sequence[str]) -> list[FailureTable]:
 
     Raise `InputError` where the file is not what a run writes.
     """
-    found = read_json(path) if path.exists() else []
+    records = read_json(path) if path.exists() else []
     try:
         by_target: dict[str, list[Any]] = {}
-        for item in found:
+        for item in records:
             by_target.setdefault(item["target"], []).append(item)
         return [_table(items, methods) for items in by_target.values()]
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
@@ -73,13 +73,13 @@ def failure_tables(path: Path, methods: Sequence[str]) -> list[FailureTable]:
 
 def _table(items: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> FailureTable:
     places = at_most_shots(items)
-    found = items[places[next(method for method in (*methods, *places) if method in places)]]
-    run = f"{wording.shots_name(found['shots'])}, seed {found['seed']}"
-    return FailureTable(str(found["target"]), str(found["method"]), run, _VIEWS[found["kind"]](found), tuple(_notes(found)))
+    record = items[places[next(method for method in (*methods, *places) if method in places)]]
+    run = f"{wording.shots_name(record['shots'])}, seed {record['seed']}"
+    return FailureTable(str(record["target"]), str(record["method"]), run, _VIEWS[record["kind"]](record), tuple(_notes(record)))
 
 
-def _by_label(found: Mapping[str, Any]) -> View:
-    return _label_view(found["labels"], ERRORS[found["kind"]], f"gold {found['kind']}")
+def _by_label(record: Mapping[str, Any]) -> View:
+    return _label_view(record["labels"], ERRORS[record["kind"]], f"gold {record['kind']}")
 
 
 def _label_view(labels: Mapping[str, Mapping[str, int]], errors: Sequence[str], noun: str) -> View:
@@ -105,12 +105,12 @@ def _tint(count: int, largest: int) -> int:
     return round(_DARKEST * count / largest) if largest else 0
 
 
-def _confusion(found: Mapping[str, Any]) -> View:
+def _confusion(record: Mapping[str, Any]) -> View:
     """Gold labels against predicted ones; with many labels, what became of each."""
-    labels, table, outcomes = found["labels"], found["confusion"], found["outcomes"]
+    labels, table, outcomes = record["labels"], record["confusion"], record["outcomes"]
     errors = {(i, j): n for i, row in enumerate(table) for j, n in enumerate(row) if i != j}
     phrases = [(n, _confused(labels[i], labels[j] if j < len(labels) else None)) for (i, j), n in errors.items()]
-    summary = _summary(outcomes["right"], found["examples"], "examples", phrases)
+    summary = _summary(outcomes["right"], record["examples"], "examples", phrases)
     if len(labels) > _CONFUSED:
         return replace(
             _label_view({label: _one_label(table, i) for i, label in enumerate(labels)}, ERRORS["labels"], ""), summary=summary
@@ -132,9 +132,9 @@ def _one_label(table: Sequence[Sequence[int]], place: int) -> dict[str, int]:
     return {"gold": gold, "right": right, "missed": gold - right, "spurious": predicted - right}
 
 
-def _outcomes_view(found: Mapping[str, Any]) -> View:
-    (best, right), *errors = found["outcomes"].items()
-    whole, largest = found["examples"], max(n for _, n in errors)
+def _outcomes_view(record: Mapping[str, Any]) -> View:
+    (best, right), *errors = record["outcomes"].items()
+    whole, largest = record["examples"], max(n for _, n in errors)
     lines = [(best, (Count(wording.whole(right), right=True), _share(right, whole)))]
     lines += [(_NAMES[name][0], (Count(wording.whole(n), _tint(n, largest)), _share(n, whole))) for name, n in errors]
     return View(
@@ -142,10 +142,10 @@ def _outcomes_view(found: Mapping[str, Any]) -> View:
     )
 
 
-def _words_view(found: Mapping[str, Any]) -> View:
-    whole, ratio = found["examples"], found["median_ratio"]
+def _words_view(record: Mapping[str, Any]) -> View:
+    whole, ratio = record["examples"], record["median_ratio"]
     names = {"empty": "empty", "copied": "word for word in the input", "gold_copied": "gold: word for word in the input"}
-    lines = ((text, (Count(wording.whole(found[name])), _share(found[name], whole))) for name, text in names.items())
+    lines = ((text, (Count(wording.whole(record[name])), _share(record[name], whole))) for name, text in names.items())
     summary = (
         "No output has a word." if ratio is None else f"An output has {ratio:.2f} times the words of its gold answer (median)."
     )
@@ -168,14 +168,14 @@ def _summary(right: int, whole: int, noun: str, errors: Sequence[tuple[int, str]
     )
 
 
-def _notes(found: Mapping[str, Any]) -> Iterator[str]:
-    told = (
+def _notes(record: Mapping[str, Any]) -> Iterator[str]:
+    reported = (
         ("lost", "Gold items that cannot be answered (in pieces, or across a window\u2019s edge) and are scored as missed"),
         ("unparseable", "Outputs that cannot be read"),
         ("ungrounded", "Predictions that name nothing in the text, or no label"),
         ("cut_inputs", "Inputs cut to fit the context"),
     )
-    yield from (f"{what}: {wording.whole(found[name])}." for name, what in told if found.get(name))
+    yield from (f"{what}: {wording.whole(record[name])}." for name, what in reported if record.get(name))
 
 
 _VIEWS: Mapping[str, Callable[[Mapping[str, Any]], View]] = {

@@ -239,7 +239,7 @@ def _metric_tables(path: Path) -> list[MetricTable]:
         by_target: dict[str, list[Any]] = {}
         for cell in cells:
             by_target.setdefault(cell["target"], []).append(cell)
-        return [_metric_table(target, found) for target, found in by_target.items()]
+        return [_metric_table(target, of_target) for target, of_target in by_target.items()]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is not what a run writes", wanted="a list of objects with target, method and values") from error
 
@@ -293,8 +293,8 @@ _TEACH_NOTE = "Loss of each source task's own soft prompt."
 
 def _group(title: str, stage: str, panels: Sequence[Panel], note: str, folded: bool = False) -> CurveGroup:
     drawn = tuple((panel, plots.curve_plot(panel, f"{stage}-{i}")) for i, panel in enumerate(panels))
-    found = {curve.method for panel in panels for curve in panel.curves}
-    return CurveGroup(title, note, drawn, tuple(m for m in wording.METHOD_NOTES if m in found), folded)
+    drawn_methods = {curve.method for panel in panels for curve in panel.curves}
+    return CurveGroup(title, note, drawn, tuple(m for m in wording.METHOD_NOTES if m in drawn_methods), folded)
 
 
 # Examples and provenance

@@ -83,17 +83,17 @@ class _Items:
 
     def anchor(self, written: bytes) -> Anchor | None:
         """Behind the last separator of a line with a known label, or behind the last line end."""
-        label, line, found = None, 0, None
+        label, line, anchor = None, 0, None
         for mark in _MARKS.finditer(written):
             if mark[0] == b"\n":
-                label, line, found = None, mark.end(), Anchor(mark.end(), b"", ("line", 0))
+                label, line, anchor = None, mark.end(), Anchor(mark.end(), b"", ("line", 0))
             elif label is None and mark[0] == b":":
                 label = self._number(written[line : mark.start()])
             if label is not None and mark[0] in (b":", b";"):
-                found = Anchor(mark.end(), b" ", ("item", label))
+                anchor = Anchor(mark.end(), b" ", ("item", label))
             elif label is None and mark[0] == b":":
-                found = None  # an unknown label: its items are dropped
-        return found
+                anchor = None  # an unknown label: its items are dropped
+        return anchor
 
     def _number(self, written: bytes) -> int | None:
         """The number of a label as it is written; None for what is no label of the card."""

@@ -33,10 +33,10 @@ class Steering:
         if self._allowed is None or self._allowed.allows(likeliest):
             return
         tokens = torch.tensor(self._allowed.next(), device=logits.device)
-        kept = logits[tokens]
-        if LEAST <= 0 or float(kept.max()) >= float(logits[likeliest]) + log(LEAST):
+        allowed_logits = logits[tokens]
+        if LEAST <= 0 or float(allowed_logits.max()) >= float(logits[likeliest]) + log(LEAST):
             logits.fill_(float("-inf"))
-            logits[tokens] = kept
+            logits[tokens] = allowed_logits
 
     def write(self, token: int) -> None:
         """Go on behind a token."""
@@ -47,6 +47,6 @@ class Steering:
 
 def steer(logits: Float[Tensor, "rows vocabulary"], steering: Sequence[Steering | None]) -> None:
     """Steer each row's logits, in place; rows without steering stay as they are."""
-    for row, one in zip(logits, steering, strict=True):
-        if one is not None:
-            one(row)
+    for row, steer_row in zip(logits, steering, strict=True):
+        if steer_row is not None:
+            steer_row(row)

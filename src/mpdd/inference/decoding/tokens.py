@@ -22,16 +22,16 @@ class Tokens:
         self.end = int(tokenizer.eos_token_id or 0)
         self.bytes_of = _bytes_of(tokenizer)
         self.root: Node = {}
-        self._known: WeakKeyDictionary[Grammar, dict[State, list[int]]] = WeakKeyDictionary()
+        self._tokens_after: WeakKeyDictionary[Grammar, dict[State, list[int]]] = WeakKeyDictionary()
         for token, written in self.bytes_of.items():
             node = self.root
             for byte in written:
                 node = node.setdefault(byte, {})
             node.setdefault(_HERE, []).append(token)
 
-    def known_of(self, grammar: Grammar) -> dict[State, list[int]]:
+    def tokens_after(self, grammar: Grammar) -> dict[State, list[int]]:
         """Return the known tokens after each state of a grammar, which are added to as they are asked for."""
-        return self._known.setdefault(grammar, {})
+        return self._tokens_after.setdefault(grammar, {})
 
 
 @lru_cache(maxsize=4)
@@ -46,7 +46,7 @@ class Allowed:
 
     def __init__(self, grammar: Grammar, tokens: Tokens) -> None:
         self._grammar, self._tokens = grammar, tokens
-        self._known = tokens.known_of(grammar)
+        self._tokens_after = tokens.tokens_after(grammar)
         self._written = b""
         self._state: State | None = grammar.start
 
@@ -63,10 +63,10 @@ class Allowed:
         """The tokens that may come next, while the answer is one that may be written; the end alone where nothing else may."""
         if self._state is None:
             raise ValueError("any token may come next")
-        if self._state not in self._known:
+        if self._state not in self._tokens_after:
             tokens = self._after(self._state, self._tokens.root)
-            self._known[self._state] = [*tokens, self._tokens.end] if self._state.may_end or not tokens else tokens
-        return self._known[self._state]
+            self._tokens_after[self._state] = [*tokens, self._tokens.end] if self._state.may_end or not tokens else tokens
+        return self._tokens_after[self._state]
 
     def write(self, token: int) -> None:
         """Go on behind a token."""
@@ -76,14 +76,14 @@ class Allowed:
         self._state = self._grammar.taken_up(self._written) if state is None else state
 
     def _after(self, state: State, node: Node) -> list[int]:
-        found: list[int] = []
+        tokens: list[int] = []
         todo = [(state, node)]
         while todo:
             here, branch = todo.pop()
-            found += branch.get(_HERE, ())
+            tokens += branch.get(_HERE, ())
             if len(branch) > (_HERE in branch):
                 todo += [(there, branch[byte]) for byte, there in self._grammar.moves(here).items() if byte in branch]
-        return found
+        return tokens
 
 
 def _bytes_of(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
@@ -92,17 +92,17 @@ def _bytes_of(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
     words: dict[str, int] = tokenizer.get_vocab()
     characters = {character: byte for byte, character in _byte_characters().items()}
     byte_level = not any(_SPACE in word for word in words)
-    found = {}
+    bytes_by_id = {}
     for word, token in words.items():
         if token in special or not word:
             continue
         if byte_level and all(character in characters for character in word):
-            found[token] = bytes(characters[character] for character in word)
+            bytes_by_id[token] = bytes(characters[character] for character in word)
         elif len(word) == 6 and word.startswith("<0x") and word.endswith(">"):
-            found[token] = bytes([int(word[3:5], 16)])
+            bytes_by_id[token] = bytes([int(word[3:5], 16)])
         else:
-            found[token] = word.replace(_SPACE, " ").encode("utf-8", "surrogatepass")
-    return found
+            bytes_by_id[token] = word.replace(_SPACE, " ").encode("utf-8", "surrogatepass")
+    return bytes_by_id
 
 
 def _byte_characters() -> dict[int, str]:

@@ -74,7 +74,7 @@ class Vllm:
                 "The vLLM server takes no soft prompts", found=f"status {by_rows.status_code}",
                 wanted="a server started with --enable-prompt-embeds",
             )  # fmt: skip
-        there, here = (found.json()["choices"][0]["logprobs"]["token_logprobs"][0] for found in (by_ids, by_rows))
+        there, here = (response.json()["choices"][0]["logprobs"]["token_logprobs"][0] for response in (by_ids, by_rows))
         if abs(there - here) > 0.1:
             raise InputError(
                 "The vLLM server runs another model than the backbone", found=name, wanted=self._vocabulary.name,
@@ -95,9 +95,9 @@ class Vllm:
 
         def answer(request: Request) -> Prediction:
             asked = ask(self._vocabulary, request)
-            found = read(request, asked, self._choose(asked) if asked.options else self._write(asked))
+            prediction = read(request, asked, self._choose(asked) if asked.options else self._write(asked))
             tick(1)
-            return found
+            return prediction
 
         return list(self._pool.map(answer, requests))
 
@@ -115,19 +115,19 @@ class Vllm:
         options: dict[str, Any] = {"max_tokens": count, "logprobs": 1, "stop_token_ids": [self._vocabulary.end]}
         if asked.shifts is not None and (shifted := asked.shifts.next(before)):
             options["logit_bias"] = {str(shifted[0]): shifted[1]}
-        found = self._post(asked, before, options)
-        return list(zip(found["token_ids"], found["logprobs"]["token_logprobs"], strict=True))
+        completion = self._post(asked, before, options)
+        return list(zip(completion["token_ids"], completion["logprobs"]["token_logprobs"], strict=True))
 
     def _choose(self, asked: Asked) -> Written:
-        (found,) = choose(
+        (choice,) = choose(
             [asked], [self._likelihood(asked, way[:at], way[at]) for way in asked.continuations for at in range(len(way))]
         )
-        return found
+        return choice
 
     def _likelihood(self, asked: Asked, before: Sequence[int], token: int) -> float:
         """The log-likelihood of a token behind the input and `before`."""
-        found = self._post(asked, before, {"max_tokens": 1, "logprobs": 1, "allowed_token_ids": [token], "ignore_eos": True})
-        return float(found["logprobs"]["token_logprobs"][0])
+        completion = self._post(asked, before, {"max_tokens": 1, "logprobs": 1, "allowed_token_ids": [token], "ignore_eos": True})
+        return float(completion["logprobs"]["token_logprobs"][0])
 
     def _post(self, asked: Asked, before: Sequence[int], options: dict[str, Any]) -> dict[str, Any]:
         """One completion behind a row's prompt, input and `before`. The server's words on an error are dropped."""
@@ -144,8 +144,8 @@ class Vllm:
             except httpx.HTTPError:
                 response = None
             if response is not None and response.status_code == 200:
-                found: dict[str, Any] = response.json()["choices"][0]
-                return found
+                completion: dict[str, Any] = response.json()["choices"][0]
+                return completion
             if response is not None and response.status_code < 500:
                 raise MpddError(f"The vLLM server refuses a request with status {response.status_code}.")
             if time.monotonic() >= until:
