@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 
 from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompt_of, table
-from mpdd.backbone.vocabulary import load as load_vocabulary
+from mpdd.backbone.vocabulary import load_prompt as load_vocabulary
 from mpdd.errors import InputError
-from mpdd.prompts.store import Header, load
+from mpdd.prompts.store import Header, load_prompt
 
 
 def main() -> None:
@@ -22,13 +22,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
     made = args.run / "prompts" / "metaprompt.safetensors"
-    header = load(made).header
+    header = load_prompt(made).header
     if header.backbone not in (EMBEDDED, *table()):
         raise InputError(
             f"{made.name} is for a backbone without a name of its own", found=header.backbone,
             wanted=f"a run on {', '.join((EMBEDDED, *table()))}",
         )  # fmt: skip
-    load(made, load_vocabulary(header.backbone))
+    load_prompt(made, load_vocabulary(header.backbone))
     to = metaprompt_of(header.backbone)
     shutil.copyfile(made, to)
     made_by = json.loads((args.run / "provenance.json").read_text(encoding="utf-8"))

@@ -41,7 +41,7 @@ from mpdd.inference.decoding.tokens import tokens_of
 from mpdd.inference.predict import Request, predict
 from mpdd.methods.priors import Priors, fit_priors
 from mpdd.methods.registry import UNTRAINED
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from mpdd.training import baselines
 
 RESULTS = common.RESULTS / "decode_again.json"
@@ -81,7 +81,7 @@ class Again:
                 inside.set(load_file(self.saved.with_suffix("") / "adapter_model.safetensors"))
                 yield None
         else:
-            yield None if method == "zero-shot" else load(self.saved, self.backbone).rows()
+            yield None if method == "zero-shot" else load_prompt(self.saved, self.backbone).rows()
 
     @property
     def can_be_made(self) -> bool:
@@ -115,7 +115,7 @@ def _cells(runs: Sequence[Path], only: str) -> Iterator[tuple[Again, Examples]]:
     """Every finished cell whose prompt or adapter is there, with its examples."""
     for run in runs:
         experiment = _decoded_as(read_toml(run / "config.toml", "configuration"))
-        backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
+        backbone = compute.load_backbone(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         tokens_of(backbone.tokenizer)  # the tree of its vocabulary is made once a process
         for path in sorted((run / "cells").glob(f"{only}.json")):
             cell = Again(run, experiment, backbone, json.loads(path.read_text(encoding="utf-8"))["row"])

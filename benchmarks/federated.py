@@ -28,7 +28,7 @@ from mpdd.federated.here import federate_here
 from mpdd.methods.cell import plan_of
 from mpdd.progress import Reporter
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from mpdd.training.one_task import adapt
 from mpdd.training.tune import Data, mean_losses
 
@@ -82,10 +82,10 @@ def _one_seed(folder: Path, args: argparse.Namespace, seed: int) -> dict[str, An
     out, shares = folder / "joint", [{"share-factors": True}] * len(SITES)
     federate_here(federation, list(files.values()), out, shares)
     joint = {
-        name: load(out / f"site-{number}" / "prompts" / "metaprompt.safetensors").metaprompt()
+        name: load_prompt(out / f"site-{number}" / "prompts" / "metaprompt.safetensors").metaprompt()
         for number, name in enumerate(SITES, start=1)
     }
-    whole = load(out / "prompts" / "metaprompt.safetensors").metaprompt()
+    whole = load_prompt(out / "prompts" / "metaprompt.safetensors").metaprompt()
     own = {
         name: {
             "alone": _own(opened[name], alone[name]),

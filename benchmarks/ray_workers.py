@@ -24,7 +24,7 @@ import pyarrow
 from pyarrow import parquet
 
 from benchmarks import common
-from mpdd.annotate.ray import KEY, read
+from mpdd.annotate.ray import KEY, read_answers
 from mpdd.data import catalogue
 from mpdd.data.task import TaskCard
 from mpdd.prompts.soft import from_vocabulary
@@ -48,7 +48,7 @@ def main() -> None:
         workers = [str(folder / "out"), "--workers", str(args.workers)]
         ray, killed_at = timed([*command, *workers], kill=folder / "out", of=args.notes)
         alone, _ = timed([*command, str(folder / "alone.jsonl")])
-        found = compare(read(folder / "out"), [json.loads(line) for line in (folder / "alone.jsonl").open()])
+        found = compare(read_answers(folder / "out"), [json.loads(line) for line in (folder / "alone.jsonl").open()])
     values = {"notes": args.notes, "different_notes": different, "workers": args.workers, "killed_after_notes": killed_at}
     times = {"seconds_ray": round(ray, 1), "seconds_one_process": round(alone, 1), "throughput_ratio": round(alone / ray, 3)}
     common.write("ray_workers", {**values, **times, **found})

@@ -15,7 +15,7 @@ from mpdd.annotate.notes import Note, answer_notes
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.inference.engines.local import Local
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 CARDS = (
     TaskCard("drugs", "ner", "List drugs.", labels=("Drug",), max_answer_tokens=6),
@@ -40,7 +40,7 @@ def prompts(tiny, tmp_path):
         rows = torch.randn(3, tiny.width, generator=torch.Generator().manual_seed(seed))
         header = Header("soft", tiny.name, tiny.fingerprint, 3, tiny.width, card=card, tasks=(card.name,))
         save_prompt(tmp_path / f"{card.name}.safetensors", {"rows": rows}, header)
-        made.append(load(tmp_path / f"{card.name}.safetensors", tiny))
+        made.append(load_prompt(tmp_path / f"{card.name}.safetensors", tiny))
     return made
 
 

@@ -25,7 +25,7 @@ from mpdd.errors import InputError
 from mpdd.inference.engines import local
 from mpdd.inference.engines.local import Local
 from mpdd.inference.predict import Prediction, Request, ask
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 NER = TaskCard("drugs", "ner", "List drugs.", labels=("Drug", "Dose: mg"), max_answer_tokens=8)
 RE = TaskCard("causes", "re", "List pairs.", labels=("induces", "treats; or cures"), max_answer_tokens=8)
@@ -59,7 +59,7 @@ def prompts(tiny, tmp_path_factory):
         bound = {"backbone": tiny.name, "fingerprint": tiny.fingerprint, "length": length, "width": tiny.width}
         path = folder / f"{card.name}.safetensors"
         save_prompt(path, {"rows": rows}, Header(kind="soft", card=card, tasks=(card.name,), **bound))
-        made[card.name] = load(path, tiny)
+        made[card.name] = load_prompt(path, tiny)
     return made
 
 

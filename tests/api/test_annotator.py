@@ -12,7 +12,7 @@ import mpdd
 from mpdd.annotate.notes import Note, answer_notes
 from mpdd.inference.engines.local import Local
 from mpdd.prompts import ready
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from tests.api.conftest import NER, NLI, TRIAGE
 
 SECRET = "ZZPATIENTNAMEZZ"
@@ -58,7 +58,7 @@ def test_what_is_no_text_is_refused_without_quoting_it(shelf, backbone, texts, m
 
 
 def test_prompts_that_do_not_go_together_are_refused(shelf, backbone, tiny_folder):
-    drugs = load(shelf / "drugs.safetensors")
+    drugs = load_prompt(shelf / "drugs.safetensors")
     with pytest.raises(mpdd.InputError, match="Two prompts are for the same task; found drugs, drugs"):
         mpdd.Annotator([drugs, drugs], backbone)
     with pytest.raises(mpdd.InputError, match="needs prompts"):
@@ -112,12 +112,12 @@ def test_source_tasks_of_the_package_are_ready(tmp_path):
     tasks = ready.ready_tasks("embedded")
     assert len(tasks) == 21 and "bc5cdr_ner" in tasks
     (prompt,) = mpdd.ready_prompts("bc5cdr_ner")
-    meta = load(ready.shipped("embedded"))
+    meta = load_prompt(ready.shipped("embedded"))
     assert torch.equal(prompt.rows(), meta.metaprompt()("bc5cdr_ner").detach())
     assert prompt.header.card == ready.catalogue.get("bc5cdr_ner").card
     assert (prompt.header.template, prompt.header.depth) == (meta.header.template, meta.header.depth)
     saved = mpdd.save_prompt(prompt, tmp_path / "p.safetensors")
-    assert load(saved.path).header == saved.header  # it fits the schema of prompt files
+    assert load_prompt(saved.path).header == saved.header  # it fits the schema of prompt files
     assert [p.header.card.name for p in mpdd.ready_prompts(backbone="embedded")] == list(tasks)
 
 

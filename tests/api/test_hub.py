@@ -19,7 +19,7 @@ from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import deepened, from_vocabulary
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 DRUGS = TaskCard("drugs", "ner", "List the drugs.", labels=("Drug",), max_answer_tokens=8)
 SAYS = TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no"), fields=("Hypothesis",))
@@ -98,7 +98,7 @@ def test_rows_that_were_made_of_examples_are_not_published(tiny, tmp_path):
 
 
 def test_a_prompt_in_memory_is_written(tiny, tmp_path, run):
-    held = replace(load(run / "prompts" / "says-mpdd-8-s0.safetensors"), path=tmp_path / "says of nothing")
+    held = replace(load_prompt(run / "prompts" / "says-mpdd-8-s0.safetensors"), path=tmp_path / "says of nothing")
     made = mpdd.push_to_folder(held, tmp_path / "made")
     (again,) = mpdd.load_prompts(made)
     assert again.header.digest == held.header.digest

@@ -45,7 +45,7 @@ def answers(backbone):
 
 
 def assert_same_as_plain(folder, **options):
-    plain, changed = compute.load(str(folder), dtype="fp32"), compute.load(str(folder), dtype="fp32", **options)
+    plain, changed = compute.load_backbone(str(folder), dtype="fp32"), compute.load_backbone(str(folder), dtype="fp32", **options)
     for found, wanted in zip(gradient(changed), gradient(plain), strict=True):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm()
     assert answers(changed) == answers(plain)
@@ -72,7 +72,7 @@ def test_recomputed_layers_keep_less_for_the_backward_pass(folder):
             gradient(backbone)
         return sum(sizes)
 
-    plain, changed = load(str(folder)), compute.load(str(folder), gradient_checkpointing=True)
+    plain, changed = load(str(folder)), compute.load_backbone(str(folder), gradient_checkpointing=True)
     assert kept(changed) < 0.6 * kept(plain)
 
 
@@ -82,14 +82,14 @@ def test_lora_trains_through_recomputed_layers(folder):
             add_gradients(backbone, [Row(row.encoded, "p", row.weight) for row in rows()], {"p": None})
             return {name: t.grad.clone() for name, t in inside.tensors.items()}
 
-    plain, changed = (compute.load(str(folder), dtype="fp32", gradient_checkpointing=again) for again in (False, True))
+    plain, changed = (compute.load_backbone(str(folder), dtype="fp32", gradient_checkpointing=again) for again in (False, True))
     for found, wanted in zip(gradients(changed).values(), gradients(plain).values(), strict=True):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm()
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
 def test_the_element_type_is_the_one_asked_for(folder, dtype):
-    assert compute.load(str(folder), dtype=dtype).table.dtype == compute.DTYPES[dtype]
+    assert compute.load_backbone(str(folder), dtype=dtype).table.dtype == compute.DTYPES[dtype]
 
 
 def test_a_model_without_a_list_of_layers_is_refused(folder):
@@ -104,13 +104,13 @@ def test_a_model_without_a_list_of_layers_is_refused(folder):
 def test_a_missing_library_is_named_with_the_way_to_get_it(folder, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MpddError, match=r"pip install 'mpdd\[quantize\]'"):
-        compute.load(str(folder), quantize="int8")
+        compute.load_backbone(str(folder), quantize="int8")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 @pytest.mark.parametrize("quantize", ["int8", "nf4"])
 def test_quantized_weights_come_close_and_let_gradients_through(quantize):
-    plain, small = (compute.load("embedded", quantize=how) for how in ("no", quantize))
+    plain, small = (compute.load_backbone("embedded", quantize=how) for how in ("no", quantize))
     answers(small)  # a pass without gradient must not spoil those with one
     assert small.fingerprint == plain.fingerprint
     assert small.parameters == plain.parameters

@@ -17,7 +17,7 @@ from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import render_input
 from mpdd.errors import InputError
 from mpdd.inference.predict import Request, predict
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 CARD = TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=6)
 TURNS = (
@@ -116,7 +116,7 @@ def test_a_prompt_is_asked_in_its_own_template(tiny, tmp_path):
     rows = torch.randn(4, tiny.width)
     bound = {"backbone": tiny.name, "fingerprint": tiny.fingerprint, "length": 4, "width": tiny.width, "card": CARD}
     save_prompt(tmp_path / "a.safetensors", {"rows": rows}, Header(kind="soft", tasks=("short",), template=odd, **bound))
-    template = load(tmp_path / "a.safetensors", tiny).header.template
+    template = load_prompt(tmp_path / "a.safetensors", tiny).header.template
     assert template == odd
     asked = example("fever and cough")
     mixed = predict(tiny, [Request(CARD, asked, rows, template), Request(CARD, asked, rows)])

@@ -13,7 +13,7 @@ import tomli_w
 from mpdd import __version__
 from mpdd.data import cache, catalogue, counts, synthetic
 from mpdd.evaluation.results import Row, write_results
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from tests.cli.conftest import LENGTH, SECRET
 
 COMMANDS = {
@@ -239,7 +239,7 @@ def test_inspect_says_what_a_prompt_file_is(mpdd, place, tiny):
     assert header["card"]["labels"] == ["yes", "no"]
     assert header["tensors"] == {"rows": [LENGTH, tiny.width]}
     assert header["stored_bytes"] == (place / "says.safetensors").stat().st_size
-    assert header["digest"] == load(place / "says.safetensors").header.digest
+    assert header["digest"] == load_prompt(place / "says.safetensors").header.digest
 
     out = answer(mpdd, "inspect", "says.safetensors")
     assert all(word in out for word in ("says.safetensors", tiny.fingerprint, header["digest"], "Does the text say so?"))

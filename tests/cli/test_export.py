@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoTokenizer
 
 from mpdd.data.task import TaskCard
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 from tests.cli.conftest import CARDS, LENGTH
 from tests.conftest import make_model
 
@@ -66,9 +66,9 @@ def test_a_checkpoint_of_three_tasks(mpdd, place, tiny):
     saved = load_file(place / "new" / "made" / "model.safetensors")
     assert {weight.dtype for weight in saved.values()} == {torch.float32}
     for name, task in record["tasks"].items():
-        rows = load(place / f"{name}.safetensors").rows()
+        rows = load_prompt(place / f"{name}.safetensors").rows()
         assert torch.equal(saved["model.embed_tokens.weight"][task["ids"]], rows)
-        assert task["prompt"]["digest"] == load(place / f"{name}.safetensors").header.digest
+        assert task["prompt"]["digest"] == load_prompt(place / f"{name}.safetensors").header.digest
     tokenizer = AutoTokenizer.from_pretrained(place / "new" / "made")
     assert tokenizer(task["text"])["input_ids"] == task["ids"]
 
@@ -86,7 +86,7 @@ def test_an_adapter(mpdd, place, tiny):
     assert done(mpdd, "short.safetensors", "--to", "peft", "--out", "made") == "Export: made\n"
     assert sorted(files(place / "made")) == ["adapter_config.json", "adapter_model.safetensors", "mpdd_tasks.json"]
     saved = load_file(place / "made" / "adapter_model.safetensors")
-    assert torch.equal(saved["prompt_embeddings"], load(place / "short.safetensors").rows())
+    assert torch.equal(saved["prompt_embeddings"], load_prompt(place / "short.safetensors").rows())
     config = json.loads((place / "made" / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["peft_type"], config["num_virtual_tokens"], config["token_dim"]) == ("PROMPT_TUNING", LENGTH, tiny.width)
 

@@ -16,7 +16,7 @@ import pytest
 import tomli_w
 import torch
 
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from tests.e2e.conftest import EXPERIMENT, MIRROR
 
 pytest.importorskip("flwr")
@@ -98,9 +98,9 @@ def test_two_sites_make_one_metaprompt(place):
         command = (sys.executable, "-m", "mpdd", "federate", "federation.toml", "loopback", "--out", "out")
         with started(place, "mpdd", *command) as mpdd:
             assert mpdd.wait(300) == 0, logs(place)
-    joint = load(place / "out/prompts/metaprompt.safetensors")
+    joint = load_prompt(place / "out/prompts/metaprompt.safetensors")
     assert joint.header.tasks == ("federated",)  # the factors stayed at the sites
-    sites = {name: load(place / f"runs/{name}/prompts/metaprompt.safetensors") for name in SITES}
+    sites = {name: load_prompt(place / f"runs/{name}/prompts/metaprompt.safetensors") for name in SITES}
     for own in sites.values():
         torch.testing.assert_close(own.tensors["shared"], joint.tensors["shared"], rtol=0, atol=0)
     assert {own.header.tasks for own in sites.values()} == set(map(tuple, SITES.values()))

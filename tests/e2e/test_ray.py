@@ -12,11 +12,11 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from mpdd.annotate.ray import KEY, read
-from mpdd.backbone.model import load as load_backbone
+from mpdd.annotate.ray import KEY, read_answers
+from mpdd.backbone.model import load_prompt as load_backbone
 from mpdd.data import catalogue
 from mpdd.prompts.soft import from_vocabulary
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.e2e
@@ -81,13 +81,13 @@ def wait_for(output, count, process):
 
 def answered_by_a_job_with(prompt, output):
     """Rows of the parts that hold answers for no other prompt: those of a job that had no other one."""
-    digest = load(prompt).header.digest
+    digest = load_prompt(prompt).header.digest
     tables = [parquet.read_table(path, columns=["prompt"]) for path in parts(output)]
     return sum(table.num_rows for table in tables if set(table["prompt"].to_pylist()) == {digest})
 
 
 def require_whole(output, alone):
-    rows = read(output)
+    rows = read_answers(output)
     keys = [tuple(row[name] for name in KEY) for row in rows]
     assert len(set(keys)) == len(keys) == NOTES * len(TASKS)
     assert {(row["id"], row["task"]): row["result"] for row in rows} == alone

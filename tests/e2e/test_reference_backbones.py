@@ -16,7 +16,7 @@ from tokenizers import processors
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from mpdd.experiment import config
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 
 pytestmark = pytest.mark.e2e
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -80,7 +80,7 @@ def test_the_experiment_runs_from_end_to_end_at_reduced_size(world, name):
     assert "mpdd-full" in out
 
     prompts = [place / "run" / "prompts" / f"{task}-mpdd-8-s0.safetensors" for task in REDUCED["targets"]]
-    template = load(prompts[0]).header.template
+    template = load_prompt(prompts[0]).header.template
     assert template is not None
     if name == "gpt-oss-20b":
         assert template.after == "<|end|><|start|>assistant<|channel|>final<|message|>" and "2026-01-01" in template.before

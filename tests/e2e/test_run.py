@@ -13,7 +13,7 @@ from mpdd import __version__
 from mpdd.backbone import model as backbones
 from mpdd.data import catalogue
 from mpdd.evaluation.results import read_results
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from tests.e2e.conftest import EXPERIMENT, MIRROR, contents
 
 pytestmark = pytest.mark.e2e
@@ -146,7 +146,7 @@ def test_only_our_own_lines_are_printed(finished):
 
 
 def test_every_prompt_file_loads_and_answers_a_note(finished, world, backbone):
-    files = [load(path, backbone) for path in sorted((finished.folder / "prompts").glob("*.safetensors"))]
+    files = [load_prompt(path, backbone) for path in sorted((finished.folder / "prompts").glob("*.safetensors"))]
     assert len(files) == 3 + 2 + 3 * 4
     asked = [file for file in files if file.header.kind != "meta"]
     note = {

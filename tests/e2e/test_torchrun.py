@@ -16,7 +16,7 @@ import pytest
 import tomli_w
 import torch
 
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from tests.e2e.conftest import EXPERIMENT, MIRROR
 
 pytestmark = pytest.mark.e2e
@@ -49,7 +49,7 @@ def finish(process):
 
 
 def prompts(folder):
-    return {path.name: load(path).tensors for path in sorted((folder / "prompts").glob("*.safetensors"))}
+    return {path.name: load_prompt(path).tensors for path in sorted((folder / "prompts").glob("*.safetensors"))}
 
 
 def dev_losses(folder):
@@ -86,7 +86,7 @@ def test_the_first_stages_alone_are_shared_too(world, experiment, one):
     assert out.count("Prompts: stages/prompts") == 1
     lines = (world.folder / "stages" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(set(lines))
-    meta, wanted = (load(run / "prompts" / "metaprompt.safetensors").tensors for run in (world.folder / "stages", one))
+    meta, wanted = (load_prompt(run / "prompts" / "metaprompt.safetensors").tensors for run in (world.folder / "stages", one))
     for name, tensor in wanted.items():
         torch.testing.assert_close(meta[name], tensor, rtol=1e-4, atol=1e-4)
 

@@ -25,7 +25,7 @@ from mpdd.inference.engines.local import Local
 from mpdd.inference.engines.vllm import Vllm
 from mpdd.inference.predict import Request
 from mpdd.prompts.soft import from_vocabulary
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 from mpdd.serving.access import Caller, Tokens, new_token
 from mpdd.serving.app import create_app
 from mpdd.serving.folder import PromptFolder
@@ -101,7 +101,7 @@ def test_the_same_answers_on_real_notes(server, words, folder):
     engine.check()
     asked = []
     for name in TASKS:
-        prompt, card = load(folder / f"{name}.safetensors", words).rows(), catalogue.get(name).card
+        prompt, card = load_prompt(folder / f"{name}.safetensors", words).rows(), catalogue.get(name).card
         asked += [Request(card, example, prompt) for example in catalogue.load(name).test[:NOTES]]
     ours, theirs = Local(backbone).predict(asked), engine.predict(asked)
     assert len(ours) == NOTES * len(TASKS)
@@ -138,7 +138,7 @@ def test_a_death_of_the_engine_loses_nothing_that_was_accepted(server, words, fo
 
 
 def test_a_batch_of_notes_outlives_the_engine_too(server, words, folder):
-    files = [load(path, words) for path in sorted(folder.glob("bc5cdr*.safetensors"))]
+    files = [load_prompt(path, words) for path in sorted(folder.glob("bc5cdr*.safetensors"))]
     notes = [Note(str(n), example.text, {}) for n, example in enumerate(catalogue.load("bc5cdr_ner").test[:30])]
     engine = Vllm(server.url, words, patience=float("inf"))
     wanted = list(answer_notes(engine, files, notes))

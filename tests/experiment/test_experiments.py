@@ -13,7 +13,7 @@ from mpdd.backbone.vocabulary import EMBEDDED_METAPROMPT
 from mpdd.data import catalogue
 from mpdd.experiment import config, own_task
 from mpdd.experiment.check import require_tasks
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 
 ROOT = Path(__file__).parents[2]
 OPEN31 = config.read(ROOT / "experiments" / "open31.toml")
@@ -59,12 +59,12 @@ def test_other_numbers_of_examples_on_smollm2_are_asked_under_the_same_condition
     require_tasks(SMOLLM2)
     assert SMOLLM2.targets == OPEN31.targets
     assert Path(SMOLLM2.metaprompt).resolve() == known.metaprompt_of(SMOLLM2.backbone).resolve()
-    assert not set(load(Path(SMOLLM2.metaprompt)).header.tasks) & set(SMOLLM2.targets)
+    assert not set(load_prompt(Path(SMOLLM2.metaprompt)).header.tasks) & set(SMOLLM2.targets)
 
 
 def test_the_metaprompt_of_the_comparison_is_the_one_in_the_package():
     assert Path(OPEN31.metaprompt).resolve() == EMBEDDED_METAPROMPT.resolve()
-    assert load(EMBEDDED_METAPROMPT).header.tasks == METAPROMPT.sources
+    assert load_prompt(EMBEDDED_METAPROMPT).header.tasks == METAPROMPT.sources
     assert METAPROMPT.targets == OPEN31.targets  # so that nothing of their tests was trained on
 
 

@@ -26,7 +26,7 @@ from mpdd.inference.predict import Request, predict
 from mpdd.progress import Reporter, Silent
 from mpdd.prompts import ready
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 from tests.data import brat_cases
 from tests.data.cards.conftest import CARDS, SECRET, lines, record
 
@@ -192,7 +192,7 @@ def test_without_steps_a_prompt_is_made_of_the_metaprompt_and_examples(tiny, tmp
     rows = {row.method: row for row in pipeline.run(experiment, tmp_path / "run", Silent())}
     assert set(rows) == {"zero-shot", "mpdd-zero-shot", "mpdd-examples"}
     assert rows["mpdd-examples"].shots == 3 and rows["mpdd-examples"].trainable_parameters == 0
-    file = load(tmp_path / "run" / "prompts" / "own-mpdd-examples-3-s0.safetensors", tiny)
+    file = load_prompt(tmp_path / "run" / "prompts" / "own-mpdd-examples-3-s0.safetensors", tiny)
     assert file.header.derived_from_examples == 3 and file.header.calibration
     test = draw(experiment, str(card)).test
     cell = json.loads((tmp_path / "run" / "cells" / "own--mpdd-examples--3--s0.json").read_text())
@@ -208,7 +208,7 @@ def test_without_steps_a_prompt_is_made_of_the_metaprompt_and_examples(tiny, tmp
 
 
 def test_a_prompt_that_was_only_trained_says_nothing_of_examples(run, tmp_path):
-    header = json.loads(json.dumps(load(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header.to_json()))
+    header = json.loads(json.dumps(load_prompt(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header.to_json()))
     assert "derived_from_examples" not in header
 
 
@@ -219,7 +219,7 @@ def test_a_private_run_says_so_in_its_prompt_and_tells_nothing_of_dev(tiny, tmp_
     experiment = own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=2, privacy=privacy)
     assert (experiment.adapt.mpdd, experiment.adapt.halving_steps, experiment.adapt.patience) == ((0.03,), 0, 0)
     pipeline.run(experiment, tmp_path / "run", Silent())
-    header = load(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header
+    header = load_prompt(tmp_path / "run" / "prompts" / "own-mpdd-all-s0.safetensors").header
     assert header.privacy["epsilon"] <= 8.0 and header.privacy["unit"] == "document" and header.privacy["steps"] == 2
     assert header.privacy["units"] == len({record("nli", n)["text"] for n in range(14)})
     assert header.calibration == {}

@@ -21,7 +21,7 @@ from mpdd.federated.here import federate_here
 from mpdd.federated.site import Turn
 from mpdd.methods.options import Privacy
 from mpdd.progress import Silent
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from mpdd.training.private import spent
 from tests.data.refusals import SECRET
 
@@ -31,7 +31,7 @@ def federation(world, **changes):
 
 
 def metaprompt(folder):
-    return load(folder / "prompts" / "metaprompt.safetensors")
+    return load_prompt(folder / "prompts" / "metaprompt.safetensors")
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +174,7 @@ def test_a_federation_starts_from_the_metaprompt_of_another(world, tmp_path):
     start, site_free = tmp_path / "one/prompts/metaprompt.safetensors", {"backbone": "nowhere", "rounds": 1}
     site.opened.cache_clear()
     federate_here(federation(world, **site_free, start=str(start)), sites, tmp_path / "two")
-    assert metaprompt(tmp_path / "two").header.fingerprint == load(start).header.fingerprint
+    assert metaprompt(tmp_path / "two").header.fingerprint == load_prompt(start).header.fingerprint
     with pytest.raises(
         InputError, match="another shape than the federation.*found length 4, rank 1, depth input; wanted prompt.length 5"
     ):
@@ -245,7 +245,7 @@ def test_a_run_goes_on_from_the_metaprompt_of_a_site(world, tmp_path):
     federate_here(federation(world, rounds=1), [path, world.site("b")], tmp_path / "out")
     (row,) = pipeline.run(config.read(path), tmp_path / "out/site-1", Silent())
     assert (row.method, row.target) == ("mpdd", "a-target")
-    adapted = load(tmp_path / "out/site-1/prompts/a-target-mpdd-all-s0.safetensors")
+    adapted = load_prompt(tmp_path / "out/site-1/prompts/a-target-mpdd-all-s0.safetensors")
     assert adapted.header.fingerprint == metaprompt(tmp_path / "out").header.fingerprint
 
 

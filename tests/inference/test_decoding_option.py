@@ -19,7 +19,7 @@ from mpdd.inference.engines import open_engine
 from mpdd.inference.predict import ask
 from mpdd.methods.options import Decoding
 from mpdd.progress import Silent
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from tests.data.cards.conftest import CARDS, lines, record
 
 METHODS = ("zero-shot", "prompt-tuning", "lora", "ia3", "full-finetuning")
@@ -64,7 +64,7 @@ def test_every_method_is_decoded_as_the_experiment_says(experiment, tmp_path, ti
     pipeline.run(experiment(grounded=False), tmp_path / "free", Silent())
     assert any(cell["ungrounded"] + cell["row"]["unparseable"] > 0 for cell in cells_of(tmp_path / "free"))
     assert "grounded = true" in (tmp_path / "grounded" / "config.toml").read_text()
-    kept = load(tmp_path / "grounded" / "prompts" / "one-prompt-tuning-all-s0.safetensors", tiny).header
+    kept = load_prompt(tmp_path / "grounded" / "prompts" / "one-prompt-tuning-all-s0.safetensors", tiny).header
     assert kept.provenance["decoding"]["grounded"] is True
 
 
@@ -127,7 +127,7 @@ def test_priors_and_losses_of_choices_are_those_of_every_trained_method(tiny_fol
     assert cells.pop("zero-shot") == {}
     assert all(len(priors["classes"]) == 2 and priors["examples"] > 0 for priors in cells.values())
     assert all(priors["classes"][0] > priors["classes"][1] for priors in cells.values())  # every answer is the first label
-    kept = load(tmp_path / "run" / "prompts" / "says-prompt-tuning-all-s0.safetensors", tiny).header
+    kept = load_prompt(tmp_path / "run" / "prompts" / "says-prompt-tuning-all-s0.safetensors", tiny).header
     assert dict(kept.priors) == cells["prompt-tuning"]
     run = pipeline.Run.open(experiment, tmp_path / "run", Silent(), "")
     data = data_of(run, run.tasks["says"], "all", 0)

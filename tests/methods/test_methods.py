@@ -21,7 +21,7 @@ from mpdd.methods.prompts import same_kind
 from mpdd.methods.registry import METHODS, UNTRAINED
 from mpdd.progress import Silent
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 from tests.data.cards.conftest import CARDS, lines, record
 
 
@@ -104,9 +104,9 @@ def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
     short = values.get("adapt", {}).get("prompt_tuning_length", 6)
     assert rows["prompt-tuning"].trainable_parameters == short * tiny.width
     assert rows["deep-prompt-tuning"].trainable_parameters == 6 * tiny.depth * tiny.width
-    kept = load(tmp_path / "run" / "prompts" / "three-mpdd-all-s0.safetensors", tiny)
+    kept = load_prompt(tmp_path / "run" / "prompts" / "three-mpdd-all-s0.safetensors", tiny)
     assert kept.rows().shape == (6, width)
-    examples = load(tmp_path / "run" / "prompts" / "three-mpdd-examples-all-s0.safetensors", tiny)
+    examples = load_prompt(tmp_path / "run" / "prompts" / "three-mpdd-examples-all-s0.safetensors", tiny)
     assert examples.header.depth == "all" and examples.header.derived_from_examples == 8
     assert examples.rows().shape == (6 + 64, tiny.depth * tiny.width)
     made_of_rows = rank * (6 + tiny.depth * tiny.width) + 64 + tiny.depth * tiny.width
@@ -123,8 +123,8 @@ def test_stage_two_goes_on_from_a_metaprompt(made, tmp_path, tiny):
     on = {"start": str(start), "kl": 0.0, "hidden": 0.0}
     pipeline.run(made(["mpdd"], distil=on), tmp_path / "second", Silent())
     assert losses(tmp_path / "second")[0] == pytest.approx(min(losses(tmp_path / "first").values()), abs=1e-5)
-    kept = load(tmp_path / "second" / "prompts" / "metaprompt.safetensors", tiny).header
-    assert kept.provenance["start"] == load(start, tiny).header.digest and kept.provenance["teachers"] == {}
+    kept = load_prompt(tmp_path / "second" / "prompts" / "metaprompt.safetensors", tiny).header
+    assert kept.provenance["start"] == load_prompt(start, tiny).header.digest and kept.provenance["teachers"] == {}
     assert kept.provenance["options"]["start"] == "metaprompt.safetensors" and str(tmp_path) not in str(kept.provenance)
     assert not list((tmp_path / "second" / "prompts").glob("teacher-*"))
     with pytest.raises(InputError, match="another shape than the experiment; found length 6, rank 1"):
@@ -153,7 +153,7 @@ def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, t
     file = save_prompt(tmp_path / "m.safetensors", {"shared": meta.shared, "u": meta.u, "v": meta.v}, header)
     for task_type, wanted in {"ner": [0.5, 0, 0.5, 0], "qa": [0, 1, 0, 0], "re": None}.items():
         task = SimpleNamespace(card=TaskCard("x", task_type, "Do it."))
-        weights = same_kind(SimpleNamespace(meta=load(file.path), task=task), meta)
+        weights = same_kind(SimpleNamespace(meta=load_prompt(file.path), task=task), meta)
         assert (None if weights is None else weights.tolist()) == wanted
 
 
@@ -162,7 +162,7 @@ def test_one_source_is_enough(made, tmp_path):
     alone = experiment.model_copy(update={"sources": experiment.sources[:1]})
     assert config.build(alone.model_dump(mode="json"), "test") == alone
     assert len(pipeline.run(alone, tmp_path / "run", Silent())) == 4
-    assert load(tmp_path / "run" / "prompts" / "metaprompt.safetensors").header.tasks == ("one",)
+    assert load_prompt(tmp_path / "run" / "prompts" / "metaprompt.safetensors").header.tasks == ("one",)
 
 
 def test_nothing_is_taught_for_methods_that_have_nothing_from_sources(made, tmp_path):

@@ -20,7 +20,7 @@ from mpdd.inference.decoding.priors import Priors, shifts_of
 from mpdd.inference.engines.local import Local
 from mpdd.inference.predict import Request, predict, score_options
 from mpdd.methods.priors import fit_classes, fit_priors, fit_share, fit_shift
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 NER = TaskCard("t", "ner", "List the drugs named in the text.", labels=("Drug", "Side effect"), max_answer_tokens=12)
 NLI = TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no", "not said"), fields=("Hypothesis",))
@@ -165,12 +165,12 @@ def test_a_prompt_file_keeps_its_priors_and_notes_are_answered_with_them(tiny, p
     monkeypatch.setattr(steering, "LEAST", 0.0)  # an untrained model would go on with any words
     priors = {"none": 50.0, "stop": 0.0, "classes": [], "examples": 3}
     saved(tmp_path / "a.safetensors", tiny, prompt, NER, priors)
-    file = load(tmp_path / "a.safetensors", tiny)
+    file = load_prompt(tmp_path / "a.safetensors", tiny)
     assert file.header.priors == priors
     (result,) = answer_notes(Local(tiny, grounded=True), [file], [Note("n", "aspirin given", {})])
     assert result["entities"] == [] and not result["unparseable"]
     saved(tmp_path / "b.safetensors", tiny, prompt, NER, {**priors, "none": 0.0})
-    (other,) = answer_notes(Local(tiny, grounded=True), [load(tmp_path / "b.safetensors")], [Note("n", "aspirin given", {})])
+    (other,) = answer_notes(Local(tiny, grounded=True), [load_prompt(tmp_path / "b.safetensors")], [Note("n", "aspirin given", {})])
     assert other["confidence"] != result["confidence"]
     old = saved(tmp_path / "old.safetensors", tiny, prompt, NER, {})
     assert Priors.of(old.header.priors) is None
@@ -189,4 +189,4 @@ def test_a_prompt_file_keeps_its_priors_and_notes_are_answered_with_them(tiny, p
 def test_priors_that_do_not_fit_are_refused(tiny, prompt, tmp_path, wrong):
     saved(tmp_path / "a.safetensors", tiny, prompt, NER, wrong)
     with pytest.raises(InputError):
-        load(tmp_path / "a.safetensors", tiny)
+        load_prompt(tmp_path / "a.safetensors", tiny)

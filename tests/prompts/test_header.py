@@ -20,7 +20,7 @@ from mpdd.inference.confidence import Scale
 from mpdd.inference.engines.local import Local
 from mpdd.prompts.header import Header, problems_of
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import _digest, load, save_prompt
+from mpdd.prompts.store import _digest, load_prompt, save_prompt
 from mpdd.serving.folder import PromptFolder
 from tests.serving.test_folder import write
 
@@ -49,7 +49,7 @@ def rows(tiny):
 
 def use(tiny, path, capsys):
     """Do with a prompt file what the commands and the server do."""
-    file = load(path, tiny)
+    file = load_prompt(path, tiny)
     print_header(file, as_json=True)
     capsys.readouterr().out.encode()
     if file.header.card is not None:
@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_one_sentence_that_says_where(tiny, tmp_path, case)
         part = part[key]
     part[place[-1]] = value
     with pytest.raises(InputError, match=r"^The header of the prompt file x.safetensors is damaged; found .+\.") as refused:
-        load(seal(tmp_path / "x.safetensors", values, {"rows": rows(tiny)}))
+        load_prompt(seal(tmp_path / "x.safetensors", values, {"rows": rows(tiny)}))
     message = str(refused.value)
     assert message.isprintable() and message.encode()
     if "surrogate" in case:
@@ -124,7 +124,7 @@ def test_tensors_of_another_shape_or_type_are_refused(tiny, tmp_path, shape, dty
     with pytest.raises(InputError, match="do not fit its header"):
         file = tmp_path / "x.safetensors"
         save_file({"rows": tensor}, file, metadata={"mpdd": json.dumps({**good(tiny), "digest": "0"})})
-        load(file)
+        load_prompt(file)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -132,7 +132,7 @@ def test_numbers_that_are_not_finite_are_refused(tiny, tmp_path, value):
     bad = rows(tiny)
     bad[1, 3] = value
     with pytest.raises(InputError, match="holds NaN or infinity; found in rows"):
-        load(seal(tmp_path / "x.safetensors", good(tiny), {"rows": bad}))
+        load_prompt(seal(tmp_path / "x.safetensors", good(tiny), {"rows": bad}))
 
 
 def test_factors_whose_product_overflows_are_refused(tiny, tmp_path):
@@ -142,7 +142,7 @@ def test_factors_whose_product_overflows_are_refused(tiny, tmp_path):
     values = {**good(tiny), "kind": "task", "rank": 1, "metaprompt": "0"}
     tensors = {"shared": meta.shared.detach(), "u": meta.u.detach(), "v": meta.v.detach()}
     with pytest.raises(InputError, match="is not finite"):
-        load(seal(tmp_path / "x.safetensors", values, tensors)).rows()
+        load_prompt(seal(tmp_path / "x.safetensors", values, tensors)).rows()
 
 
 def test_factors_of_another_length_than_their_metaprompt_are_refused(tiny, tmp_path):
@@ -152,14 +152,14 @@ def test_factors_of_another_length_than_their_metaprompt_are_refused(tiny, tmp_p
     values = {**good(tiny), "kind": "task", "rank": 1, "metaprompt": made.header.digest}
     factors = {"u": torch.ones(1, 1, 2), "v": torch.ones(1, 1, tiny.width)}
     with pytest.raises(InputError, match="does not fit its metaprompt"):
-        load(seal(tmp_path / "x.safetensors", values, factors)).rows()
+        load_prompt(seal(tmp_path / "x.safetensors", values, factors)).rows()
 
 
 def test_a_prompt_of_another_width_is_refused(tiny, tmp_path):
     for width, depth in ((8, "input"), (8, "all"), (2 * tiny.width, "input")):
         values = {**good(tiny), "width": width, "depth": depth}
         with pytest.raises(InputError, match=f"does not fit its backbone; found width {width}"):
-            load(seal(tmp_path / "x.safetensors", values, {"rows": torch.zeros(2, width)}), tiny)
+            load_prompt(seal(tmp_path / "x.safetensors", values, {"rows": torch.zeros(2, width)}), tiny)
 
 
 @pytest.mark.parametrize("name", catalogue.names())

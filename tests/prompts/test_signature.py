@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.prompts import signature
-from mpdd.prompts.store import Header, load, save_prompt, without_provenance
+from mpdd.prompts.store import Header, load_prompt, save_prompt, without_provenance
 from mpdd.serving.folder import PromptFolder
 
 CARD = TaskCard("drugs", "ner", "List drugs.", labels=("Drug",))
@@ -118,8 +118,8 @@ def test_a_server_that_trusts_a_key_serves_only_what_it_signed(file, keys, tiny)
 
 
 def test_a_stripped_file_does_the_same_and_tells_nothing_of_how_it_was_made(file, tiny, tmp_path):
-    stripped = without_provenance(load(file), tmp_path / "plain.safetensors")
-    again = load(stripped.path, tiny)
+    stripped = without_provenance(load_prompt(file), tmp_path / "plain.safetensors")
+    again = load_prompt(stripped.path, tiny)
     assert again.header.provenance == {} and again.header.card == CARD
-    assert torch.equal(again.rows(), load(file).rows())
+    assert torch.equal(again.rows(), load_prompt(file).rows())
     assert b'"seed"' not in stripped.path.read_bytes()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mpdd.backbone.model import load as load_backbone
+from mpdd.backbone.model import load_prompt as load_backbone
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, _digest, load, save_prompt
+from mpdd.prompts.store import Header, _digest, load_prompt, save_prompt
 from tests.conftest import make_model
 
 CARD = TaskCard("drugs", "ner", "List the drugs.", labels=("Drug",), fields=("Question",))
@@ -31,7 +31,7 @@ def soft(tiny, tmp_path):
 
 
 def test_soft_round_trip(tiny, soft):
-    found = load(soft.path, tiny)
+    found = load_prompt(soft.path, tiny)
     assert torch.equal(found.rows(), soft.tensors["rows"])
     assert found.header == soft.header
     assert found.header.card == CARD
@@ -50,7 +50,7 @@ def test_meta_round_trip_and_task_in_both_modes(tiny, tmp_path):
         meta.v.normal_()
     tensors = {"shared": meta.shared, "u": meta.u, "v": meta.v}
     saved = save_prompt(tmp_path / "meta.safetensors", tensors, header(tiny, "meta", rank=2, tasks=("a", "b")))
-    found = load(saved.path).metaprompt()
+    found = load_prompt(saved.path).metaprompt()
     assert torch.equal(found("b"), meta("b"))
     assert torch.equal(saved.rows(), meta.zero_shot())
 
@@ -58,19 +58,19 @@ def test_meta_round_trip_and_task_in_both_modes(tiny, tmp_path):
     described = header(tiny, "task", rank=2, tasks=("t",), card=CARD, metaprompt=saved.header.digest)
     whole = save_prompt(tmp_path / "all.safetensors", {"shared": target.shared, "u": target.u, "v": target.v}, described)
     small = save_prompt(tmp_path / "factors.safetensors", {"u": target.u, "v": target.v}, described)
-    assert torch.allclose(load(whole.path).rows(), target("t"))
-    assert torch.allclose(load(small.path).rows(), target("t"))
+    assert torch.allclose(load_prompt(whole.path).rows(), target("t"))
+    assert torch.allclose(load_prompt(small.path).rows(), target("t"))
     assert small.stored_bytes < whole.stored_bytes
 
     saved.path.unlink()
     with pytest.raises(InputError, match="factors only and its metaprompt is not beside it"):
-        load(small.path).rows()
+        load_prompt(small.path).rows()
 
 
 def test_another_backbone_is_named_on_both_sides(soft, tmp_path):
     other = load_backbone(str(make_model(tmp_path / "other", seed=1, width=16)), dtype=torch.float32)
     with pytest.raises(InputError, match=r"another backbone; found .*other.*width 16.*wanted .*width 32"):
-        load(soft.path, other)
+        load_prompt(soft.path, other)
 
 
 def test_fingerprint_does_not_depend_on_the_load_type(tiny, tiny_folder):
@@ -112,7 +112,7 @@ def no_header(data):
 def test_damage_is_found(soft, damage, message):
     soft.path.write_bytes(damage(soft.path.read_bytes()))
     with pytest.raises(InputError, match=message):
-        load(soft.path)
+        load_prompt(soft.path)
 
 
 def sealed(path, header, tensors):
@@ -139,21 +139,21 @@ GOOD = {"kind": "soft", "backbone": "b", "fingerprint": "f", "length": 2, "width
 )
 def test_crafted_files_are_refused(tmp_path, header, shape, message):
     with pytest.raises(InputError, match=message):
-        load(sealed(tmp_path / "x.safetensors", header, {"rows": torch.zeros(shape)}))
+        load_prompt(sealed(tmp_path / "x.safetensors", header, {"rows": torch.zeros(shape)}))
 
 
 def test_a_file_with_a_header_field_less_still_reads(tmp_path):
     """A file from before a field with a default existed keeps its digest."""
-    found = load(sealed(tmp_path / "x.safetensors", GOOD, {"rows": torch.zeros(2, 3)}))
+    found = load_prompt(sealed(tmp_path / "x.safetensors", GOOD, {"rows": torch.zeros(2, 3)}))
     assert found.header.metaprompt == ""
 
 
 def test_missing_and_foreign_files_are_named(tmp_path):
     with pytest.raises(InputError, match="no such prompt file"):
-        load(tmp_path / "none.safetensors")
+        load_prompt(tmp_path / "none.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(InputError, match="no prompt file of mpdd"):
-        load(tmp_path / "foreign.safetensors")
+        load_prompt(tmp_path / "foreign.safetensors")
 
 
 def test_a_failed_write_leaves_nothing_behind(tiny, soft, tmp_path, monkeypatch):

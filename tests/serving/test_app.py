@@ -15,7 +15,7 @@ from mpdd.annotate.notes import Note, answer_notes
 from mpdd.errors import InputError
 from mpdd.inference.engines import EngineDownError
 from mpdd.inference.engines.local import Local
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 from mpdd.serving import routes
 from mpdd.serving.audit import verify
 from tests.serving.conftest import CARDS
@@ -36,7 +36,7 @@ def test_answers_are_those_of_predict_in_one_mixed_request(client, tiny, prompts
     fields, choices = {"Hypothesis": "fever", "Question": "What was given?"}, ["aspirin", "none"]
     body = {"text": NOTE, "tasks": list(CARDS), "fields": fields, "choices": choices}
     found = client.post("/v1/annotate", json=body).json()
-    files = [load(prompts / f"{name}.safetensors") for name in CARDS]
+    files = [load_prompt(prompts / f"{name}.safetensors") for name in CARDS]
     for result, wanted in zip(
         found["results"], answer_notes(Local(tiny), files, [Note("n", NOTE, fields, tuple(choices))]), strict=True
     ):

@@ -9,7 +9,7 @@ import torch
 
 from mpdd.data.task import TaskCard
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, load, save_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 from mpdd.serving.folder import PromptFolder
 
 
@@ -114,7 +114,7 @@ def test_an_error_that_nobody_foresaw_is_a_problem_of_one_file(tiny, tmp_path, m
     def broken(path, *rest, **options):
         if path.name == "doses.safetensors":
             raise ZeroDivisionError("with text of a note")
-        return load(path, *rest, **options)
+        return load_prompt(path, *rest, **options)
 
     monkeypatch.setattr("mpdd.serving.folder.load", broken)
     listing = PromptFolder(tmp_path, tiny.vocabulary).look()

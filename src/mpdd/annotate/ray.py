@@ -133,7 +133,7 @@ def count(notes: Path) -> int:
     return sum(len(group.ids) for group in _groups(notes))
 
 
-def read(output: Path) -> list[dict[str, Any]]:
+def read_answers(output: Path) -> list[dict[str, Any]]:
     """All rows of an output folder, with `result` as what `mpdd predict` gives for a note and task."""
     tables = [parquet.read_table(path, schema=SCHEMA) for path in sorted(output.glob("part-*.parquet"))]
     return [{**row, "result": json.loads(row["result"])} for table in tables for row in table.to_pylist()]

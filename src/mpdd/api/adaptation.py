@@ -18,7 +18,7 @@ from mpdd.evaluation.row import Row
 from mpdd.experiment import TEST_EXAMPLES, own_task, pipeline
 from mpdd.experiment.folder import alone_in
 from mpdd.progress import Reporter, Silent
-from mpdd.prompts.store import PromptFile, load
+from mpdd.prompts.store import PromptFile, load_prompt
 
 _KEYS = ("name", "type", "form", "instruction", "labels", "fields", "text_field", "max_answer_tokens", "window")
 
@@ -65,7 +65,7 @@ def adapt(
             reporter.say(own_task.no_metaprompt(backbone) if available is None else own_task.NOT_DEEP)
         with alone_in(folder):
             rows = pipeline.run(experiment, folder, reporter, "mpdd.adapt")
-        prompt = whole(load(own_task.prompt_path(experiment, folder)))
+        prompt = whole(load_prompt(own_task.prompt_path(experiment, folder)))
         score = next(row for row in rows if row.method == own_task.prompt_method(experiment))
         return Adapted(prompt, score, tuple(rows), folder if out is not None else None)
 

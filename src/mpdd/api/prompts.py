@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mpdd.errors import InputError
 from mpdd.prompts.ready import ready
-from mpdd.prompts.store import SUFFIX, PromptFile, in_memory, load, load_tasks
+from mpdd.prompts.store import SUFFIX, PromptFile, in_memory, load_prompt, load_tasks
 from mpdd.prompts.store import save_prompt as write_prompt
 
 
@@ -45,4 +45,4 @@ def whole(prompt: PromptFile) -> PromptFile:
     beside = prompt.metaprompt_file()
     if beside is None:
         return prompt
-    return in_memory(prompt.path, {**prompt.tensors, "shared": load(beside).tensors["shared"]}, prompt.header)
+    return in_memory(prompt.path, {**prompt.tensors, "shared": load_prompt(beside).tensors["shared"]}, prompt.header)

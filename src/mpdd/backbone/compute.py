@@ -25,7 +25,7 @@ from mpdd.errors import InputError
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
-def load(
+def load_backbone(
     name: str, *, dtype: str = "auto", quantize: Quantize = "no", compile: bool = False, gradient_checkpointing: bool = False,
     context: int = 0, shard: bool = False, template: Kind = "plain",
 ) -> Backbone:  # fmt: skip

@@ -255,7 +255,7 @@ def load(
     folder = folder_of(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or fast_dtype(device)
-    model, tokenizer = _read(name, folder, dtype, {} if quantize == "no" else _quantized(quantize, dtype, device))
+    model, tokenizer = _load_model(name, folder, dtype, {} if quantize == "no" else _quantized(quantize, dtype, device))
     if quantize == "no":  # quantized weights are where they are read to
         model.to(device)
     model.eval().requires_grad_(False)
@@ -306,7 +306,7 @@ def _quantized(how: Quantize, dtype: torch.dtype, device: str) -> dict[str, Any]
     return {"quantization_config": BitsAndBytesConfig(**options), "device_map": {"": device}}  # type: ignore[no-untyped-call]
 
 
-def _read(name: str, folder: str, dtype: torch.dtype, options: Mapping[str, Any]) -> tuple[Any, Any]:
+def _load_model(name: str, folder: str, dtype: torch.dtype, options: Mapping[str, Any]) -> tuple[Any, Any]:
     def load() -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         return text_part.load(folder, dtype=dtype, **options), tokenizer

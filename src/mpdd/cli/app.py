@@ -267,9 +267,9 @@ app.command()(evaluate)
 def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A prompt file.")], as_json: AsJson = False) -> None:
     """Say what a prompt file is, what it was made from and for which backbone."""
     from mpdd.cli.show import print_header
-    from mpdd.prompts.store import load
+    from mpdd.prompts.store import load_prompt
 
-    print_header(load(file), as_json)
+    print_header(load_prompt(file), as_json)
 
 
 @app.command()

@@ -28,17 +28,17 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Attack a prompt: can its training notes be told from fresh ones? No text is shown."""
-    from mpdd.backbone.model import load as load_backbone
+    from mpdd.backbone.model import load_prompt as load_backbone
     from mpdd.evaluation.membership import FALSE_ALARMS, attacks
-    from mpdd.prompts.store import load
+    from mpdd.prompts.store import load_prompt
 
-    opened = load_backbone(backbone or load(prompt).header.backbone)
-    file = load(prompt, opened)
+    opened = load_backbone(backbone or load_prompt(prompt).header.backbone)
+    file = load_prompt(prompt, opened)
     if file.header.card is None:
         raise InputError(f"{prompt.name} is not for one task", found=f"kind {file.header.kind}", wanted="a task's prompt file")
     members, fresh = _examples(card, opened, file, shots, seed)
     beside = file.metaprompt_file()
-    reference = None if beside is None else load(beside).rows()
+    reference = None if beside is None else load_prompt(beside).rows()
     results = attacks(opened, file.header.card, members, fresh, file.rows(), reference)
     report: dict[str, Any] = {
         "prompt": prompt.name,

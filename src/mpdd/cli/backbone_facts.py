@@ -71,9 +71,9 @@ def _of_folder(name: str, folder: str) -> dict[str, Any]:
 
 
 def _metaprompt_for(fingerprint: str) -> str:
-    from mpdd.prompts.store import load
+    from mpdd.prompts.store import load_prompt
 
-    fits = [name for name, path in known.metaprompts().items() if load(path).header.fingerprint == fingerprint]
+    fits = [name for name, path in known.metaprompts().items() if load_prompt(path).header.fingerprint == fingerprint]
     return f"in this package, for {fits[0]}" if fits else "none in this version"
 
 

@@ -70,10 +70,10 @@ def evaluate(
 def _prompt(name: str, backbone: str) -> PromptFile:
     """A prompt file, or the prompt of a source task that comes with the package."""
     from mpdd.prompts.ready import ready
-    from mpdd.prompts.store import SUFFIX, load
+    from mpdd.prompts.store import SUFFIX, load_prompt
 
     if name.endswith(SUFFIX) or Path(name).exists():
-        return load(Path(name))
+        return load_prompt(Path(name))
     (prompt,) = ready(backbone, [name])
     return prompt
 

@@ -41,11 +41,11 @@ def export(
     """Write prompts for other programs: a checkpoint with prompts as token ids, PEFT adapters, or keys and values."""
     from mpdd.annotate.notes import card
     from mpdd.files import require_new
-    from mpdd.prompts.store import load
+    from mpdd.prompts.store import load_prompt
 
     _require_fit(to, len(files), dtype)
     require_new(out)
-    prompts = [load(path) for path in files]
+    prompts = [load_prompt(path) for path in files]
     for prompt in prompts:
         card(prompt)
     name = backbone or prompts[0].header.backbone

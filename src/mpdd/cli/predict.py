@@ -56,7 +56,7 @@ def predict(
     """
     from mpdd.annotate.note_files import columns_of, read_inputs
     from mpdd.annotate.notes import card, shard
-    from mpdd.prompts.store import load
+    from mpdd.prompts.store import load_prompt
 
     uncertain_first = is_uncertain_first(sort)
     if uncertain_first and (output or workers or ray):
@@ -67,7 +67,7 @@ def predict(
         )  # fmt: skip
     named, inputs = _prompts_and_inputs(files, task or [])
     columns = columns_of(column or ())
-    prompts = [load(path) for path in named]
+    prompts = [load_prompt(path) for path in named]
     if task:
         prompts += _ready(task, backbone or (prompts[0].header.backbone if prompts else ""))
     for prompt in prompts:

@@ -24,9 +24,9 @@ def new_key(name: Annotated[Path, typer.Argument(metavar="NAME", help="NAME.key 
 def sign(file: File, key: Annotated[Path, typer.Option("--key", help="The private key.")]) -> None:
     """Sign a prompt file; the signature lies beside it."""
     from mpdd.prompts import signature
-    from mpdd.prompts.store import load
+    from mpdd.prompts.store import load_prompt
 
-    load(file)
+    load_prompt(file)
     typer.echo(f"Signature: {signature.sign(file, key)}")
 
 
@@ -46,8 +46,8 @@ def strip(
 ) -> None:
     """Write a prompt file again without its provenance: experiment, options and dates. Its card and its guarantee stay."""
     from mpdd.errors import InputError
-    from mpdd.prompts.store import load, without_provenance
+    from mpdd.prompts.store import load_prompt, without_provenance
 
     if out.exists():
         raise InputError(f"The file {out} is there already", next_step="Choose another with --out.")
-    typer.echo(f"Prompt: {without_provenance(load(file), out).path}")
+    typer.echo(f"Prompt: {without_provenance(load_prompt(file), out).path}")

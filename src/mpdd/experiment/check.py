@@ -22,7 +22,7 @@ def facts(experiment: Experiment, shape: Shape | None = None) -> dict[str, Any]:
     require_tasks(experiment)
     rows = {"rows": "not known", "rows_because": "a trial needs the weights"}
     if shape is None:
-        backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
+        backbone = compute.load_backbone(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
         shape, rows = Shape.of(backbone), backbone.rows_path
     length, rank = experiment.prompt.length, experiment.prompt.rank

@@ -22,7 +22,7 @@ from mpdd.experiment.config import Shots
 from mpdd.experiment.origins import origins
 from mpdd.experiment.setup import Run
 from mpdd.experiment.sources import metaprompt_for
-from mpdd.prompts.store import PromptFile, load
+from mpdd.prompts.store import PromptFile, load_prompt
 
 EXAMPLES_SHOWN = 3
 
@@ -102,7 +102,7 @@ def _transfer(
         path = run.folder.prompt(Key(row["target"], lead, row["shots"], row["seed"]).name.replace("/", "-"))
         seeds = adapted.setdefault((row["shots"], row["target"]), [])
         if path.is_file():
-            tensors = load(path, run.backbone).tensors
+            tensors = load_prompt(path, run.backbone).tensors
             seeds.append((tensors["u"][0].numpy(), tensors["v"][0].numpy()))
     u, v = metaprompt.tensors["u"].numpy(), metaprompt.tensors["v"].numpy()
     record = run.folder.path / "transfer.json"

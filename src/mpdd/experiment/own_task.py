@@ -15,7 +15,7 @@ from mpdd.experiment.config import Experiment
 from mpdd.experiment.folder import prompt_in
 from mpdd.methods.registry import ALONE, UNTRAINED
 from mpdd.prompts.ready import shipped
-from mpdd.prompts.store import load
+from mpdd.prompts.store import load_prompt
 
 METHODS = ("zero-shot", "mpdd-zero-shot", "mpdd")
 WITHOUT_STEPS = ("zero-shot", "mpdd-zero-shot", "mpdd-examples")
@@ -95,7 +95,7 @@ def _without_steps(methods: Sequence[str], *, has_metaprompt: bool) -> list[str]
 
 
 def _from_metaprompt(metaprompt: Path, methods: Sequence[str]) -> dict[str, Any]:
-    header = load(metaprompt).header
+    header = load_prompt(metaprompt).header
     if header.kind != "meta":
         raise InputError(f"{metaprompt.name} is not a metaprompt", found=f"kind {header.kind}", wanted="kind meta")
     return {
@@ -138,7 +138,7 @@ def shipped_metaprompt(card: Path, backbone: str = "") -> Path | None:
 def at_input(metaprompt: Path | None, *, is_chosen: bool) -> Path | None:
     """Return the metaprompt if prompts adapted from it are exportable to every format: if its rows are at the input alone. None
     for one of the package that is deep; raise `InputError` for a deep one that the user has chosen (`is_chosen`)."""
-    if metaprompt is None or load(metaprompt).header.depth == "input":
+    if metaprompt is None or load_prompt(metaprompt).header.depth == "input":
         return metaprompt
     if is_chosen:
         raise InputError(

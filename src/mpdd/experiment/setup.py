@@ -24,7 +24,7 @@ from mpdd.experiment.folder import RunFolder, provenance
 from mpdd.files.shard import Shard
 from mpdd.progress import Reporter
 from mpdd.prompts.soft import row_width
-from mpdd.prompts.store import Header, load
+from mpdd.prompts.store import Header, load_prompt
 from mpdd.training.private import Guarantee, Private
 from mpdd.training.tune import Data
 
@@ -64,7 +64,7 @@ class Run:
         require_tasks(experiment)
         folder = RunFolder(path, experiment, shard)
         reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
-        backbone = compute.load(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
+        backbone = compute.load_backbone(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
         reporter.say("  rows go through it {rows}: {rows_because}".format(**backbone.rows_path))
         loaded = {name: _load(experiment, name, backbone) for name in _names(experiment)}
@@ -92,7 +92,7 @@ class Run:
             reporter.say(f"  Warning: {message}")
         record = provenance(experiment, backbone, hashes, command)
         if experiment.metaprompt:
-            record["metaprompt"] = load(Path(experiment.metaprompt), backbone).header.digest
+            record["metaprompt"] = load_prompt(Path(experiment.metaprompt), backbone).header.digest
         record |= {"left_out_of_sources": left_out, "notes_on_data": notes, "warnings": warnings}
         folder.write_provenance(record)
         return cls(experiment, folder, backbone, tasks, tuple(sources), tuple(targets), reporter)

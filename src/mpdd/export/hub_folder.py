@@ -16,7 +16,7 @@ from mpdd.export.hub_card import CardFacts, Score, model_card
 from mpdd.export.record import described, file_names, require_distinct_tasks, write_record
 from mpdd.files import remove_folder, write_atomically
 from mpdd.prompts import signature
-from mpdd.prompts.store import SUFFIX, PromptFile, load, save_prompt
+from mpdd.prompts.store import SUFFIX, PromptFile, load_prompt, save_prompt
 
 PEFT_FOLDER = "peft"
 
@@ -66,7 +66,7 @@ def _require_trained(prompt: PromptFile) -> None:
 def _write_prompt(prompt: PromptFile, path: Path) -> None:
     """The prompt file as it is, byte for byte, with its signature and its metaprompt where it has them; one that lies in no file
     is written anew."""
-    if not (prompt.path.is_file() and load(prompt.path).header.digest == prompt.header.digest):
+    if not (prompt.path.is_file() and load_prompt(prompt.path).header.digest == prompt.header.digest):
         save_prompt(path, prompt.tensors, prompt.header)
         return
     write_atomically(path, prompt.path.read_bytes())

@@ -13,7 +13,7 @@ from mpdd.errors import InputError
 from mpdd.federated.federation import DisagreementError, Federation
 from mpdd.methods.options import PromptOptions
 from mpdd.prompts.soft import row_width
-from mpdd.prompts.store import PromptFile, load
+from mpdd.prompts.store import PromptFile, load_prompt
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Agreement:
 def opening(federation: Federation) -> tuple[Agreement, PromptFile | Backbone]:
     """What all sites must have, and where P* comes from: the file to start from, else the backbone, which is loaded for that."""
     if not federation.start:
-        backbone = compute.load(federation.backbone, template=federation.template, **federation.compute.model_dump())
+        backbone = compute.load_backbone(federation.backbone, template=federation.template, **federation.compute.model_dump())
         return Agreement.of(backbone, federation.prompt), backbone
-    given = load(Path(federation.start))
+    given = load_prompt(Path(federation.start))
     header, wanted = given.header, federation.prompt
     given.metaprompt()  # or says what it is instead
     shape = (header.length, header.rank, header.depth)

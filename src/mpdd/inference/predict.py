@@ -125,12 +125,12 @@ def predict(
         else:
             outputs = _generate(backbone, chosen, cache)
         for i, written in zip(batch, outputs, strict=True):
-            predictions[i] = read(requests[i], asked[i], written)
+            predictions[i] = prediction_of(requests[i], asked[i], written)
         tick(len(batch))
     return [predictions[i] for i in range(len(requests))]
 
 
-def read(request: Request, asked: Asked, written: Written) -> Prediction:
+def prediction_of(request: Request, asked: Asked, written: Written) -> Prediction:
     """The answer that an output gives."""
     parsed = parse(request.card, request.example, written.text)
     return Prediction(written.text, parsed, asked.cut, written.confidence, written.tokens)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mpdd.data.types import candidates
-from mpdd.inference.predict import Prediction, Request, Written, ask, read, score_options
+from mpdd.inference.predict import Prediction, Request, Written, ask, prediction_of, score_options
 from mpdd.methods.cell import Cell, Outcome
 from mpdd.methods.prompts import fit_to, metaprompt_of, weights_of_losses
 
@@ -44,4 +44,4 @@ def sesom(cell: Cell) -> Outcome:
 def _prediction(cell: Cell, request: Request, probabilities: Float[Tensor, " options"]) -> Prediction:
     """The likeliest option as `predict` would give it."""
     asked, number = ask(cell.backbone.vocabulary, request), int(probabilities.argmax())
-    return read(request, asked, Written(asked.options[number], float(probabilities[number])))
+    return prediction_of(request, asked, Written(asked.options[number], float(probabilities[number])))

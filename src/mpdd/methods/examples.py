@@ -50,10 +50,10 @@ def mpdd_examples(cell: Cell) -> Outcome:
     (`mpdd.prompts.examples`).
     """
     start = zero_shot_target(cell)(cell.task.name).detach()
-    read = _read(cell, cell.data_for(len(start) + cell.adapt.example_rows))
-    from_examples = example_rows(cell.backbone, start, read, cell.adapt.example_rows)
+    examples = _examples_for_rows(cell, cell.data_for(len(start) + cell.adapt.example_rows))
+    from_examples = example_rows(cell.backbone, start, examples, cell.adapt.example_rows)
     rows = torch.cat([before_every_layer(cell.backbone, start), from_examples.rows]).to(cell.backbone.device)
-    saved, calibration = _saved(cell, rows, len(read))
+    saved, calibration = _saved(cell, rows, len(examples))
     priors = saved.header.priors
     return Outcome(cell.answer(rows, priors), stored_bytes=saved.stored_bytes, calibration=calibration, priors=priors)
 
@@ -68,23 +68,23 @@ def mpdd_context(cell: Cell) -> Outcome:
     start = meta.for_target(cell.task.name, source_weights(cell, meta))
     prompt = start(cell.task.name).detach()
     data = cell.data_for(len(prompt) + cell.adapt.example_rows)
-    read = _read(cell, data)
-    examples = example_rows(cell.backbone, prompt, read, cell.adapt.example_rows)
+    read_examples = _examples_for_rows(cell, data)
+    examples = example_rows(cell.backbone, prompt, read_examples, cell.adapt.example_rows)
     if prompt.shape[1] < examples.rows.shape[1]:
         start = MetaPrompt(before_every_layer(cell.backbone, prompt), start.tasks, start.rank, seed=cell.seed)
     trials = tune_context(
-        cell.backbone, data, start, examples, read, cell.plan, lrs=cell.adapt.mpdd, dropout=cell.adapt.row_dropout,
+        cell.backbone, data, start, examples, read_examples, cell.plan, lrs=cell.adapt.mpdd, dropout=cell.adapt.row_dropout,
         factor_ratio=cell.adapt.factor_ratio, seed=cell.seed, watch=cell.watch,
     )  # fmt: skip
     tuned = best(trials).trained
     rows = tuned().detach()
-    saved, calibration = _saved(cell, rows, len(read))
+    saved, calibration = _saved(cell, rows, len(read_examples))
     numbers = sum(tensor.numel() for tensor in tuned.trained.values())
     priors = saved.header.priors
     return Outcome.of(cell.answer(rows, priors), numbers, saved.stored_bytes, trials, calibration, priors)
 
 
-def _read(cell: Cell, data: Data) -> tuple[Encoded, ...]:
+def _examples_for_rows(cell: Cell, data: Data) -> tuple[Encoded, ...]:
     """The training rows that prompt rows are made of."""
     return few_shot(data.train, min(cell.adapt.in_context_examples, cell.adapt.example_rows), cell.seed)
 

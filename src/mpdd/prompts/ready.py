@@ -11,7 +11,7 @@ from mpdd.backbone import vocabulary
 from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompts
 from mpdd.data import catalogue
 from mpdd.errors import InputError
-from mpdd.prompts.store import PromptFile, in_memory, load
+from mpdd.prompts.store import PromptFile, in_memory, load_prompt
 
 
 def shipped(backbone: str) -> Path | None:
@@ -23,14 +23,14 @@ def shipped(backbone: str) -> Path | None:
     if not paths or not Path(backbone).exists():
         return None
     fingerprint = vocabulary.load(backbone).fingerprint
-    return next((path for path in paths.values() if load(path).header.fingerprint == fingerprint), None)
+    return next((path for path in paths.values() if load_prompt(path).header.fingerprint == fingerprint), None)
 
 
 def ready_tasks(backbone: str = "") -> tuple[str, ...]:
     """The source tasks that can be asked of a backbone (the embedded one by default) without training; none where no
     metaprompt comes for it."""
     path = shipped(backbone or EMBEDDED)
-    return _tasks(load(path)) if path else ()
+    return _tasks(load_prompt(path)) if path else ()
 
 
 def ready(backbone: str = "", tasks: Sequence[str] = ()) -> list[PromptFile]:
@@ -45,7 +45,7 @@ def ready(backbone: str = "", tasks: Sequence[str] = ()) -> list[PromptFile]:
             f"No prompts come with the package for the backbone {name}", wanted=f"one of {', '.join(metaprompts())}",
             next_step="Or name prompt files of your own.",
         )  # fmt: skip
-    meta = load(path)
+    meta = load_prompt(path)
     ready_tasks = _tasks(meta)
     if unknown := [task for task in tasks if task not in ready_tasks]:
         near = get_close_matches(unknown[0].lower().replace("-", "_"), ready_tasks, n=2)

@@ -67,7 +67,7 @@ def verify(path: Path, keys: Sequence[Path], content: bytes | None = None) -> Pa
     if not beside.is_file():
         raise InputError(f"{path.name} is not signed", found=f"no file {beside.name}", next_step="`mpdd prompt sign` makes it.")
     try:
-        signature = base64.b64decode(_read(beside).strip(), validate=True)
+        signature = base64.b64decode(_read_bytes(beside).strip(), validate=True)
     except binascii.Error:
         raise InputError(f"{beside.name} is not a signature", wanted="one line of base64") from None
     signed = _signed(path, content)
@@ -90,7 +90,7 @@ def _signed(path: Path, content: bytes | None = None) -> bytes:
         raise InputError(f"The file {path} cannot be read", found=error.strerror or type(error).__name__) from error
 
 
-def _read(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_LONGEST)
@@ -101,7 +101,7 @@ def _read(path: Path) -> bytes:
 def _private_key(path: Path) -> Ed25519PrivateKey:
     serialization, ed25519 = _library()
     try:
-        key = serialization.load_pem_private_key(_read(path), None)
+        key = serialization.load_pem_private_key(_read_bytes(path), None)
     except (ValueError, TypeError):  # the latter: it is encrypted
         key = None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
@@ -115,7 +115,7 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
 def _public_key(path: Path) -> Ed25519PublicKey:
     serialization, ed25519 = _library()
     try:
-        key = serialization.load_pem_public_key(_read(path))
+        key = serialization.load_pem_public_key(_read_bytes(path))
     except ValueError:
         key = None
     if not isinstance(key, ed25519.Ed25519PublicKey):

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, deserialize
-from safetensors.torch import load as load_tensors
+from safetensors.torch import load_prompt as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
@@ -68,7 +68,7 @@ class PromptFile:
         if self.header.kind == "meta":
             return self.metaprompt().zero_shot()
         beside = self.metaprompt_file()
-        shared = self.tensors["shared"] if beside is None else load(beside).tensors["shared"]
+        shared = self.tensors["shared"] if beside is None else load_prompt(beside).tensors["shared"]
         if shared.shape != (self.header.length, self.header.width):
             raise InputError(
                 f"{self.path.name} does not fit its metaprompt",
@@ -122,14 +122,14 @@ def without_provenance(file: PromptFile, path: Path) -> PromptFile:
     return save_prompt(path, file.tensors, replace(file.header, provenance={}))
 
 
-def load(path: Path, backbone: Backbone | Vocabulary | None = None, *, signed_by: Sequence[Path] = ()) -> PromptFile:
+def load_prompt(path: Path, backbone: Backbone | Vocabulary | None = None, *, signed_by: Sequence[Path] = ()) -> PromptFile:
     """Read and check a prompt file, and, when given, that it belongs to `backbone` and is signed by one of the public keys.
 
     Raises `InputError` for a missing, foreign, truncated or edited file, for a header that does not fit its schema or
     its tensors, for numbers that are not finite, and for another backbone or width. The file is read, not mapped into
     memory: it may be replaced or cut short at any time.
     """
-    data = _read(path)
+    data = _read_bytes(path)
     if signed_by:
         signature.verify(path, signed_by, data)
     described, tensors = _taken_apart(path, data)
@@ -162,14 +162,14 @@ def load_tasks(paths: Sequence[str | Path]) -> list[PromptFile]:
 
 
 def _of_folder(folder: Path) -> list[PromptFile]:
-    prompts = [prompt for path in sorted(folder.glob(f"*{SUFFIX}")) if (prompt := load(path)).header.card is not None]
+    prompts = [prompt for path in sorted(folder.glob(f"*{SUFFIX}")) if (prompt := load_prompt(path)).header.card is not None]
     if not prompts:
         raise InputError(f"The folder {folder} holds no task prompts", wanted=f"at least one {SUFFIX} file of a task")
     return prompts
 
 
 def _task(path: Path) -> PromptFile:
-    prompt = load(path)
+    prompt = load_prompt(path)
     if prompt.header.card is None:
         raise InputError(f"{path.name} is not for one task", found=f"kind {prompt.header.kind}", wanted="a task's prompt file")
     return prompt
@@ -189,7 +189,7 @@ def require_backbone(name: str, header: Header, backbone: Backbone | Vocabulary)
         raise InputError(f"The prompt {name} does not fit its backbone", found=f"width {header.width}", wanted=f"width {wanted}")
 
 
-def _read(path: Path) -> bytes:
+def _read_bytes(path: Path) -> bytes:
     if not path.is_file():
         raise InputError("There is no such prompt file", found=str(path), wanted=f"a {SUFFIX} file made by mpdd")
     try:

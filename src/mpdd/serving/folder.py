@@ -18,7 +18,7 @@ from mpdd.errors import MpddError
 from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import require_at_input
 from mpdd.prompts import signature
-from mpdd.prompts.store import SUFFIX, PromptFile, load
+from mpdd.prompts.store import SUFFIX, PromptFile, load_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class PromptFolder:
             return _Read(problem=f"The prompt file {stamp.name} cannot be used ({type(error).__name__}).")
 
     def _task(self, name: str, stamps: Mapping[str, _Stamp]) -> _Read:
-        file = load(self._path / name, self._vocabulary, signed_by=self._signed_by)
+        file = load_prompt(self._path / name, self._vocabulary, signed_by=self._signed_by)
         if file.header.card is None:
             return _Read()  # a metaprompt: no task, and no problem
         beside = file.metaprompt_file()

@@ -39,7 +39,7 @@ def convert(path: Path, folder: Path) -> Mapping[str, Any]:
     """
     require_reader()
     with _quietly():
-        model, tokenizer = _read(path)
+        model, tokenizer = _load_model(path)
     changed = restore_splitting(tokenizer, _split_rule(path))
     dtype = lossless_dtype(model)
     _drop_quantization(model)
@@ -75,7 +75,7 @@ def lossless_dtype(model: nn.Module) -> torch.dtype:
     return torch.float32
 
 
-def _read(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+def _load_model(path: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """The model in fp32 and the tokenizer of a GGUF file, as transformers reads them."""
     place: dict[str, Any] = {"gguf_file": path.name}
     try:

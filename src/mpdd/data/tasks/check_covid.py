@@ -39,11 +39,11 @@ def load(root: Path) -> Splits:
     corpus = jsonlines.read(root / CORPUS, {"cord_id": str, "abstract": list}, notes)
     abstracts = {record["cord_id"]: record["abstract"] for record in corpus}
 
-    def read(part: str) -> list[Example]:
+    def read_part(part: str) -> list[Example]:
         records = [record for file in PARTS[part] for record in jsonlines.read(root / file, FIELDS, notes)]
         return build(records, lambda record: example(record, abstracts), notes)
 
-    return splits.make(read("train"), read("dev"), read("test"), notes)
+    return splits.make(read_part("train"), read_part("dev"), read_part("test"), notes)
 
 
 TASK = Task(

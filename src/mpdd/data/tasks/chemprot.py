@@ -45,7 +45,7 @@ def unmarked(record: Record) -> tuple[str, Pair]:
     return before + head + between + tail + after, pair
 
 
-def read(path: Path, notes: Notes) -> list[Example]:
+def read_examples(path: Path, notes: Notes) -> list[Example]:
     """Return the sentences of a file, each its own document by hash, as upstream gives no ids."""
     sentences: dict[str, list[Pair]] = {}
     for text, pair in build(jsonlines.read(path, FIELDS, notes), unmarked, notes):
@@ -57,7 +57,7 @@ def read(path: Path, notes: Notes) -> list[Example]:
 def load(root: Path) -> Splits:
     """Return the upstream splits; train without the sentence that test repeats."""
     notes = Notes()
-    train, dev, test = (read(root / file, notes) for file in FILES)
+    train, dev, test = (read_examples(root / file, notes) for file in FILES)
     return splits.make(train, dev, test, notes)
 
 

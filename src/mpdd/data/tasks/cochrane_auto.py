@@ -13,7 +13,7 @@ from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
 FILES = tuple(f"cochrane_auto/cochraneauto_para_{part}.csv" for part in ("train", "val", "test"))
 
 
-def read(path: Path, notes: Notes) -> list[Example]:
+def read_examples(path: Path, notes: Notes) -> list[Example]:
     """Return the paragraphs of a file that have a plain-language version."""
     records = csv_table.read(path, ("pair_id", "para_id", "complex"), notes, optional=("simple",))
     filled = [record for record in records if record["simple"].strip()]
@@ -30,7 +30,7 @@ def example(record: Record) -> Example:
 def load(root: Path) -> Splits:
     """Return the upstream splits."""
     notes = Notes()
-    train, dev, test = (read(root / file, notes) for file in FILES)
+    train, dev, test = (read_examples(root / file, notes) for file in FILES)
     return splits.make(train, dev, test, notes)
 
 

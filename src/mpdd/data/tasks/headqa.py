@@ -14,7 +14,7 @@ FILES = tuple(f"headqa_en/{part}_HEAD_EN.json" for part in ("train", "dev", "tes
 FIELDS = {"qid": str, "qtext": str, "ra": str, "answers": list}
 
 
-def read(path: Path, notes: Notes) -> list[Example]:
+def read_examples(path: Path, notes: Notes) -> list[Example]:
     """Return the questions of all exams of a file."""
     content = json_document.part(path, json_document.load(path), "exams")
     exams = json_document.read(path, content.items(), {"data": list}, notes)
@@ -36,7 +36,7 @@ def example(record: Record) -> Example:
 def load(root: Path) -> Splits:
     """Return the upstream splits."""
     notes = Notes()
-    train, dev, test = (read(root / file, notes) for file in FILES)
+    train, dev, test = (read_examples(root / file, notes) for file in FILES)
     return splits.make(train, dev, test, notes)
 
 

@@ -18,7 +18,7 @@ FILES = ("indiana_radiology/indiana_reports.csv", "indiana_radiology/indiana_dev
 GAP = re.compile(r"X{4,}|_{2,}")
 
 
-def read(root: Path, notes: Notes) -> list[Record]:
+def read_reports(root: Path, notes: Notes) -> list[Record]:
     """Return the reports that have findings and an impression, the first of each id."""
     parts = ("findings", "impression")
     table = csv_table.read(root / FILES[0], ("uid",), notes, optional=parts)
@@ -59,7 +59,7 @@ def distinct(examples: Iterable[Example], notes: Notes) -> list[Example]:
 def load(root: Path) -> Splits:
     """Return the reports, cut by the rule in `splits`."""
     notes = Notes()
-    train, dev, test = splits.cut(distinct(build(read(root, notes), example, notes), notes), (70, 10, 20))
+    train, dev, test = splits.cut(distinct(build(read_reports(root, notes), example, notes), notes), (70, 10, 20))
     return splits.make(train, dev, test, notes)
 
 

@@ -13,7 +13,7 @@ DEV = f"{TASK_1}QuestionSummarization-ValidationSet.xlsx"
 TEST = f"{TASK_1}TestSet-ReferenceSummaries.xlsx"
 
 
-def read(path: Path, source: str, columns: tuple[str, str, str], notes: Notes) -> list[Example]:
+def read_examples(path: Path, source: str, columns: tuple[str, str, str], notes: Notes) -> list[Example]:
     """Return the questions of a workbook; `columns` are those of the id, the question and the summary."""
 
     def example(record: Record) -> Example:
@@ -26,8 +26,8 @@ def read(path: Path, source: str, columns: tuple[str, str, str], notes: Notes) -
 def load(root: Path) -> Splits:
     """Return MeQSum as train, the MEDIQA-QS validation set as dev and its 100 test questions as test."""
     notes = Notes()
-    train = read(root / TRAIN, "meqsum", ("File", "CHQ", "Summary"), notes)
-    dev, test = (read(root / file, "mediqa-qs", ("q_id", "NLM Question", "Summary"), notes) for file in (DEV, TEST))
+    train = read_examples(root / TRAIN, "meqsum", ("File", "CHQ", "Summary"), notes)
+    dev, test = (read_examples(root / file, "mediqa-qs", ("q_id", "NLM Question", "Summary"), notes) for file in (DEV, TEST))
     return splits.make(train, dev, test, notes)
 
 

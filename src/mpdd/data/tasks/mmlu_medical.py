@@ -30,7 +30,7 @@ LETTERS = ("A", "B", "C", "D")
 COLUMNS = ("question", *LETTERS, "answer")
 
 
-def read(root: Path, part: str, notes: Notes) -> list[Example]:
+def read_part(root: Path, part: str, notes: Notes) -> list[Example]:
     """Return the questions of all subjects of a part."""
     examples = []
     for subject in SUBJECTS:
@@ -58,7 +58,7 @@ def example(prefix: str, numbers: Iterator[int], record: Record) -> Example:
 def load(root: Path) -> Splits:
     """Return the upstream splits: dev as train, val as dev, test as test."""
     notes = Notes()
-    train, dev, test = (read(root, part, notes) for part in PARTS)
+    train, dev, test = (read_part(root, part, notes) for part in PARTS)
     return splits.make(train, dev, test, notes)
 
 

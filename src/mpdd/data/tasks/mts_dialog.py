@@ -27,11 +27,11 @@ def load(root: Path) -> Splits:
     """Return the upstream splits."""
     notes = Notes()
 
-    def read(part: str) -> list[Example]:
+    def read_part(part: str) -> list[Example]:
         records = csv_table.read(root / PARTS[part], ("ID", "section_text", "dialogue"), notes)
         return build(records, lambda record: example(record, part), notes)
 
-    return splits.make(read("train"), read("dev"), read("test"), notes)
+    return splits.make(read_part("train"), read_part("dev"), read_part("test"), notes)
 
 
 TASK = Task(

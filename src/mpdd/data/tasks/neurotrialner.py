@@ -35,7 +35,7 @@ def examples(record: Record, notes: Notes) -> list[Example]:
     return cut(f"nct:{record['nctid']}", text, entities, notes)
 
 
-def read(path: Path, notes: Notes) -> list[Example]:
+def read_examples(path: Path, notes: Notes) -> list[Example]:
     """Return the windows of a file's trials."""
     entries = enumerate(json_document.load_list(path), 1)
     records = json_document.read(path, ((str(number), item) for number, item in entries), FIELDS, notes)
@@ -45,7 +45,7 @@ def read(path: Path, notes: Notes) -> list[Example]:
 def load(root: Path) -> Splits:
     """Return the upstream splits."""
     notes = Notes()
-    train, dev, test = (read(root / file, notes) for file in FILES)
+    train, dev, test = (read_examples(root / file, notes) for file in FILES)
     return splits.make(train, dev, test, notes)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError, MpddError
 from mpdd.inference.engines import EngineDownError, require_at_input
-from mpdd.inference.predict import Asked, Prediction, Request, Written, ask, choose, read
+from mpdd.inference.predict import Asked, Prediction, Request, Written, ask, choose, prediction_of
 
 _AGAIN = 1.0  # seconds between tries while the engine is down
 
@@ -95,7 +95,7 @@ class Vllm:
 
         def answer(request: Request) -> Prediction:
             asked = ask(self._vocabulary, request)
-            prediction = read(request, asked, self._choose(asked) if asked.options else self._write(asked))
+            prediction = prediction_of(request, asked, self._choose(asked) if asked.options else self._write(asked))
             tick(1)
             return prediction
 
