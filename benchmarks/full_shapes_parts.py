@@ -111,7 +111,7 @@ def mixed_prediction(case: Case) -> Found:
     products, attending, tokens = operations(case, [Text(one.ids, one.prompt) for one in asked], 1)
     reading, step = first["median"], (whole["median"] - first["median"]) / max(1, sizes.written - 1)
     a_row = tokens_seen(case, [len(one.ids) for one in asked])
-    moved = weights_read(case, sizes.requests) * backbone.table.element_size() + sizes.requests * a_row * backbone.kept_bytes
+    moved = weights_read(case, sizes.requests) * backbone.table.element_size() + sizes.requests * a_row * backbone.kv_bytes
     best = {"product": float("nan"), "copy": float("nan"), **case.best}
     return {
         "seconds": whole,

@@ -116,7 +116,7 @@ def test_an_error_that_nobody_foresaw_is_a_problem_of_one_file(tiny, tmp_path, m
             raise ZeroDivisionError("with text of a note")
         return load_prompt(path, *rest, **options)
 
-    monkeypatch.setattr("mpdd.serving.folder.load", broken)
+    monkeypatch.setattr("mpdd.serving.folder.load_prompt", broken)
     listing = PromptFolder(tmp_path, tiny.vocabulary).look()
     assert set(listing.tasks) == {"drugs"}
     assert listing.problems == {"doses.safetensors": "The prompt file doses.safetensors cannot be used (ZeroDivisionError)."}
