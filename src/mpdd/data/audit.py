@@ -113,7 +113,7 @@ def audit_sources(
 ) -> dict[str, Any]:
     """Return what each source's train and dev share with the targets' tests, by source, and by pair where it is anything.
 
-    Of a source's examples some are `shared` to share a run or a document, some are `removed` by `leaks.without`, and
+    Of a source's examples some are `found` to share a run or a document, some are `removed` by `leaks.without`, and
     some are then `remaining`.
     """
     tests, held = Tests(targets), Held.by(e for listed in targets.values() for e in listed)
