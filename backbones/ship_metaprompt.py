@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompt_of, table
-from mpdd.backbone.vocabulary import load_prompt as load_vocabulary
+from mpdd.backbone.vocabulary import load as load_vocabulary
 from mpdd.errors import InputError
 from mpdd.prompts.store import Header, load_prompt
 

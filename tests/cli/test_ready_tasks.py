@@ -77,7 +77,7 @@ def test_ready_tasks_are_listed_with_their_scores(mpdd):
     ran = mpdd("tasks", "--ready")
     assert ran.code == 0 and all(name in ran.out for name in (*found, *known.metaprompts()))
     for backbone, scores in known.ready_scores().items():
-        digest = ready.load(known.metaprompts()[backbone]).header.digest
+        digest = ready.load_prompt(known.metaprompts()[backbone]).header.digest
         for task, score in scores.items():
             assert score["metaprompt"] == digest, f"{task} was scored with another metaprompt"
             assert score["low"] <= score["value"] <= score["high"]
@@ -87,7 +87,7 @@ def test_ready_tasks_are_listed_with_their_scores(mpdd):
 
 def test_headers_alone_give_the_sources_of_a_metaprompt():
     for path in known.metaprompts().values():
-        assert known.sources_of(path) == ready.load(path).header.tasks
+        assert known.sources_of(path) == ready.load_prompt(path).header.tasks
 
 
 def test_serving_needs_only_a_backbone(tiny, shipped, tiny_folder, mpdd, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from mpdd.annotate.ray import KEY, read_answers
-from mpdd.backbone.model import load_prompt as load_backbone
+from mpdd.backbone.model import load as load_backbone
 from mpdd.data import catalogue
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, load_prompt, save_prompt

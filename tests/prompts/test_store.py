@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mpdd.backbone.model import load_prompt as load_backbone
+from mpdd.backbone.model import load as load_backbone
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.prompts.meta import MetaPrompt

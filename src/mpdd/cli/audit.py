@@ -28,7 +28,7 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Attack a prompt: can its training notes be told from fresh ones? No text is shown."""
-    from mpdd.backbone.model import load_prompt as load_backbone
+    from mpdd.backbone.model import load as load_backbone
     from mpdd.evaluation.membership import FALSE_ALARMS, attacks
     from mpdd.prompts.store import load_prompt
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, deserialize
-from safetensors.torch import load_prompt as load_tensors
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 from torch import Tensor
 
