@@ -143,7 +143,7 @@ def _held_out(
     for name, meta in ways.items():
         (trial,) = adapt(run.backbone, data, meta, task, plan_of(run.experiment.adapt), mode="all", lrs=[RATE], seed=seed)
         zero_shot = mean_losses(run.backbone, test, {task: meta.zero_shot()})[task]
-        found[name] = {"zero_shot": zero_shot, "adapted": _loss(run, test, trial.made)}
+        found[name] = {"zero_shot": zero_shot, "adapted": _loss(run, test, trial.trained)}
     return found
 
 

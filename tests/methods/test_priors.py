@@ -170,7 +170,8 @@ def test_a_prompt_file_keeps_its_priors_and_notes_are_answered_with_them(tiny, p
     (result,) = answer_notes(Local(tiny, grounded=True), [file], [Note("n", "aspirin given", {})])
     assert result["entities"] == [] and not result["unparseable"]
     saved(tmp_path / "b.safetensors", tiny, prompt, NER, {**priors, "none": 0.0})
-    (other,) = answer_notes(Local(tiny, grounded=True), [load_prompt(tmp_path / "b.safetensors")], [Note("n", "aspirin given", {})])
+    without = load_prompt(tmp_path / "b.safetensors")
+    (other,) = answer_notes(Local(tiny, grounded=True), [without], [Note("n", "aspirin given", {})])
     assert other["confidence"] != result["confidence"]
     old = saved(tmp_path / "old.safetensors", tiny, prompt, NER, {})
     assert Priors.of(old.header.priors) is None

@@ -114,8 +114,8 @@ def fresh_metaprompt(run: Run, teachers: Mapping[str, Tensor]) -> MetaPrompt:
 def save_metaprompt(
     run: Run, path: Path, meta: MetaPrompt, provenance: Mapping[str, Any], privacy: Mapping[str, Any] | None = None
 ) -> PromptFile:
-    """Write a metaprompt of the run's sources; `provenance` goes into its provenance, beside the options of stage 2. `privacy` is the
-    guarantee that its training kept, where it did."""
+    """Write a metaprompt of the run's sources; `provenance` is written beside the options of stage 2. `privacy` is the guarantee
+    that its training kept, where it did."""
     kinds = tuple(run.tasks[task].task.card.kind for task in meta.tasks)
     provenance = {**provenance, **how(run, "distil")}
     provenance["options"]["start"] = Path(run.experiment.distil.start).name  # no path of the user's

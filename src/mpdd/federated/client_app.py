@@ -103,7 +103,7 @@ def _opened(message: Message, context: Context) -> tuple[Site, Instruction]:
     return site, given
 
 
-def _require_privacy(given: Told, context: Context) -> None:
+def _require_privacy(given: Instruction, context: Context) -> None:
     """Raise `DisagreementError` where a site's node wants more privacy than the federation asks for."""
     most = context.node_config.get("epsilon")
     asked = given.privacy.epsilon if given.privacy else None
