@@ -57,8 +57,8 @@ class _Version:
 def is_project(names: Iterable[str]) -> bool:
     """Say whether files of these names (paths inside a folder or archive) are a project that INCEpTION exported."""
     for name in names:
-        v = _Version.of(name)
-        if v and (name.lower().endswith(_ZIP) or not v.who.isdisjoint((_NOBODY, _CURATOR))):
+        version = _Version.of(name)
+        if version and (name.lower().endswith(_ZIP) or not version.who.isdisjoint((_NOBODY, _CURATOR))):
             return True
     return False
 
