@@ -67,3 +67,54 @@ def test_several_tasks_name_their_labels():
     fill(doc, AnnotatedNote("1", "x", answers), labels={"a": ("yes", "no")})
     assert doc.cats == {"a:yes": 0.7, "a:no": 0.0, "b:p": 1.0, "b:q": 1.0}
     assert AnnotatingPipe.__doc__
+
+
+class Fixed:
+    """Stands in for an annotator: the same words are drugs and problems in every text."""
+
+    labels: dict[str, tuple[str, ...]] = {}
+    entities = {"aspirin": "Drug", "diabetes": "Problem", "asthma": "Problem"}
+
+    def annotate(self, texts):
+        return [AnnotatedNote(str(number), text, (self.answer(text),)) for number, text in enumerate(texts)]
+
+    def answer(self, text):
+        places = {word: text.find(word) for word in self.entities}
+        found = (Entity(self.entities[word], at, at + len(word), word, 0.9) for word, at in places.items() if at >= 0)
+        return TaskAnswer("findings", "entities", tuple(found))
+
+
+NOTE = """Past Medical History: diabetes
+
+Medications: aspirin once a day
+
+Family History:
+Mother has asthma.
+"""
+
+
+def sectioned(pipe_is_last):
+    """A Doc that medspaCy's sectionizer and our pipe went over."""
+    pytest.importorskip("medspacy")
+    from medspacy.section_detection import Sectionizer
+
+    nlp = spacy.blank("en")
+    sectionizer, ours = Sectionizer(nlp), AnnotatingPipe(Fixed())
+    first, last = (sectionizer, ours) if pipe_is_last else (ours, sectionizer)
+    return last(first(nlp(NOTE)))
+
+
+@pytest.mark.parametrize("pipe_is_last", [True, False], ids=["behind", "before"])
+def test_entities_have_the_section_that_the_sectionizer_of_medspacy_set(pipe_is_last):
+    doc = sectioned(pipe_is_last)
+    names = ["past_medical_history", "medications", "family_history"]
+    assert [section.category for section in doc._.sections] == names
+    assert [(e.text, e._.section_category) for e in doc.ents] == list(zip(("diabetes", "aspirin", "asthma"), names, strict=True))
+    assert [s._.section_category for s in doc.spans["findings"]] == ["medications", "past_medical_history", "family_history"]
+    assert {e._.mpdd_confidence for e in doc.ents} == {0.9}
+    assert doc.ents[2]._.section_title.text.strip() == "Family History:"
+
+
+def test_the_sectionizer_behind_the_pipe_marks_its_entities():
+    assert [e._.is_family for e in sectioned(pipe_is_last=False).ents] == [False, False, True]
+    assert [e._.is_family for e in sectioned(pipe_is_last=True).ents] == [False, False, False]
