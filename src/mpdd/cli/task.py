@@ -122,8 +122,8 @@ def _copy(like: str, given: Mapping[str, Any], path: Path, force: bool) -> None:
     from mpdd.data.cards import card_file
     from mpdd.data.cards import new as cards
 
-    splits = (split for split in ("train", "dev", "test") if given[split])
-    data: dict[str, Any] = {split: _from(path.parent, given[split]) for split in splits}
+    paths = {split: given[split] for split in ("train", "dev", "test") if given[split]}
+    data: dict[str, Any] = {split: _from(path.parent, named) for split, named in paths.items()}
     shared, of_splits = cards.columns_given(given["columns"])
     data |= {"format": given["format"], "columns": {**cards.named(shared), **of_splits}, "labels": given["values"]}
     data |= {name: given[name] for name in ("headerless", "ignore_case")}

@@ -205,6 +205,12 @@ def test_a_label_in_another_case_is_unknown_and_named(write):
     assert f"{problem}; wanted 'malignant', or ignore_case = true under [data] of the card" in said
     found = load(write("single", {"train.jsonl": lines(rows)}, {"ignore_case": True}), strict=True)
     assert sum(example.gold.choice == 1 for example in everything(found)) == 3
+    mapped = {"labels": {"mal": "malignant"}}
+    rows = [row | {"answer": row["answer"].replace("Malignant", "MAL")} for row in rows]
+    said = refusal(write("single", {"train.jsonl": lines(rows)}, mapped), strict=True)
+    assert "no label of the card: 'MAL', not 'mal'; wanted 'mal', or" in said
+    found = load(write("single", {"train.jsonl": lines(rows)}, {**mapped, "ignore_case": True}), strict=True)
+    assert sum(example.gold.choice == 1 for example in everything(found)) == 3
 
 
 @pytest.mark.parametrize("kind", ["ner", "re", "multiple", "nli", "fixed"])

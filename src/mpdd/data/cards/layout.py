@@ -41,17 +41,17 @@ class Layout:
         """Return our label, or an option's name, for a value of the file."""
         if value in self.labels or value in self.card.labels or not self.ignore_case:
             return self.labels.get(value, value)
-        return self._folded.get(fold(value), value)
+        name = self._folded.get(fold(value), value)
+        return self.labels.get(name, name)
 
     def in_another_case(self, value: str) -> str:
-        """Return the card's label that a value of the file is but for its case; "" where there is none."""
-        return "" if value in self.card.labels else self._folded.get(fold(value), "")
+        """Return the label or value that the card knows, where a value of the file differs in case alone; else ""."""
+        return "" if value in self.labels or value in self.card.labels else self._folded.get(fold(value), "")
 
     @cached_property
     def _folded(self) -> dict[str, str]:
-        """Our labels by what stands for them, in no case; the file's own values come first."""
-        names = {label: label for label in self.card.labels} | dict(self.labels)
-        return {fold(name): label for name, label in names.items()}
+        """The labels and values that the card knows, by themselves in no case."""
+        return {fold(name): name for name in (*self.card.labels, *self.labels)}
 
     @property
     def names_of_labels(self) -> Mapping[str, str]:
