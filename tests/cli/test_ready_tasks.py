@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from mpdd.backbone.checkpoints import known
+from mpdd.backbone.checkpoints import registry
 from mpdd.prompts import ready
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, save_prompt
@@ -65,7 +65,7 @@ def test_what_is_not_ready_is_said_in_one_sentence(mpdd, place, arguments, messa
 def test_the_list_of_tasks_says_which_are_ready(mpdd):
     ran = mpdd("tasks", "--json")
     found = {row["name"]: row["ready_for"] for row in json.loads(ran.out)}
-    assert found["bc5cdr_ner"] == list(known.metaprompts())
+    assert found["bc5cdr_ner"] == list(registry.metaprompts())
     assert found["ncbi_disease"] == []  # a target
     ran = mpdd("tasks")
     assert "  embedded: all 21 sources" in ran.out
@@ -73,11 +73,11 @@ def test_the_list_of_tasks_says_which_are_ready(mpdd):
 
 def test_ready_tasks_are_listed_with_their_scores(mpdd):
     found = {row["name"]: row["scores"] for row in json.loads(mpdd("tasks", "--ready", "--json").out)}
-    assert set(found) == {name for names in known.ready_for().values() for name in names}
+    assert set(found) == {name for names in registry.ready_for().values() for name in names}
     ran = mpdd("tasks", "--ready")
-    assert ran.code == 0 and all(name in ran.out for name in (*found, *known.metaprompts()))
-    for backbone, scores in known.ready_scores().items():
-        digest = ready.load_prompt(known.metaprompts()[backbone]).header.digest
+    assert ran.code == 0 and all(name in ran.out for name in (*found, *registry.metaprompts()))
+    for backbone, scores in registry.ready_scores().items():
+        digest = ready.load_prompt(registry.metaprompts()[backbone]).header.digest
         for task, score in scores.items():
             assert score["metaprompt"] == digest, f"{task} was scored with another metaprompt"
             assert score["low"] <= score["value"] <= score["high"]
@@ -86,8 +86,8 @@ def test_ready_tasks_are_listed_with_their_scores(mpdd):
 
 
 def test_headers_alone_give_the_sources_of_a_metaprompt():
-    for path in known.metaprompts().values():
-        assert known.sources_of(path) == ready.load_prompt(path).header.tasks
+    for path in registry.metaprompts().values():
+        assert registry.sources_of(path) == ready.load_prompt(path).header.tasks
 
 
 def test_serving_needs_only_a_backbone(tiny, shipped, tiny_folder, mpdd, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mpdd.backbone.checkpoints import known
+from mpdd.backbone.checkpoints import registry
 from mpdd.backbone.vocabulary import EMBEDDED_METAPROMPT
 from mpdd.data import catalogue
 from mpdd.experiment import config, own_task
@@ -58,7 +58,7 @@ def test_other_numbers_of_examples_on_smollm2_are_asked_under_the_same_condition
     assert changed(fewshot, SMOLLM2) == {"name", "shots", "seeds"}
     require_tasks(SMOLLM2)
     assert SMOLLM2.targets == OPEN31.targets
-    assert Path(SMOLLM2.metaprompt).resolve() == known.metaprompt_of(SMOLLM2.backbone).resolve()
+    assert Path(SMOLLM2.metaprompt).resolve() == registry.metaprompt_of(SMOLLM2.backbone).resolve()
     assert not set(load_prompt(Path(SMOLLM2.metaprompt)).header.tasks) & set(SMOLLM2.targets)
 
 

@@ -12,7 +12,7 @@ import tomli_w
 import torch
 
 import mpdd
-from mpdd.backbone.checkpoints import known
+from mpdd.backbone.checkpoints import registry
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.evaluation.metrics import score
@@ -146,13 +146,13 @@ def test_the_metaprompt_of_the_package_is_found_by_name_and_by_fingerprint(tmp_p
 
 def test_a_file_in_the_folder_of_metaprompts_is_all_that_shipping_one_takes(tmp_path, monkeypatch):
     assert (
-        known.metaprompt_of("smollm2-135m-instruct")
+        registry.metaprompt_of("smollm2-135m-instruct")
         == Path(mpdd.__file__).parent / "metaprompts/smollm2-135m-instruct.safetensors"
     )
-    monkeypatch.setattr(known, "METAPROMPTS", tmp_path)
-    assert "gemma3-270m" not in known.metaprompts()
+    monkeypatch.setattr(registry, "METAPROMPTS", tmp_path)
+    assert "gemma3-270m" not in registry.metaprompts()
     (tmp_path / "gemma3-270m.safetensors").touch()
-    assert known.metaprompts()["gemma3-270m"] == tmp_path / "gemma3-270m.safetensors"
+    assert registry.metaprompts()["gemma3-270m"] == tmp_path / "gemma3-270m.safetensors"
 
 
 def test_without_a_metaprompt_the_task_is_learnt_by_prompt_tuning(tmp_path, tiny_folder):

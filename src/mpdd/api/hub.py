@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mpdd.backbone.checkpoints import known
+from mpdd.backbone.checkpoints import registry
 from mpdd.errors import InputError
 from mpdd.evaluation.results import read_results
 from mpdd.evaluation.row import HEADLINES
@@ -52,8 +52,8 @@ def push_to_folder(
 
 def hub_id(backbone: str) -> str:
     """The id of a backbone on the hub: its own name, or that of a known backbone's original; empty for a folder or file."""
-    if backbone in known.table():
-        return known.get(backbone).original
+    if backbone in registry.table():
+        return registry.get(backbone).original
     return backbone if _HUB_ID.fullmatch(backbone) and not Path(backbone).exists() else ""
 
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from mpdd.backbone.checkpoints import known
-from mpdd.backbone.checkpoints.known import EMBEDDED as EMBEDDED  # these three are named from here too
-from mpdd.backbone.checkpoints.known import EMBEDDED_FOLDER as EMBEDDED_FOLDER
-from mpdd.backbone.checkpoints.known import EMBEDDED_METAPROMPT as EMBEDDED_METAPROMPT
+from mpdd.backbone.checkpoints import registry
 from mpdd.backbone.checkpoints.places import folder_of as folder_of
+from mpdd.backbone.checkpoints.registry import EMBEDDED as EMBEDDED  # these three are named from here too
+from mpdd.backbone.checkpoints.registry import EMBEDDED_FOLDER as EMBEDDED_FOLDER
+from mpdd.backbone.checkpoints.registry import EMBEDDED_METAPROMPT as EMBEDDED_METAPROMPT
 from mpdd.backbone.template import PLAIN, Template
 from mpdd.backbone.text_part import names_in_files, text_config
 from mpdd.errors import InputError, MpddError
@@ -161,7 +161,7 @@ def _is_adapter(folder: str) -> bool:
 
 
 def _next_step(name: str) -> str:
-    near = difflib.get_close_matches(name, known.table(), n=1)
+    near = difflib.get_close_matches(name, registry.table(), n=1)
     if near:
         return f"Perhaps {near[0]}; `mpdd backbone list` lists the known names."
     return "Download it on a connected machine and pass its folder; for a gated model accept its licence and log in first."

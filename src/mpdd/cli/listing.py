@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table as Grid
 from rich.text import Text
 
-from mpdd.backbone.checkpoints.known import ready_for, ready_scores
+from mpdd.backbone.checkpoints.registry import ready_for, ready_scores
 from mpdd.cli.show import console, print_pairs
 from mpdd.data import cache, catalogue, counts, store
 from mpdd.data.task import SPLITS, Task

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpdd.backbone.checkpoints.known import EMBEDDED
+from mpdd.backbone.checkpoints.registry import EMBEDDED
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.experiment import TEST_EXAMPLES, config

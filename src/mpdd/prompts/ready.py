@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mpdd.backbone import vocabulary
-from mpdd.backbone.checkpoints.known import EMBEDDED, metaprompts
+from mpdd.backbone.checkpoints.registry import EMBEDDED, metaprompts
 from mpdd.data import catalogue
 from mpdd.errors import InputError
 from mpdd.prompts.store import PromptFile, in_memory, load_prompt

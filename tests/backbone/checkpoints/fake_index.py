@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
-from mpdd.backbone.checkpoints.known import KnownBackbone, OnHub, Wheel
+from mpdd.backbone.checkpoints.registry import KnownBackbone, OnHub, Wheel
 
 RAN = "a wheel that was installed or imported writes this file"
 

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mpdd.backbone.checkpoints.known import KnownBackbone, Wheel
+from mpdd.backbone.checkpoints.registry import KnownBackbone, Wheel
 from mpdd.errors import InputError, MpddError
 from mpdd.files import sha256_of
 

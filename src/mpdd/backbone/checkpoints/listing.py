@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mpdd.backbone.checkpoints import known, store
-from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, KnownBackbone
+from mpdd.backbone.checkpoints import registry, store
+from mpdd.backbone.checkpoints.registry import EMBEDDED, EMBEDDED_FOLDER, KnownBackbone
 from mpdd.errors import InputError
 
 
@@ -15,7 +15,7 @@ def listed() -> list[dict[str, Any]]:
 
     `here` says yes, no or damaged; `folder` is empty for one that was not fetched.
     """
-    return [_embedded(), *(_fetchable(row) for row in known.table().values())]
+    return [_embedded(), *(_fetchable(row) for row in registry.table().values())]
 
 
 def _embedded() -> dict[str, Any]:
@@ -31,7 +31,7 @@ def _embedded() -> dict[str, Any]:
         "sha256": "",
         "here": "yes",
         "folder": str(EMBEDDED_FOLDER),
-        "metaprompt": known.metaprompt_of(EMBEDDED).is_file(),
+        "metaprompt": registry.metaprompt_of(EMBEDDED).is_file(),
     }
 
 
@@ -52,5 +52,5 @@ def _fetchable(row: KnownBackbone) -> dict[str, Any]:
         "sha256": row.gguf_sha256,
         "here": here,
         "folder": str(folder) if folder else "",
-        "metaprompt": known.metaprompt_of(row.name).is_file(),
+        "metaprompt": registry.metaprompt_of(row.name).is_file(),
     }

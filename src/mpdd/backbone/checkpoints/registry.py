@@ -1,4 +1,4 @@
-"""The table of backbones that can be named: `embedded`, and those that `mpdd backbone get` fetches (`known.toml`)."""
+"""The table of backbones that can be named: `embedded`, and those that `mpdd backbone get` fetches (`registry.toml`)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class KnownBackbone:
 @cache
 def table() -> Mapping[str, KnownBackbone]:
     """The backbones that can be fetched, by name."""
-    text = (package_files("mpdd.backbone.checkpoints") / "known.toml").read_text(encoding="utf-8")
+    text = (package_files("mpdd.backbone.checkpoints") / "registry.toml").read_text(encoding="utf-8")
     return {name: _row(name, values) for name, values in tomllib.loads(text).items()}
 
 
