@@ -51,8 +51,8 @@ def cells(folder: Path, variant: str, method: str) -> Cells:
     }
 
 
-def _mean(cells_of: Cells) -> float:
-    return fmean(fmean(cell["row"]["value"] for cell in some) for some in cells_of.values())
+def _mean(by_target: Cells) -> float:
+    return fmean(fmean(cell["row"]["value"] for cell in some) for some in by_target.values())
 
 
 def _against(base: Cells, other: Cells) -> tuple[str, str, str]:

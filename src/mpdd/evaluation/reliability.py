@@ -89,11 +89,11 @@ def _table(items: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Reliab
     chosen = next(item for method in methods for item in items if item["method"] == method)
     lines = tuple(
         (
-            f"{round(100 * bin_['mean'])}{wording.SPACE}%",
-            wording.whole(bin_["count"]),
-            f"{round(100 * bin_['right'])}{wording.SPACE}%",
+            f"{round(100 * bar['mean'])}{wording.SPACE}%",
+            wording.whole(bar["count"]),
+            f"{round(100 * bar['right'])}{wording.SPACE}%",
         )
-        for bin_ in chosen["bins"]
+        for bar in chosen["bins"]
     )
     summary = (
         f"Confidence is off by {chosen['error']:.1f} points on average; before it was scaled on {chosen['dev_units']} of dev, "

@@ -50,10 +50,10 @@ def mpdd_examples(cell: Cell) -> Outcome:
     (`mpdd.prompts.examples`).
     """
     start = zero_shot_target(cell)(cell.task.name).detach()
-    examples = _examples_for_rows(cell, cell.data_for(len(start) + cell.adapt.example_rows))
-    from_examples = example_rows(cell.backbone, start, examples, cell.adapt.example_rows)
+    read_examples = _examples_for_rows(cell, cell.data_for(len(start) + cell.adapt.example_rows))
+    from_examples = example_rows(cell.backbone, start, read_examples, cell.adapt.example_rows)
     rows = torch.cat([before_every_layer(cell.backbone, start), from_examples.rows]).to(cell.backbone.device)
-    saved, calibration = _saved(cell, rows, len(examples))
+    saved, calibration = _saved(cell, rows, len(read_examples))
     priors = saved.header.priors
     return Outcome(cell.answer(rows, priors), stored_bytes=saved.stored_bytes, calibration=calibration, priors=priors)
 

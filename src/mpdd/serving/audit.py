@@ -57,7 +57,7 @@ class AuditLog:
     def __init__(self, path: Path, *, fsync: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._lock, self._fsync, self._clock = path.absolute(), threading.Lock(), fsync, clock
         self._refused: Counter[tuple[str, int]] = Counter()  # by caller and status, since the last line about them
-        self._last_line = float("-inf")  # when that was
+        self._last_line_at = float("-inf")  # when that was
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
@@ -104,7 +104,7 @@ class AuditLog:
         """
         with self._lock:
             self._refused[caller, outcome] += 1
-            if self._clock() - self._last_line >= _EVERY:
+            if self._clock() - self._last_line_at >= _EVERY:
                 self._write_refused(when)
 
     def close(self, when: str = "") -> None:
@@ -120,7 +120,7 @@ class AuditLog:
         if not self._refused:
             return
         counts = [[caller, outcome, count] for (caller, outcome), count in sorted(self._refused.items())]
-        self._last_line = self._clock()
+        self._last_line_at = self._clock()
         self._write({"time": when, "refused": counts})
         self._refused.clear()
 

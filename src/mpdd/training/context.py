@@ -104,7 +104,7 @@ def _row_prompts(
 
     def of(step: int, rows: Sequence[Encoded]) -> list[Tensor]:
         chance = torch.Generator().manual_seed(random.Random(f"rows dropped/{seed}/{step}").getrandbits(63))
-        read_as = [[number for number, example in enumerate(read) if example == row] for row in rows]
-        return [prompt.without(numbers, torch.rand(prompt.count, generator=chance), dropout) for numbers in read_as]
+        same_examples = [[number for number, example in enumerate(read) if example == row] for row in rows]
+        return [prompt.without(numbers, torch.rand(prompt.count, generator=chance), dropout) for numbers in same_examples]
 
     return of

@@ -25,14 +25,14 @@ def tokens(text: str, spans: Sequence[tuple[int, int]]) -> list[Token]:
     span starts with the space or ends with it.
     """
     starts, ends = {start for start, _ in spans}, {end for _, end in spans}
-    whole: list[Token] = []
+    token_list: list[Token] = []
     for start, end in _pieces(text, starts | ends):
         belongs = text[start:end] == " " and start not in starts and end not in ends
-        if belongs and whole and not whole[-1].space:
-            whole[-1] = Token(whole[-1].start, whole[-1].end, True)
+        if belongs and token_list and not token_list[-1].space:
+            token_list[-1] = Token(token_list[-1].start, token_list[-1].end, True)
         else:
-            whole.append(Token(start, end, False))
-    return whole
+            token_list.append(Token(start, end, False))
+    return token_list
 
 
 def run_of(tokens: Sequence[Token], start: int, end: int) -> tuple[int, int]:
