@@ -1,43 +1,81 @@
-"""`mpdd audit`: attacks on a prompt, in numbers and in sentences, without any text."""
+"""`mpdd audit`: attacks on a prompt in numbers and in sentences, without any text; canaries and shadow prompts if asked for."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import tomli_w
 import torch
 
 from mpdd.data.cards import card_file
-from mpdd.prompts.store import Header, save_prompt
+from mpdd.methods.options import Adapt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 from tests.data.cards.conftest import CARDS, SECRET, lines, record
 
 
 @pytest.fixture
 def prompt(tiny, tmp_path):
-    """A prompt for the tiny backbone, and a card with 100 records beside it."""
+    """A prompt for the tiny backbone that says how it was adapted, and a card with 100 records beside it."""
     (tmp_path / "notes.jsonl").write_text(lines([record("nli", n) for n in range(100)]))
     values = {"name": "own", "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": "notes.jsonl"}}
     (tmp_path / "own.toml").write_text(tomli_w.dumps(values))
     card = card_file.read(tmp_path / "own.toml").card
-    header = Header("soft", tiny.name, tiny.fingerprint, 3, tiny.width, tasks=("own",), card=card)
+    options = Adapt(steps=2, batch_size=2, every=2, prompt_tuning=(0.01,)).model_dump(mode="json")
+    made = {"stage": "adapt", "options": options, "recipe": {"method": "prompt-tuning", "shots": 20, "seed": 3}}
+    header = Header("soft", tiny.name, tiny.fingerprint, 3, tiny.width, tasks=("own",), card=card, provenance=made)
     save_prompt(tmp_path / "own.safetensors", {"rows": torch.randn(3, tiny.width)}, header)
     return tmp_path / "own.safetensors"
 
 
-def test_both_attacks_are_told_in_sentences_and_as_json(prompt, mpdd):
+def test_the_attacks_that_train_nothing_are_told_in_sentences_and_as_json(prompt, mpdd):
     ran = mpdd("audit", prompt, prompt.with_name("own.toml"))
     assert ran.code == 0 and SECRET not in ran.out + ran.err
-    assert "training notes against" in ran.out and "reference: the bare backbone" in ran.out
-    assert ran.out.count("(0.5 is guessing)") == 2
+    assert "20 training notes against" in ran.out and "reference: the bare backbone" in ran.out
+    assert ran.out.count("(0.5 is guessing") == 2
     assert "It was trained without differential privacy" in ran.out
-    found = json.loads(mpdd("audit", prompt, prompt.with_name("own.toml"), "--shots", "12", "--json").out)
-    assert found["training_examples"] == 12 and found["fresh_examples"] >= 10
-    assert [attack["name"] for attack in found["attacks"]] == ["loss", "loss against the reference"]
-    assert all(0 <= attack["low"] <= attack["auc"] <= attack["high"] <= 1 for attack in found["attacks"])
+    assert ran.out.count("Not tested: --canaries 8") == 1 and "--shadows 8 makes it" in ran.out
+    assert "beginnings of 20 training notes" in ran.out and "\nIn short: " in ran.out
+    record = json.loads(mpdd("audit", prompt, prompt.with_name("own.toml"), "--shots", "12", "--json").out)
+    assert record["training_examples"] == 12 and record["fresh_examples"] >= 10
+    assert [attack["name"] for attack in record["attacks"]] == ["loss", "loss against the reference"]
+    for attack in record["attacks"]:
+        assert 0 <= attack["auc_low"] <= attack["auc"] <= attack["auc_high"] <= 1
+        assert 0 <= attack["tpr_low"] <= attack["tpr"] <= attack["tpr_high"] <= 1
 
 
-def test_too_few_examples_end_in_one_sentence(prompt, mpdd):
-    ran = mpdd("audit", prompt, prompt.with_name("own.toml"), "--shots", "5")
-    assert ran.code == 2
-    assert "own.toml has too few examples to attack; found 5 training and" in ran.err
+def test_canaries_and_shadow_prompts_say_what_they_cost_and_are_not_made_twice(prompt, mpdd, tmp_path):
+    command = ("audit", prompt, prompt.with_name("own.toml"), "--canaries", "2", "--shadows", "2", "--out", tmp_path / "out")
+    ran = mpdd(*command)
+    assert ran.code == 0 and SECRET not in ran.out + ran.err
+    assert "The audit adapts 3 times (1 beside 2 canaries and 2 on halves of the 20 training examples), 2 steps each" in ran.err
+    assert "2 invented examples with a random code (LL-DDDD-LL: L a letter, D a digit)" in ran.out
+    assert "By likelihood ratio: area under the curve" in ran.out and ran.out.count("(0.5 is guessing") == 3
+    record = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert record["shadows"] == 2 and record["canaries"]["inserted"]["candidates"] == 255
+    assert (tmp_path / "out" / "audit.txt").read_text() == ran.out
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.safetensors")}
+    assert len(made) == 3
+    assert mpdd(*command).out == ran.out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.safetensors")} == made
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--shots", "5"), "own.toml has too few examples to attack; found 5 training and"),
+        (("--shadows", "1"), "One shadow prompt compares with nothing; found 1; wanted 2 or more."),
+    ],
+)
+def test_too_few_of_anything_end_in_one_sentence(prompt, mpdd, options, message):
+    ran = mpdd("audit", prompt, prompt.with_name("own.toml"), *options)
+    assert ran.code == 2 and message in ran.err and len(ran.err.strip().splitlines()) == 1
+
+
+def test_a_prompt_without_its_provenance_is_not_adapted_again(prompt, mpdd):
+    file = load_prompt(prompt)
+    save_prompt(prompt, file.tensors, replace(file.header, provenance={}))
+    ran = mpdd("audit", prompt, prompt.with_name("own.toml"), "--canaries", "2")
+    assert ran.code == 2 and "own.safetensors does not say how it was adapted" in ran.err
+    assert mpdd("audit", prompt, prompt.with_name("own.toml")).code == 0

@@ -1,20 +1,23 @@
-"""Membership attacks: the area is scikit-learn's, a prompt that knows its notes by heart is found out, a fresh one is not."""
+"""Membership attacks and canaries: the area is scikit-learn's, a prompt that knows its notes by heart is recognised, a private
+one is not."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from mpdd.data.task import Answer, Example, TaskCard
-from mpdd.evaluation.membership import FALSE_ALARMS, area, attack, attacks
+from mpdd.evaluation.canaries import canaries, exposure
+from mpdd.evaluation.membership import FALSE_ALARMS, area, attack, attacks, halves, likelihood_ratio, log_odds, losses
 from mpdd.prompts.soft import SoftPrompt, from_random
 from mpdd.training.loop import Group, Plan
+from mpdd.training.private import Guarantee, Private, fit_privately
 from mpdd.training.tune import Data, Job, tune
 
-CARD = TaskCard("sums", "summarization", "Say it shortly.", max_answer_tokens=8)
+CARD = TaskCard("sums", "summarization", "Say it shortly.", max_answer_tokens=16)
 scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=30)
 
 
@@ -24,25 +27,79 @@ def test_the_area_is_that_of_scikit_learn(members, fresh):
     assert area(np.array(members), np.array(fresh)) == pytest.approx(roc_auc_score(labels, members + fresh))
 
 
-def test_what_is_found_and_how_surely():
-    found = attack("loss", np.arange(50.0, 100.0), np.arange(0.0, 50.0))
-    assert (found.auc, found.low, found.high, found.found) == (1.0, 1.0, 1.0, 1.0)
+def test_what_is_recognised_and_how_surely():
+    one = attack("loss", np.arange(50.0, 100.0), np.arange(0.0, 50.0))
+    assert (one.auc, one.auc_low, one.auc_high, one.tpr, one.tpr_low, one.tpr_high) == (1.0,) * 6
     generator = np.random.default_rng(0)
     guessing = attack("loss", generator.normal(size=400), generator.normal(size=400))
-    assert guessing.low < 0.5 < guessing.high
-    assert guessing.found == pytest.approx(FALSE_ALARMS, abs=0.04)
+    assert guessing.auc_low < 0.5 < guessing.auc_high
+    assert guessing.tpr_low < FALSE_ALARMS < guessing.tpr_high
+    assert guessing.tpr == pytest.approx(FALSE_ALARMS, abs=0.04)
 
 
-def test_a_prompt_that_learnt_its_notes_by_heart_is_found_out(tiny):
+@settings(deadline=None)
+@given(st.floats(0.01, 700))
+def test_log_odds_are_those_of_the_likelihood(loss):
+    p = np.exp(-loss)
+    assert log_odds(np.array([loss]))[0] == pytest.approx(np.log(p) - np.log1p(-p), rel=1e-6)
+    assert np.isfinite(log_odds(np.array([0.0, loss]))).all()
+
+
+@settings(deadline=None)
+@given(st.integers(2, 9), st.lists(st.integers(0, 12), min_size=4, max_size=40), st.integers(0, 99))
+def test_every_document_is_left_out_by_half_of_the_shadows(shadows, numbers, seed):
+    documents = [str(number) for number in numbers]
+    inside = halves(documents, shadows, seed)
+    assert inside.shape == (shadows, len(documents))
+    assert set(inside.sum(0).tolist()) <= {shadows // 2, shadows - shadows // 2}
+    for name in set(documents):
+        assert len({tuple(inside[:, place]) for place, other in enumerate(documents) if other == name}) == 1
+
+
+def test_the_likelihood_ratio_takes_into_account_how_easy_an_example_is():
+    """Training examples are 2 standard deviations surer than without them; easy ones hide that from an attack by loss."""
+    generator, count = np.random.default_rng(0), 200
+    easy = generator.normal(scale=10, size=2 * count)
+    shadows = easy + generator.normal(size=(8, 2 * count))
+    target = easy + generator.normal(size=2 * count) + 2.0 * (np.arange(2 * count) < count)
+    left_out = ~halves([str(number) for number in range(2 * count)], 8, 0)
+    shadows = shadows + np.where(left_out, 0.0, 1e6)  # what shadows that hold an example say of it is not looked at
+    scores = likelihood_ratio(target, shadows, left_out)
+    by_ratio, by_loss = attack("r", scores[:count], scores[count:]), attack("l", target[:count], target[count:])
+    assert by_ratio.auc > 0.85 and by_loss.auc < 0.65
+    assert np.std(scores[count:]) == pytest.approx(np.sqrt(1 + 1 / 4), rel=0.2)
+
+
+def fitted(tiny, notes, start, *, epsilon=None):
+    """A prompt fitted to notes by heart, or with so small an epsilon that it cannot be."""
+    prompt, data = SoftPrompt(start), Data.of(tiny, CARD, notes, notes, 8)
+    if epsilon is None:
+        tune(tiny, {"sums lr 0.5": Job(data, [Group({"rows": prompt.rows}, 0.5)], prompt)}, Plan(60, 20, 60), seed=0)
+        return prompt.rows.detach()
+    schedule = {"epsilon": epsilon, "delta": 1e-3, "unit": "example", "batch": 10, "steps": 20, "clip": 1.0}
+    documents = [note.document for note in notes]
+    private = Private.of(data.train, documents, lambda units: Guarantee.calibrated(**schedule, units=units), "example")
+    assert private.guarantee.epsilon <= epsilon
+    fit_privately(tiny, private, [Group({"rows": prompt.rows}, 0.5)], lambda _: prompt(), Plan(20, 10, 20), secret=b"a" * 32)
+    return prompt.rows.detach()
+
+
+def test_a_prompt_that_learnt_its_notes_by_heart_is_recognised_and_a_private_one_is_not(tiny):
     words = ["fever", "cough", "pain", "rash", "ache", "chill", "faint", "cramp"]
     notes = [Example(str(n), str(n), f"{words[n % 8]} {n}", Answer(text=f"{words[(n * 5 + n // 8) % 8]}")) for n in range(32)]
-    members, fresh = notes[:16], notes[16:]
-    start = from_random(tiny, 8, 0)
-    before = {one.name: one for one in attacks(tiny, CARD, members, fresh, start, None)}
-    prompt = SoftPrompt(start)
-    data = Data.of(tiny, CARD, members, members, 8)
-    tune(tiny, {"sums lr 0.5": Job(data, [Group({"rows": prompt.rows}, 0.5)], prompt)}, Plan(60, 16, 60), seed=0)
-    after = {one.name: one for one in attacks(tiny, CARD, members, fresh, prompt.rows.detach(), start)}
-    assert before["loss"].low < 0.5 < before["loss"].high
-    assert after["loss against the reference"].auc > max(0.7, before["loss"].auc)
-    assert after["loss against the reference"].low > 0.5
+    members, fresh, inserted = notes[:16], notes[16:], canaries(CARD, 4, seed=0)
+    start, train = from_random(tiny, 8, 0), [*members, *(canary.example for canary in inserted)]
+    heart, private = fitted(tiny, train, start), fitted(tiny, train, start, epsilon=0.5)
+    before, by_heart, kept = (
+        {a.name: a for a in attacks(tiny, CARD, members, fresh, rows, start)} for rows in (start, heart, private)
+    )
+    assert before["loss"].auc_low < 0.5 < before["loss"].auc_high
+    assert by_heart["loss against the reference"].auc > max(0.7, before["loss"].auc)
+    assert by_heart["loss against the reference"].auc_low > 0.5
+    assert all(one.auc_low < 0.5 for one in kept.values())
+    bits = {
+        name: exposure(inserted, lambda examples, rows=rows: losses(tiny, CARD, examples, rows), candidates=31)
+        for name, rows in (("start", start), ("heart", heart), ("private", private))
+    }
+    assert bits["heart"].low > 3 > max(bits["start"].mean, bits["private"].mean)
+    assert bits["heart"].mean <= bits["heart"].most == 5

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from mpdd.backbone.model import Backbone
+from mpdd.data.task import Example, TaskCard
 from mpdd.evaluation.compare import bootstrap_interval
 from mpdd.evaluation.failures import failures
 from mpdd.evaluation.metrics import Scored, chance, metrics_for, score
@@ -22,6 +24,7 @@ from mpdd.experiment.setup import Examples, Run, data_of, how, training_examples
 from mpdd.inference.confidence import units
 from mpdd.inference.predict import Request, predict
 from mpdd.methods.cell import Cell, Outcome
+from mpdd.methods.options import Adapt
 from mpdd.methods.registry import IN_THE_WEIGHTS, METHODS, UNTRAINED, WITHOUT_EXAMPLES, rates_of
 from mpdd.training.tune import Data, ScoreDev
 
@@ -87,11 +90,13 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
             save_to=run.folder.prompt(name.replace("/", "-")),
             watch_one=lambda trial: replace(
                 run.folder.watch(f"{name}/{trial}", lambda: tick(1), stage="adapt", method=method, task=target, seed=seed),
-                score_dev=dev_scorer(run, examples),
+                score_dev=dev_scorer(
+                    run.backbone, examples.task.card, examples.dev, experiment.adapt, grounded=experiment.decoding.grounded
+                ),
                 by_accuracy=experiment.adapt.select_by == "accuracy",
             ),
             tick=tick,
-            provenance={**how(run, "adapt"), "decoding": experiment.decoding.model_dump()},
+            provenance={**how(run, "adapt"), "decoding": experiment.decoding.model_dump(), "recipe": _recipe(experiment, key)},
             grounded=experiment.decoding.grounded,
             fits_priors=experiment.decoding.priors,
         )
@@ -119,16 +124,25 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     }
 
 
-def dev_scorer(run: Run, examples: Examples) -> ScoreDev | None:
-    """Scores each prompt by the headline metric of its answers to dev examples, where the experiment selects by it."""
-    options, card, grounded = run.experiment.adapt, examples.task.card, run.experiment.decoding.grounded
+def _recipe(experiment: Experiment, key: Key) -> dict[str, Any]:
+    """What an audit needs beside the options of `adapt` to adapt a prompt of this cell again (`experiment/again.py`)."""
+    return {
+        "method": key.method, "seed": key.seed, "shots": key.shots, "train_limit": experiment.limits.train,
+        "loss_per": experiment.loss_per, "choice_loss": experiment.choice_loss, "start": experiment.prompt.start,
+    }  # fmt: skip
+
+
+def dev_scorer(
+    backbone: Backbone, card: TaskCard, examples: Sequence[Example], options: Adapt, *, grounded: bool
+) -> ScoreDev | None:
+    """Scores each prompt by the headline metric of its answers to dev examples, where the options select by it."""
     if options.select_by != "metric":
         return None
-    dev = examples.dev[: options.select_examples]
+    dev = examples[: options.select_examples]
 
     def score_dev(prompts: Mapping[str, Tensor | None]) -> dict[str, float]:
         requests = [Request(card, e, prompt, grounded=grounded) for prompt in prompts.values() for e in dev]
-        answers = iter(predict(run.backbone, requests))
+        answers = iter(predict(backbone, requests))
         parsed = {name: [next(answers).parsed for _ in dev] for name in prompts}
         return {name: scored.values[scored.headline] for name in prompts for scored in [score(card, dev, parsed[name])]}
 

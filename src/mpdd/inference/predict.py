@@ -301,3 +301,14 @@ def _likelihoods(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache 
 
 def _cached(asked: Sequence[Asked], cache: PromptCache | None) -> dict[int, KVCache]:
     return cache.of(question.prompt for question in asked) if cache is not None else {}
+
+
+@torch.inference_mode()
+def continued(backbone: Backbone, rows: Sequence[Sequence[int]], prompt: Tensor | None, most: int) -> list[str]:
+    """What the backbone writes behind each row of tokens under one prompt, greedily, at most so many tokens."""
+    asked = [Asked(tuple(ids), prompt, (), (), most, False, 0) for ids in rows]
+    found: dict[int, str] = {}
+    for batch in _batches(backbone, asked, BATCH):
+        outputs = _generate(backbone, [asked[i] for i in batch], None)
+        found |= {i: written.text for i, written in zip(batch, outputs, strict=True)}
+    return [found[i] for i in range(len(rows))]

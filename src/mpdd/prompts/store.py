@@ -94,13 +94,29 @@ class PromptFile:
         """
         if self.header.kind != "task" or "shared" in self.tensors:
             return None
-        for path in sorted(self.path.parent.glob(f"*{SUFFIX}")):
-            if path != self.path and _peek_digest(path) == self.header.metaprompt:
-                return path
+        if path := self._beside():
+            return path
         raise InputError(
             f"{self.path.name} holds factors only and its metaprompt is not beside it",
             wanted=f"a prompt file with digest {self.header.metaprompt[:12]} in the same folder",
         )
+
+    def started_from(self) -> PromptFile:
+        """The metaprompt that a `task` file was adapted from; raises `InputError` where it is not in the same folder."""
+        path = self._beside()
+        if path is None:
+            raise InputError(
+                f"The metaprompt that {self.path.name} was adapted from is not beside it",
+                wanted=f"a prompt file with digest {self.header.metaprompt[:12]} in the same folder",
+            )
+        return load_prompt(path)
+
+    def _beside(self) -> Path | None:
+        """The file in the same folder whose digest the header names as that of its metaprompt."""
+        for path in sorted(self.path.parent.glob(f"*{SUFFIX}")):
+            if path != self.path and _peek_digest(path) == self.header.metaprompt:
+                return path
+        return None
 
 
 def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
