@@ -15,7 +15,7 @@ from mpdd.prompts.store import Header, load_prompt, save_prompt
 from tests.cli.conftest import CARDS, LENGTH
 from tests.conftest import make_model
 
-FORMATS = ("hf-vocab", "peft", "peft-prefix", "kv-cache", "hub-folder")
+FORMATS = ("hf-vocab", "peft", "peft-prefix", "kv-cache", "vllm-kv", "hub-folder")
 
 
 def files(folder):
@@ -109,6 +109,16 @@ def test_a_deep_prompt_and_one_at_the_input_as_keys_and_values(mpdd, place, tiny
         assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16} and len(kept) == 2 * tiny.depth
 
 
+def test_a_deep_prompt_for_vllm(mpdd, place, tiny):
+    sealed(place, tiny, "deep.safetensors", width=2 * tiny.width, depth="all", card=replace(CARDS[0], name="deep"))
+    done(mpdd, "deep.safetensors", "short.safetensors", "--to", "vllm-kv", "--out", "made")
+    names = ["deep.safetensors", "mpdd_tasks.json", "mpdd_vllm_connector.py", "short.safetensors"]
+    assert sorted(files(place / "made")) == names
+    tasks = json.loads((place / "made" / "mpdd_tasks.json").read_text(encoding="utf-8"))["tasks"]
+    assert all(len(task["ids"]) == task["prompt"]["length"] == LENGTH for task in tasks.values())
+    assert tasks["deep"]["ids"] != tasks["short"]["ids"]
+
+
 def test_a_folder_for_the_hub(mpdd, place):
     done(mpdd, "short.safetensors", "--to", "hub-folder", "--out", "made", "--license", "mit", "--base-model", "org/tiny")
     adapter = ["peft/short/adapter_config.json", "peft/short/adapter_model.safetensors"]
@@ -136,7 +146,7 @@ def test_a_folder_for_the_hub(mpdd, place):
         ),
         (
             ["drugs.safetensors", "--to", "peft", "--out", "made", "--dtype", "float16"],
-            "The format peft has its numbers in float32; found --dtype float16; wanted --dtype with hf-vocab or kv-cache only.",
+            "The format peft has its numbers in float32; found --dtype float16; wanted --dtype with hf-vocab or kv-cache or",
         ),
         (["none.safetensors", "--to", "peft", "--out", "made"], "There is no such prompt file; found none.safetensors"),
         (["note.txt", "--to", "hf-vocab", "--out", "made"], "The prompt file note.txt is damaged or no safetensors file"),
@@ -178,7 +188,10 @@ def test_a_deep_prompt_is_refused(refused, place, tiny, to):
     sealed(place, tiny, "deep.safetensors", width=2 * tiny.width, depth="all")
     said = refused("deep.safetensors", "--to", to, "--out", "made")
     assert "deep.safetensors is a deep prompt, which this format cannot take; found rows of 64 numbers" in said
-    assert "Export it with --to peft-prefix or --to kv-cache or --to hub-folder, or make one at the input with `mpdd" in said
+    assert (
+        "Export it with --to peft-prefix or --to kv-cache or --to vllm-kv or --to hub-folder, or make one at the input with `mpdd"
+        in said
+    )
 
 
 def test_two_prompts_for_one_task_are_refused(refused, place, tiny):

@@ -122,7 +122,7 @@ def test_peft_and_transformers_answer_as_predict_does_under_a_deep_prompt(asked,
 
 def test_vllm_answers_as_predict_does(asked, exported):
     backbone, requests = asked
-    found = ask(python_of("VLLM"), "vllm_generate.py", exported, backbone, requests)
+    found = ask(python_of("VLLM"), "vllm_generate.py", exported, backbone, requests)["tokens"]
     assert max(map(max, found)) < json.loads((exported / RECORD).read_text(encoding="utf-8"))["vocabulary"]["old"]
     tokenizer = AutoTokenizer.from_pretrained(exported)
     require_same([tokenizer.decode(row, skip_special_tokens=True) for row in found], backbone, requests)

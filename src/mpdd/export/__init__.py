@@ -16,12 +16,13 @@ class Format(StrEnum):
     PEFT = "peft"
     PEFT_PREFIX = "peft-prefix"
     KV_CACHE = "kv-cache"
+    VLLM_KV = "vllm-kv"
     HUB_FOLDER = "hub-folder"
 
 
-TAKES_DEEP = (Format.PEFT_PREFIX, Format.KV_CACHE, Format.HUB_FOLDER)
-TAKES_SEVERAL = (Format.HF_VOCAB, Format.KV_CACHE, Format.HUB_FOLDER)
-TAKES_DTYPE = (Format.HF_VOCAB, Format.KV_CACHE)
+TAKES_DEEP = (Format.PEFT_PREFIX, Format.KV_CACHE, Format.VLLM_KV, Format.HUB_FOLDER)
+TAKES_SEVERAL = (Format.HF_VOCAB, Format.KV_CACHE, Format.VLLM_KV, Format.HUB_FOLDER)
+TAKES_DTYPE = (Format.HF_VOCAB, Format.KV_CACHE, Format.VLLM_KV)
 FOR_DEEP = " or ".join(f"--to {name}" for name in TAKES_DEEP)
 
 
@@ -31,6 +32,6 @@ def where_it_runs(depth: str) -> str:
         return f"Runs in mpdd, also with vLLM as its engine; `mpdd export --to` {', '.join(Format)} take it."
     names = ", ".join(TAKES_DEEP)
     return (
-        f"Deep prompt (rows before every layer): runs in mpdd; `mpdd export --to` {names} take it, vLLM and llama.cpp do not. "
+        f"Deep prompt (rows before every layer): runs in mpdd; `mpdd export --to` {names} take it, llama.cpp does not. "
         f"`mpdd adapt CARD --exportable` makes one that runs everywhere."
     )
