@@ -113,7 +113,7 @@ def deep(tmp_path_factory):
     return folder / "made", backbone.context, ids, answers, digests
 
 
-CRAMPED = {"num_gpu_blocks_override": 90, "max_num_batched_tokens": 256}  # requests are put off, and begin again; inputs in parts
+CRAMPED = {"num_gpu_blocks_override": 60, "max_num_batched_tokens": 256}  # requests start anew, inputs are read in parts
 
 
 @pytest.mark.parametrize("options", [{}, CRAMPED], ids=["roomy", "cramped"])
