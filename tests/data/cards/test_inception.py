@@ -228,6 +228,11 @@ def test_relations_run_from_governor_to_dependent_and_slots_are_relations(read):
     assert pairs(examples) == [("det", "after", "Rash")]
 
 
+def test_a_layer_that_is_not_there_is_named_for_relations_too(read):
+    with pytest.raises(InputError, match="lacks columns"):
+        read(xmi(RASH, DRUG), RE, columns={"entities": "Findings"})
+
+
 def test_features_of_the_whole_document_are_columns(read):
     triage = ("webanno.custom.Triage", {"urgency": "routine"})
     ((example,), _) = read(xmi(RASH, triage), URGENCY, columns={"answer": "urgency"})

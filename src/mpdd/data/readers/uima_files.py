@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Version:
-    """A file of a project, `folder/annotation/document/who.zip` or the same unpacked; `who` are names that may say so."""
+    """A file of a project, `folder/annotation/document/who.zip` or the same unpacked; `who` are names of the user."""
 
     folder: str
     document: str

@@ -63,9 +63,9 @@ def _values(source: Source, types: Any, notes: Notes) -> dict[str, Any] | None:
     from cassis import load_cas_from_xmi
 
     try:
-        with warnings.catch_warnings(record=True, action="always") as given:
+        with warnings.catch_warnings(record=True, action="always") as given_warnings:
             cas = load_cas_from_xmi(_plain_xml(source.where, source.content), typesystem=types)
-        if any(_MISPLACED in str(warning.message) for warning in given):
+        if any(_MISPLACED in str(warning.message) for warning in given_warnings):
             problem = "document with an offset within a character or past its text"
             notes.bad(source.where, problem, wanted="UTF-16 units")
             return None
@@ -75,7 +75,8 @@ def _values(source: Source, types: Any, notes: Notes) -> dict[str, Any] | None:
         raise
     except Exception as error:
         raise _unreadable(f"The file {source.where}", error) from None
-    titles = (structure["features"].get("documentTitle") for structure in structures if structure["type"].endswith(_METADATA))
+    metadata = (structure["features"] for structure in structures if structure["type"].endswith(_METADATA))
+    titles = (features.get("documentTitle") for features in metadata)
     name = next((title for title in titles if title), source.name)
     return {"id": name, "text": view.sofa_string, "types": dict(_types(types)), "feature_structures": structures}
 

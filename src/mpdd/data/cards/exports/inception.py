@@ -42,13 +42,16 @@ class Layer:
         """Whether it holds entities or relations that people annotate."""
         return self.type.startswith(_ENTITIES) or not self.type.startswith(_HELPERS)
 
-    def item(self, structure: Values, label: str) -> Values:
-        """Return an annotation of the layer as an entity or relation, labelled by a feature ("": by the layer's name)."""
-        given = structure["features"].get(label) if label else self.name
-        places = {name: structure[name] for name in ("id", "start", "end", "head", "tail") if name in structure}
-        if "head" in places:
-            places = {name: places[name] for name in ("head", "tail")}
-        return places | ({} if given is None else {"label": given})
+    def item(self, annotation: Values, label: str) -> Values:
+        """Return an annotation as an entity or relation, labelled by a feature ("": by the layer's name)."""
+        value = annotation["features"].get(label) if label else self.name
+        keys = ("head", "tail") if is_relation(annotation) else ("id", "start", "end")
+        return {key: annotation[key] for key in keys} | ({} if value is None else {"label": value})
+
+
+def is_relation(annotation: Values) -> bool:
+    """Say whether an annotation has two ends."""
+    return "head" in annotation
 
 
 def convert(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Record]:
@@ -57,58 +60,67 @@ def convert(layout: Layout, records: Sequence[Record], notes: Notes) -> list[Rec
     Each layer is a field of its own name too, and `LAYER.FEATURE` is the layer labelled by that feature, so that a card
     may name one of these as its column.
     """
-    features = {name: own for record in records for name, own in dict(record.values.get("types") or {}).items()}
-    layers = {name: Layer(name, tuple(own)) for name, own in features.items()}
+    types = {name: features for record in records for name, features in dict(record.values.get("types") or {}).items()}
+    layers = {name: Layer(name, tuple(features)) for name, features in types.items()}
     return converted(records, lambda values: _convert(layout, values, layers, notes), notes)
 
 
 def _convert(layout: Layout, values: Values, layers: Mapping[str, Layer], notes: Notes) -> Values:
     structures = mappings(values["feature_structures"])
-    placed = [one for one in structures if "start" in one]
+    annotations = [structure for structure in structures if "start" in structure]
+    chosen = [(layers[a["type"]], a) for a in annotations if a["type"] in layers and layers[a["type"]].is_own]
+    fields = _of_document(structures) | _by_layer(annotations, layers)
+    fields["entities"] = [layer.item(a, layer.label) for layer, a in chosen if not is_relation(a)]
+    fields["relations"] = [layer.item(a, layer.label) for layer, a in chosen if is_relation(a)]
+    fields["relations"] += [link for _, annotation in chosen for link in _links(annotation)]
+    if layout.card.type == "re":
+        _add_ends(fields.get(layout.name("entities"), []), annotations, fields)
+    _note_labels(layout, chosen, notes)
+    return {name: field for name, field in fields.items() if name not in values}
+
+
+def _by_layer(annotations: Sequence[Values], layers: Mapping[str, Layer]) -> dict[str, Any]:
+    """Return the items of each layer under its name, and under `LAYER.FEATURE` labelled by that feature."""
     fields: dict[str, Any] = {}
     for layer in layers.values():
-        for name, label in ((layer.name, layer.label), *((f"{layer.name}.{own}", own) for own in layer.features)):
-            fields.setdefault(name, [])
-            fields[name] += [layer.item(one, label) for one in placed if one["type"] == layer.type]
-    own = [(layers[one["type"]], one) for one in placed if one["type"] in layers and layers[one["type"]].is_own]
-    fields["entities"] = [layer.item(one, layer.label) for layer, one in own if "head" not in one]
-    fields["relations"] = [layer.item(one, layer.label) for layer, one in own if "head" in one]
-    fields["relations"] += [link for _, one in own for link in _links(one)]
-    if layout.card.type == "re":
-        _add_ends(fields[layout.name("entities")], placed, fields)
-    _note_labels(layout, own, notes)
-    return {**_of_document(structures), **fields}
+        labels = {layer.name: layer.label, **{f"{layer.name}.{feature}": feature for feature in layer.features}}
+        of_layer = [annotation for annotation in annotations if annotation["type"] == layer.type]
+        for name, label in labels.items():
+            fields.setdefault(name, []).extend(layer.item(annotation, label) for annotation in of_layer)
+    return fields
 
 
-def _links(structure: Values) -> Iterator[Values]:
-    """Yield a relation for each slot of an annotation, labelled by the slot's role, or by the feature if it has none."""
-    for name, value in structure["features"].items():
+def _links(annotation: Values) -> Iterator[Values]:
+    """Yield a relation for each slot of an annotation, labelled by the slot's role, else by the feature."""
+    for name, value in annotation["features"].items():
         for link in mappings(value):
-            yield {"label": link["role"] or name, "head": structure["id"], "tail": link["target"]}
+            yield {"label": link["role"] or name, "head": annotation["id"], "tail": link["target"]}
 
 
-def _add_ends(entities: list[Values], placed: Sequence[Values], fields: Mapping[str, Any]) -> None:
+def _add_ends(entities: list[Values], annotations: Sequence[Values], fields: Mapping[str, Any]) -> None:
     """Add the ends of all relations that are no entities of the chosen layers, such as tokens."""
     ends = {item.get(end) for items in fields.values() for item in mappings(items) for end in ("head", "tail")}
-    known = {item["id"] for item in entities}
-    missing = [one for one in placed if one["id"] in ends - known and "head" not in one]
-    entities += [{name: one[name] for name in ("id", "start", "end")} | {"label": "end"} for one in missing]
+    missing = ends - {item.get("id") for item in entities}
+    for annotation in annotations:
+        if annotation["id"] in missing and not is_relation(annotation):
+            entities.append({name: annotation[name] for name in ("id", "start", "end")} | {"label": "end"})
 
 
 def _of_document(structures: Sequence[Values]) -> dict[str, Any]:
     """Return the features of annotations of the whole document; a list where there are several of the same name."""
-    found: dict[str, list[Any]] = {}
-    for one in structures:
-        if "start" not in one:
-            for name, value in one["features"].items():
-                found.setdefault(name, []).append(value)
-    return {name: given[0] if len(given) == 1 else given for name, given in found.items()}
+    fields: dict[str, list[Any]] = {}
+    for structure in structures:
+        if "start" not in structure:
+            for name, value in structure["features"].items():
+                fields.setdefault(name, []).append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
 
 
-def _note_labels(layout: Layout, own: Sequence[tuple[Layer, Values]], notes: Notes) -> None:
+def _note_labels(layout: Layout, chosen: Sequence[tuple[Layer, Values]], notes: Notes) -> None:
     """Note for each layer of entities, or of relations, what was read as its label, where that is no usual name."""
-    for layer, one in own:
-        if layer.label not in _LABELS and layout.card.type == ("re" if "head" in one else "ner"):
+    for layer, annotation in chosen:
+        task_type = "re" if is_relation(annotation) else "ner"
+        if layer.label not in _LABELS and layout.card.type == task_type:
             what = f"by its feature {layer.label}" if layer.label else "by its name"
             notes.count(f"annotations of the layer {layer.name} {RECOGNISED} labelled {what}")
 
