@@ -33,6 +33,7 @@ COMMANDS = {
     "prompt strip": "Write a prompt file again without its provenance",
     "data": "The data store.",
     "data get": "Fetch and verify the files of tasks",
+    "data export": "Write tasks, their splits and their scoring for lm-evaluation-harness",
     "check": "Validate an experiment and print what follows from it; run nothing.",
     "run": "Run all stages; the same command resumes a run that was stopped.",
     "teach": "Stage 1 alone",

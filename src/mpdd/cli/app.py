@@ -15,6 +15,7 @@ import typer
 from mpdd.cli.audit import audit
 from mpdd.cli.backbone import backbone as backbone_commands
 from mpdd.cli.convert import convert
+from mpdd.cli.data_export import data_export
 from mpdd.cli.evaluate import evaluate
 from mpdd.cli.export import export
 from mpdd.cli.federate import federate
@@ -113,6 +114,9 @@ def data_get(
     for name in chosen:
         root = store.fetch(catalogue.get(name).files, progress=sys.stderr.isatty())
         typer.echo(f"{name}: verified in {root}")
+
+
+data.command("export")(data_export)
 
 
 @app.command()

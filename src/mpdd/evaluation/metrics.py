@@ -268,6 +268,14 @@ _METRICS: dict[tuple[str, str], tuple[Metric, ...]] = {  # by type and form
     ),
 }
 
+_VALUES = {metric.name: metric.value for metrics in _METRICS.values() for metric in metrics}
+METRIC_NAMES = tuple(_VALUES)
+
+
+def value_of(name: str) -> Callable[[Counts], float]:
+    """The function of a metric, by its name, that makes its value of summed counts, from 0 to 100; the same for all types."""
+    return _VALUES[name]
+
 
 def chance(card: TaskCard, examples: Sequence[Example]) -> float:
     """Return the headline value of an answer that needs no model.
