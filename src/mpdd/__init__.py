@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mpdd.annotate.convert import read_answers, write_notes
     from mpdd.api.adaptation import Adapted, adapt
     from mpdd.api.hub import push_to_folder
+    from mpdd.api.pipeline import pipeline
     from mpdd.api.prompts import load_prompts, ready_prompts, save_prompt
     from mpdd.api.scoring import evaluate
     from mpdd.data.task import TaskCard
@@ -26,6 +27,7 @@ _MODULES = {
     "api.adaptation": ("Adapted", "adapt"),
     "annotate.annotator": ("Annotator", "open_backbone"),
     "api.hub": ("push_to_folder",),
+    "api.pipeline": ("pipeline",),
     "api.prompts": ("load_prompts", "ready_prompts", "save_prompt"),
     "api.scoring": ("evaluate",),
     "annotate.convert": ("read_answers", "write_notes"),
@@ -36,8 +38,8 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "Adapted", "AnnotatedNote", "Annotator", "Entity", "InputError", "MpddError", "Relation", "Span", "TaskAnswer", "TaskCard",
-    "adapt", "evaluate", "load_prompts", "open_backbone", "push_to_folder", "read_answers", "ready_prompts", "run_experiment",
-    "save_prompt", "write_notes",
+    "adapt", "evaluate", "load_prompts", "open_backbone", "pipeline", "push_to_folder", "read_answers", "ready_prompts",
+    "run_experiment", "save_prompt", "write_notes",
 ]  # fmt: skip
 
 

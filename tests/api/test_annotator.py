@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import mpdd
+from mpdd.annotate.answers.types import Entity, Relation, Span, TaskAnswer
 from mpdd.annotate.notes import Note, answer_notes
+from mpdd.api.pipeline import _result as pipeline_result
 from mpdd.inference.engines.local import Local
 from mpdd.prompts import ready
 from mpdd.prompts.store import load_prompt
@@ -128,3 +130,48 @@ def test_tasks_and_backbones_without_a_ready_prompt_are_named():
         mpdd.ready_prompts(backbone="some/model")
     assert ready.ready_tasks("some/model") == ()
     assert NER.name not in ready.ready_tasks()
+
+
+def test_a_pipeline_gives_the_annotators_answers_in_the_shapes_of_transformers(shelf, backbone):
+    pipe = mpdd.pipeline(shelf / "drugs.safetensors", backbone)
+    (note,) = mpdd.Annotator(pipe.annotator.prompts, backbone).annotate(TEXTS[:1])
+    places = [
+        {"entity_group": e.label, "score": e.confidence, "word": e.text, "start": e.start, "end": e.end} for e in note.entities
+    ]
+    assert pipe(TEXTS[0]) == places
+    assert pipe(TEXTS[:2]) == [places, pipe(TEXTS[1])] and pipe([]) == []
+    (label,) = mpdd.pipeline(str(shelf / "urgency.safetensors"), backbone)(TEXTS[2])
+    assert label["label"] in TRIAGE.labels and 0 < label["score"] <= 1
+    says = mpdd.pipeline(load(shelf / "says.safetensors"), backbone)
+    assert says({"text": "Fever.", "Hypothesis": "cough"})[0]["label"] in NLI.labels
+    with pytest.raises(mpdd.InputError, match="A pipeline answers for one task; found drugs.safetensors, says"):
+        mpdd.pipeline(shelf, backbone)
+    with pytest.raises(mpdd.InputError):
+        mpdd.pipeline("no such task")
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (
+            TaskAnswer("t", "entities", entities=(Entity("Drug", 0, 7, "Aspirin", 0.5),)),
+            [{"entity_group": "Drug", "score": 0.5, "word": "Aspirin", "start": 0, "end": 7}],
+        ),
+        (
+            TaskAnswer("t", "relations", relations=(Relation("treats", Span(0, 1, "a"), Span(2, 3, "b")),)),
+            [
+                {
+                    "relation": "treats", "score": None, "head": {"word": "a", "start": 0, "end": 1},
+                    "tail": {"word": "b", "start": 2, "end": 3},
+                }
+            ],
+        ),
+        (TaskAnswer("t", "labels", labels=("I10", "E11"), confidence=0.5), [{"label": x, "score": 0.5} for x in ("I10", "E11")]),
+        (TaskAnswer("t", "answer", answer="yes", confidence=0.9), [{"answer": "yes", "score": 0.9}]),
+        (TaskAnswer("t", "extract", answer="a", span=Span(4, 5, "a")), [{"answer": "a", "score": None, "start": 4, "end": 5}]),
+        (TaskAnswer("t", "summary", answer="Well."), [{"summary_text": "Well."}]),
+        (TaskAnswer("t", "answer", unparseable=True), []),
+    ],
+)  # fmt: skip
+def test_results_of_a_pipeline_by_kind(answer, result):
+    assert pipeline_result(answer, chooses_label=False) == result

@@ -8,7 +8,8 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import InferenceClient, ModelCard, ModelCardData, constants, metadata_load
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from transformers import AutoModelForCausalLM
 
 import mpdd
@@ -108,3 +109,49 @@ def test_ids_on_the_hub():
     assert hub_id("smollm2-135m-instruct") == "HuggingFaceTB/SmolLM2-135M-Instruct"
     assert hub_id("meta-llama/Llama-3.1-8B") == "meta-llama/Llama-3.1-8B"
     assert hub_id("embedded") == hub_id("/models/llama") == hub_id("model.gguf") == hub_id("models/a/b") == ""
+
+
+def test_the_card_holds_what_the_hub_checks(run, tmp_path):
+    """As far as it goes without a network: the hub's own library reads the card again and finds all in it; the task is known."""
+    drugs, says = mpdd.load_prompts(run / "prompts")
+    for prompts, task in ((drugs, "token-classification"), (says, "text-classification"), ([drugs, says], None)):
+        made = mpdd.push_to_folder(prompts, tmp_path / str(task), license="cc-by-4.0", base_model="org/tiny")
+        metadata = metadata_load(made / "README.md")
+        assert metadata.get("pipeline_tag") == task and (task is None or hasattr(InferenceClient, task.replace("-", "_")))
+        assert ModelCardData(**metadata).to_dict() == metadata and None not in metadata.values()
+        if prompts is says:
+            assert "model-index" not in metadata and "metrics" not in metadata
+            continue
+        name, (result,) = model_index_to_eval_results(metadata["model-index"])
+        assert name == ("drugs" if prompts is drugs else "2 clinical tasks")
+        assert (result.dataset_type, result.dataset_split, result.metric_value) == ("drugs", "test", 61.25)
+        assert set(metadata["metrics"]) == {"f1"}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"license": "Apache 2.0"}, "licence is not spelled as on the hub; found 'Apache 2.0'; wanted for example apache-2.0"),
+        ({"base_model": "org/my model"}, "The backbone's id cannot be one of the hub; found 'org/my model'"),
+    ],
+)
+def test_what_the_hub_would_refuse_is_refused_here(run, tmp_path, names, message):
+    with pytest.raises(InputError, match=message):
+        mpdd.push_to_folder(mpdd.load_prompts(run / "prompts"), tmp_path / "made", **names)
+    assert not (tmp_path / "made").exists()
+
+
+def test_prompts_load_by_their_id_on_the_hub(run, tmp_path, monkeypatch):
+    """From the hub's cache, in the layout in which its library keeps a fetched repository; there is no network here."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "cache" / "models--org--tasks"
+    made = mpdd.push_to_folder(mpdd.load_prompts(run / "prompts"), repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    expected = [prompt.header.digest for prompt in mpdd.load_prompts(made)]
+    for name in ("hf://org/tasks", "hf://org/tasks@main"):
+        assert [prompt.header.digest for prompt in mpdd.load_prompts(name)] == expected
+    for name in ("hf://org/others", "hf://org/tasks@v2", "hf://not an id"):
+        with pytest.raises(InputError, match=f"The prompts {name} cannot be fetched from the Hugging Face hub"):
+            mpdd.load_prompts(name)

@@ -14,6 +14,7 @@ from mpdd.evaluation.row import HEADLINES
 from mpdd.export.hub_card import Score
 from mpdd.prompts.store import PromptFile
 
+_HUB_LICENSE = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -37,6 +38,7 @@ def push_to_folder(
     chosen = [prompts] if isinstance(prompts, PromptFile) else list(prompts)
     if not chosen:
         raise InputError("There are no prompts to write", wanted="one prompt or more")
+    _require_hub_names(license, base_model)
     require_new(Path(folder))
     name = backbone or chosen[0].header.backbone
     tokens = vocabulary.load(name)
@@ -48,6 +50,16 @@ def push_to_folder(
         loaded = model.load(name, dtype=torch.float32, device="cpu") if has_deep else tokens
         write(replace(loaded, name=base_model or _without_place(name)), chosen, new, publishing)
     return Path(folder)
+
+
+def _require_hub_names(license: str, base_model: str) -> None:
+    """Raise `InputError` for what the hub would refuse in a card: a licence in other letters, an id that cannot be one."""
+    if not _HUB_LICENSE.fullmatch(license):
+        raise InputError(
+            "The licence is not spelled as on the hub", found=repr(license), wanted="for example apache-2.0, cc-by-4.0 or other"
+        )
+    if base_model and not _HUB_ID.fullmatch(base_model):
+        raise InputError("The backbone's id cannot be one of the hub", found=repr(base_model), wanted="ORG/NAME")
 
 
 def hub_id(backbone: str) -> str:

@@ -40,7 +40,8 @@ The language model is not in this repository. It is `{{ backbone }}`{{
 ```python
 import mpdd
 
-annotator = mpdd.Annotator(mpdd.load_prompts("FOLDER"))  # backbone="..." where the language model lies elsewhere
+prompts = mpdd.load_prompts("FOLDER")  # or "hf://ORG/NAME", the id of this repository
+annotator = mpdd.Annotator(prompts)  # backbone="..." where the language model lies elsewhere
 print(annotator.annotate(["..."])[0].to_dicts())
 ```
 {% if adapters -%}
