@@ -22,7 +22,7 @@ bench: setup
 	$(BIN)/python -m scripts.update_performance
 
 unit: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e" -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e" -n auto --dist loadgroup
 
 e2e: setup
 	$(BIN)/pytest -m e2e

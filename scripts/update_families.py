@@ -15,7 +15,7 @@ import peft
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from mpdd.backbone import model as backbones
@@ -54,9 +54,9 @@ class Tried:
     logits: Tensor
 
     @classmethod
-    def of(cls, family: Family, folder: Path) -> Tried:
-        """Build and load it, with the embedded backbone's tokenizer."""
-        family.build(folder, AutoTokenizer.from_pretrained(EMBEDDED_FOLDER))
+    def of(cls, family: Family, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Tried:
+        """Build and load it."""
+        family.build(folder, tokenizer)
         backbone = backbones.load(str(folder), dtype=torch.float32, device="cpu")
         rows = from_vocabulary(backbone, 4, 0)
         rows = rows + 0.3 * rows.std() * torch.randn(rows.shape, generator=torch.Generator().manual_seed(0))
@@ -73,12 +73,12 @@ def logits_of(backbone: Backbone, ids: tuple[int, ...], rows: Tensor | None) -> 
         return forward(backbone, batch, None if rows is None else [rows]).logits
 
 
-def row_of(family: Family) -> str:
-    """The line of the table for a family."""
+def row_of(family: Family, tokenizer: PreTrainedTokenizerBase | None = None) -> str:
+    """The line of the table for a family; its small model has a `tokenizer`, by default that of the embedded backbone."""
     if not family.is_installed:
         return f"| {family.title} | {family.models} | not in transformers {transformers.__version__} | | | | {family.vllm} |\n"
     with tempfile.TemporaryDirectory() as folder:
-        tried = Tried.of(family, Path(folder) / "model")
+        tried = Tried.of(family, Path(folder) / "model", tokenizer or AutoTokenizer.from_pretrained(EMBEDDED_FOLDER))
         why = tried.backbone.why_padded
         cells = [
             family.title, family.models, f"padded: {why}" if why else "packed",

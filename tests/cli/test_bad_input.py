@@ -398,14 +398,30 @@ def test_a_task_card_with_an_unknown_key_is_refused(refused, place, tiny):
 
 # The real program
 
+HEAVY = {
+    "accelerate", "fastapi", "matplotlib", "pandas", "peft", "pyarrow", "ray", "scipy", "sklearn", "spacy", "torch._dynamo",
+    "torch._inductor", "torch.distributed.checkpoint", "torch.distributed.fsdp", "torch.distributed.tensor", "torch.onnx",
+}  # fmt: skip
+AT_ITS_END = """
+import atexit, os, sys
+atexit.register(lambda: open(os.environ["LOADED"], "w").write(" ".join(sys.modules)))
+"""
 
-def test_the_program_itself_says_no_more_than_that_line(place):
-    """Once as a process of its own: no library's bar, notice or warning around the line, and the exit code of a shell."""
+
+def test_the_program_itself_says_no_more_than_that_line_and_loads_nothing_that_it_does_not_need(place, tmp_path_factory):
+    """Once as a process of its own: no library's bar, notice or warning around the line, the exit code of a shell, and of the
+    libraries only what answers notes, after the backbone was loaded and tried."""
     make_model(place / "wide", seed=1, width=16)
+    spy = tmp_path_factory.mktemp("spy")
+    (spy / "sitecustomize.py").write_text(AT_ITS_END)
     command = [sys.executable, "-m", "mpdd", "predict", "drugs.safetensors", "note.txt", "--backbone", "wide"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join([str(spy), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "LOADED": str(spy / "loaded")}
     before = everything(place)
     ran = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
     assert_one_line(ran.returncode, ran.stdout, ran.stderr)
     assert "was made for another backbone" in ran.stderr
     assert everything(place) == before
+    loaded = set((spy / "loaded").read_text().split())
+    assert {"torch", "transformers.modeling_utils", "mpdd.backbone.model"} <= loaded
+    assert not loaded & HEAVY

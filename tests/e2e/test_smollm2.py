@@ -103,17 +103,22 @@ def test_real_text_comes_back_from_its_tokens(folder):
         assert texts and differing == 0, path.name
 
 
-def test_greedy_tokens_equal_those_of_transformers(folder):
+@pytest.fixture(scope="module")
+def backbone(folder):
+    """It in fp32, asked in its chat template where nothing else is said."""
+    return backbones.load(NAME, dtype=torch.float32, device="cpu", template="chat")
+
+
+def test_greedy_tokens_equal_those_of_transformers(folder, backbone):
     """Inputs of other lengths in one batch, packed; each alone by `generate`, in fp32. Greedy both, up to the end token."""
-    backbone = backbones.load(NAME, dtype=torch.float32, device="cpu")
     assert backbone.packs
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert model.num_parameters() == backbone.parameters == 134_515_008
     drugs = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=40)
     say = TaskCard("say", "summarization", "Say it in other words.", max_answer_tokens=24)
-    chat = Template.of(backbone.tokenizer, "chat")
+    plain, chat = (Template.of(backbone.tokenizer, kind) for kind in ("plain", "chat"))
     requests = [Request(say, example(text), template=chat) for text in QUESTIONS]
-    requests.append(Request(drugs, example("She takes aspirin and metoprolol 25 mg.")))
+    requests.append(Request(drugs, example("She takes aspirin and metoprolol 25 mg."), template=plain))
     written = []
     for request, found in zip(requests, predict(backbone, requests), strict=True):
         ids, most = torch.tensor([ask(backbone.vocabulary, request).ids]), request.card.max_answer_tokens
@@ -124,8 +129,7 @@ def test_greedy_tokens_equal_those_of_transformers(folder):
     assert len(written[-1]) > 5 and written[-1][-1] == backbone.end  # in the plain template too, it ends its answer itself
 
 
-def test_an_answer_in_its_chat_template_ends_with_its_end_token(folder):
-    backbone = backbones.load(NAME, dtype=torch.float32, device="cpu", template="chat")
+def test_an_answer_in_its_chat_template_ends_with_its_end_token(backbone):
     card = TaskCard("yes", "summarization", "Answer in one word.", max_answer_tokens=60)
     (found,) = predict(backbone, [Request(card, example("What is the capital of France?"))])
     assert found.tokens[-1][0] == backbone.end == 2 and "Paris" in found.output
@@ -141,15 +145,12 @@ def experiment(folder, tmp_path) -> Path:
     return tmp_path / "real.toml"
 
 
-def test_check_says_packed(experiment):
-    said = json.loads(mpdd("check", experiment, "--json", cwd=experiment.parent))["backbone"]
-    assert (said["name"], said["fingerprint"], said["parameters"]) == (NAME, FINGERPRINT, 134_515_008)
-    assert said["rows"] == "packed"
-
-
-def test_check_foretells_memory_and_time(experiment):
-    said = json.loads(mpdd("check", experiment, "--rehearse", "--json", cwd=experiment.parent))["predicted"]
-    assert said["peak_bytes"] > 2 * 134_515_008 and said["seconds"]["all"] > said["seconds"]["open"] > 0
+def test_check_says_packed_and_foretells_memory_and_time(experiment):
+    said = json.loads(mpdd("check", experiment, "--rehearse", "--json", cwd=experiment.parent))
+    found, predicted = said["backbone"], said["predicted"]
+    assert (found["name"], found["fingerprint"], found["parameters"]) == (NAME, FINGERPRINT, 134_515_008)
+    assert found["rows"] == "packed"
+    assert predicted["peak_bytes"] > 2 * 134_515_008 and predicted["seconds"]["all"] > predicted["seconds"]["open"] > 0
 
 
 def test_the_documentation_from_get_to_predict(folder, tmp_path):

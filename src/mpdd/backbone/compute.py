@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from mpdd.backbone import distributed
 from mpdd.backbone import model as backbones
 from mpdd.backbone.model import Backbone, Quantize
+from mpdd.backbone.packed import attention
 from mpdd.backbone.template import Kind
 from mpdd.errors import InputError
 
@@ -55,6 +56,7 @@ def compile_layers(backbone: Backbone) -> None:
 
     Attention stays outside of what is compiled. Raises `InputError` for a backbone without a plain list of layers.
     """
+    attention.leave_uncompiled()
     for layer in _layers(backbone, "compiled")[:-1]:
         layer.forward = torch.compile(layer.forward, dynamic=True)
 

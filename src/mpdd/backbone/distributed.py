@@ -22,7 +22,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
 
 from mpdd.errors import InputError, MpddError
 
@@ -107,6 +106,8 @@ def split(layers: Sequence[nn.Module]) -> None:
     """Keep 1/n of the weights of each layer in each of n processes, in place; a layer's are gathered while it runs (FSDP, Zhao
     et al. 2023, arXiv 2304.11277). From now on all processes must run the layers equally often, forward and backward.
     """
+    from torch.distributed.fsdp import fully_shard
+
     for layer in layers:  # each for itself: transformers records no hidden states of a decoder that FSDP has wrapped
         fully_shard(layer, reshard_after_forward=True)
 

@@ -54,9 +54,7 @@ def predict(
     same command goes on where a stopped one was. With --workers the notes are a Parquet file or a folder of them, and the
     output is a folder.
     """
-    from mpdd.annotate.note_files import columns_of, read_inputs
-    from mpdd.annotate.notes import card, shard
-    from mpdd.prompts.store import load_prompt
+    from mpdd.backbone.startup import quick_start
 
     uncertain_first = is_uncertain_first(sort)
     if uncertain_first and (output or workers or ray):
@@ -65,28 +63,41 @@ def predict(
             wanted="--sort without --output and --workers",
             next_step="`mpdd review OUTPUT` lists the least certain notes; `mpdd convert --sort uncertain` writes them first.",
         )  # fmt: skip
-    named, inputs = _prompts_and_inputs(files, task or [])
-    columns = columns_of(column or ())
-    prompts = [load_prompt(path) for path in named]
-    if task:
-        prompts += _ready(task, backbone or (prompts[0].header.backbone if prompts else ""))
-    for prompt in prompts:
-        card(prompt)
+    with quick_start():
+        from mpdd.annotate.note_files import columns_of, read_inputs
+        from mpdd.annotate.notes import shard
+
+        named, inputs = _prompts_and_inputs(files, task or [])
+        columns = columns_of(column or ())
+        prompts = _prompts(named, task or [], backbone)
+        if not (workers or ray):
+            read = read_inputs(inputs, columns)
+            notes = shard(read.notes, part) if part else read.notes
+            if output:
+                from mpdd.annotate.file import require_output
+
+                require_output(output, files, prompts, notes, force=force)
+            answers = _engine(prompts, backbone, engine, grounded)
     if workers or ray:
         has_columns = bool(columns)
         _annotate_with_ray(prompts, inputs, output, backbone, engine, workers, ray, grounded, has_columns=has_columns)
-        return
-    read = read_inputs(inputs, columns)
-    notes = shard(read.notes, part) if part else read.notes
-    if output:
-        from mpdd.annotate.file import require_output
-
-        require_output(output, files, prompts, notes, force=force)
-    answers = _engine(prompts, backbone, engine, grounded)
-    if output:
+    elif output:
         _annotate(answers, prompts, notes, read, output)
     else:
         _print(answers, prompts, notes, read, as_json, uncertain_first)
+
+
+def _prompts(files: Sequence[Path], tasks: Sequence[str], backbone: str) -> list[PromptFile]:
+    """The prompts of files and of source tasks that need none; raise `InputError` for one that is of no task."""
+    from mpdd.annotate.notes import card
+    from mpdd.prompts.store import load_prompt
+
+    prompts = [load_prompt(path) for path in files]
+    if tasks:
+        prompts += _ready(tasks, backbone or (prompts[0].header.backbone if prompts else ""))
+    for prompt in prompts:
+        card(prompt)
+    return prompts
 
 
 def _ready(tasks: Sequence[str], backbone: str) -> list[PromptFile]:

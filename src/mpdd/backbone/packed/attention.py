@@ -83,9 +83,16 @@ def _forward(stock: str) -> Callable[..., tuple[Tensor, Tensor | None]]:
     return attention
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # what sees what is told by data, not by shapes
 def _attend(layout: Layout, layer: int, query: Tensor, key: Tensor, value: Tensor, wanted: Wanted) -> Tensor:
     return layout.attend(layer, query[0], key[0], value[0], wanted)[None]
+
+
+def leave_uncompiled() -> None:
+    """Keep torch's compiler out of our attention, where what sees what is told by data, not by shapes; call it before compiling
+    layers. (Not done at import, because it loads the compiler, which takes longer than answering a note.)"""
+    global _attend
+    if not hasattr(_attend, "_torchdynamo_disable"):
+        _attend = torch.compiler.disable(_attend)  # type: ignore[no-untyped-call]
 
 
 def _stock(name: str, module: Any) -> Callable[..., Any]:
