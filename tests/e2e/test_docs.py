@@ -49,9 +49,8 @@ def test_adding_a_task(tmp_path):
 def python_blocks(page):
     """Python of a page, without the blocks of libraries that are not installed here."""
     text = (DOCS / page).read_text(encoding="utf-8")
-    found = re.findall(r"(<!-- needs spaCy -->\n)?^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    has_spacy = importlib.util.find_spec("spacy") is not None
-    return [code for needs_spacy, code in found if has_spacy or not needs_spacy]
+    blocks = re.findall(r"(?:<!-- needs (\w+) -->\n)?^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [code for needed, code in blocks if not needed or importlib.util.find_spec(needed)]
 
 
 def test_python(tmp_path):
@@ -63,6 +62,23 @@ def test_python(tmp_path):
     assert done.stdout.endswith("all of it\n")
     assert (tmp_path / "answers.html").is_file() and (tmp_path / "answers-brat" / "1.ann").is_file()
     assert (tmp_path / "urgency.safetensors").is_file()
+
+
+def test_a_note_shows_itself_in_a_notebook(tmp_path):
+    """The cells up to `notes[0]` in a notebook. With MPDD_NOTEBOOK=FILE.html the notebook is left there as a page
+    (docs/notebook.png is a picture of it)."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    cells = python_blocks("python.md")
+    cells = cells[: cells.index("notes[0]\n") + 1]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code.strip()) for code in cells])
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    (output,) = notebook.cells[-1].outputs
+    assert "Naloxone" in output.data["text/html"] and "<mark " in output.data["text/html"]
+    if page := os.environ.get("MPDD_NOTEBOOK"):
+        for cell in notebook.cells:  # without the progress bars and warnings of this machine
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        exporter = pytest.importorskip("nbconvert").HTMLExporter(template_name="lab")
+        Path(page).write_text(exporter.from_notebook_node(notebook)[0], encoding="utf-8")
 
 
 def test_the_first_example_of_the_readme(tmp_path):
