@@ -22,6 +22,7 @@ from mpdd.data.task import TaskCard
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 from tests.serving.test_page import Browser, Tab, needs_chromium
+from tests.serving.test_page_answers import choose_class
 
 pytestmark = [pytest.mark.e2e, needs_chromium]
 NOTE = """Mrs Example, 71, came with fever, cough and confusion 😀. She has diabetes, asthma and hypertension.
@@ -64,7 +65,7 @@ def served(world):
 def tab(served, tmp_path):
     browser = Browser(tmp_path)
     made = Tab(browser, served[0])
-    made.ask("Emulation.setDeviceMetricsOverride", width=1180, height=760, deviceScaleFactor=1, mobile=False)
+    made.ask("Emulation.setDeviceMetricsOverride", width=1180, height=960, deviceScaleFactor=1, mobile=False)
     yield made
     assert made.run("problems") == []
     browser.close()
@@ -94,9 +95,9 @@ def test_a_note_is_pasted_answered_highlighted_corrected_and_copied(served, tab,
     tab.add("Disease")
     tab.run("document.querySelector('.list [data-key$=accept]').click()")
     tab.run("all('.cards section')[0].querySelectorAll('.list [data-key$=reject]')[1].click()")
-    tab.run(
-        "{ const list = document.querySelector('.answer select'); list.value = 'no'; list.dispatchEvent(new Event('change')); }"
-    )
+    before = tab.run("document.querySelector('.answer select').value")
+    other = {"yes": "no", "no": "yes"}[before]
+    choose_class(tab, "urgent", other)
     if picture := os.environ.get("MPDD_SCREENSHOT"):
         tab.wait("$('copy-json').textContent === 'Copy as JSON' && $('copy-brat').textContent === 'Copy as brat'")
         tab.run("document.activeElement.blur(), $('results').scrollIntoView()")
@@ -107,8 +108,8 @@ def test_a_note_is_pasted_answered_highlighted_corrected_and_copied(served, tab,
     assert all(NOTE[entity["start"] : entity["end"]] == entity["text"] for entity in corrected["entities"])
     adapted_with(world, file, CARDS[0], lambda split: {"entities": [[12 + len(split), 18 + len(split), "Disease"]]})
     file = tab.download(tmp_path, "jsonl urgent")
-    assert json.loads(file.read_text(encoding="utf-8")) == {"text": NOTE, "answer": "no"}
-    adapted_with(world, file, CARDS[2], lambda split: {"answer": "yes"})
+    assert json.loads(file.read_text(encoding="utf-8")) == {"text": NOTE, "answer": other}
+    adapted_with(world, file, CARDS[2], lambda split: {"answer": before})
 
 
 def adapted_with(world, train, card, answer):
