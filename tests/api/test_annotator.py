@@ -142,7 +142,7 @@ def test_a_pipeline_gives_the_annotators_answers_in_the_shapes_of_transformers(s
     assert pipe(TEXTS[:2]) == [places, pipe(TEXTS[1])] and pipe([]) == []
     (label,) = mpdd.pipeline(str(shelf / "urgency.safetensors"), backbone)(TEXTS[2])
     assert label["label"] in TRIAGE.labels and 0 < label["score"] <= 1
-    says = mpdd.pipeline(load(shelf / "says.safetensors"), backbone)
+    says = mpdd.pipeline(load_prompt(shelf / "says.safetensors"), backbone)
     assert says({"text": "Fever.", "Hypothesis": "cough"})[0]["label"] in NLI.labels
     with pytest.raises(mpdd.InputError, match="A pipeline answers for one task; found drugs.safetensors, says"):
         mpdd.pipeline(shelf, backbone)
