@@ -88,15 +88,15 @@ def test_what_is_written_out_is_seen(tiny, monkeypatch):
     rests = [" ".join(note.text.split()[6:]) for note in notes]
     monkeypatch.setattr("mpdd.evaluation.extraction.continued", lambda *_: rests)
     made = extraction(tiny, CARDS[7], notes, None)
-    assert (made.attempts, made.own, made.own_most, made.nearest_most) == (5, 6.0, 6, 6)
+    assert (made.attempts, made.rest, made.rest_most, made.nearest_most) == (5, 6.0, 6, 6)
     monkeypatch.undo()
     made = extraction(tiny, CARDS[7], notes, None)
-    assert made.attempts == 5 and made.own_most <= made.nearest_most <= 6
+    assert made.attempts == 5 and made.rest_most <= made.nearest_most <= 6
 
 
 def test_the_page_says_what_was_seen_in_short():
     attack = {"name": "loss", "auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "tpr": 0.4, "tpr_low": 0.3, "tpr_high": 0.5}
-    run = {"attempts": 3, "own": 1.0, "own_most": 2, "nearest": 1.0, "nearest_most": 2}
+    run = {"attempts": 3, "rest": 1.0, "rest_most": 2, "nearest": 1.0, "nearest_most": 2}
     bits = {"canaries": 8, "candidates": 255, "mean": 6.0, "low": 5.0, "high": 7.0, "largest": 8.0, "most": 8.0, "first": 2}
     record = {
         "prompt": "p", "task": "t", "backbone": "b", "training_examples": 20, "fresh_examples": 20, "reference": "the metaprompt",

@@ -96,10 +96,10 @@ def canaries(card: TaskCard, count: int, seed: int) -> list[Canary]:
 def _codes(chance: random.Random, count: int) -> list[str]:
     """Distinct random codes of `FORMAT`."""
     alphabets = {"L": "ABCDEFGHJKLMNPQRSTUVWXYZ", "D": "0123456789"}
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found["".join(chance.choice(alphabets.get(sign, sign)) for sign in FORMAT)] = None
-    return list(found)
+    codes: dict[str, None] = {}
+    while len(codes) < count:
+        codes["".join(chance.choice(alphabets.get(sign, sign)) for sign in FORMAT)] = None
+    return list(codes)
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,6 @@ def _bits(canary: Canary, losses_of: LossesOf, candidates: int, seed: int) -> fl
     """log2 of all candidates over the canary's rank among them (section 4.2), equals sharing the places between them."""
     drawn = _codes(random.Random(f"candidates/{seed}/{canary.number}"), candidates + 1)
     others = [code for code in drawn if code != canary.code][:candidates]
-    own, *rest = losses_of([canary.with_code(code) for code in (canary.code, *others)])
-    below, equal = int(np.sum(np.array(rest) < own)), int(np.sum(np.array(rest) == own))
+    loss, *other_losses = losses_of([canary.with_code(code) for code in (canary.code, *others)])
+    below, equal = int(np.sum(np.array(other_losses) < loss)), int(np.sum(np.array(other_losses) == loss))
     return log2(candidates + 1) - log2(1 + below + equal / 2)

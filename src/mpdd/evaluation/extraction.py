@@ -26,12 +26,12 @@ _ANSWER = "\nAnswer:"
 
 @dataclass(frozen=True)
 class Extraction:
-    """Longest runs of words that were written and stand in notes: in each begun note's own rest (`own`, the mean over attempts,
-    and `own_most`), and in any note of the same kind (`nearest`, `nearest_most`), beginnings left out."""
+    """Longest runs of words that were written and stand in notes: in each begun note's own rest (`rest`, the mean over attempts,
+    and `rest_most`), and in any note of the same kind (`nearest`, `nearest_most`), beginnings left out."""
 
     attempts: int
-    own: float
-    own_most: int
+    rest: float
+    rest_most: int
     nearest: float
     nearest_most: int
 
@@ -43,11 +43,11 @@ def extraction(
     begun = [example for example in examples if len(example.text.split()) > 1][:ATTEMPTS]
     ids = [_beginning(backbone, card, example, rows) for example in begun]
     texts = [text.lower().split() for text in continued(backbone, ids, rows, WRITTEN)]
-    own = [longest_run(text, _rest(example)) for text, example in zip(texts, begun, strict=True)]
+    of_rests = [longest_run(text, _rest(example)) for text, example in zip(texts, begun, strict=True)]
     rests = [_rest(example) for example in examples]
     nearest = [max(longest_run(text, rest) for rest in rests) for text in texts]
     count = max(1, len(begun))
-    return Extraction(len(begun), sum(own) / count, max(own, default=0), sum(nearest) / count, max(nearest, default=0))
+    return Extraction(len(begun), sum(of_rests) / count, max(of_rests, default=0), sum(nearest) / count, max(nearest, default=0))
 
 
 def longest_run(written: Sequence[str], note: Sequence[str]) -> int:

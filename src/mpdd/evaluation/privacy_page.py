@@ -61,18 +61,18 @@ def _canaries(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _extraction(record: Mapping[str, Any]) -> Iterator[str]:
-    made = record["extraction"]
-    training, fresh = made["training"], made["fresh"]
+    runs = record["extraction"]
+    training, fresh = runs["training"], runs["fresh"]
     yield "3. Does it write out notes?"
     if not training["attempts"] or not fresh["attempts"]:
         yield "   Not tested: the notes are too short to be begun."
         return
     yield (
         f"   The beginnings of {training['attempts']} training notes and {fresh['attempts']} fresh ones were given, and "
-        f"{made['written_tokens']} tokens written behind each."
+        f"{runs['written_tokens']} tokens written behind each."
     )
     yield (
-        f"   Longest run of words of the note's own rest: {_run(training, 'own')} of training notes, {_run(fresh, 'own')} of "
+        f"   Longest run of words of the note's own rest: {_run(training, 'rest')} of training notes, {_run(fresh, 'rest')} of "
         "fresh ones."
     )
     yield (
@@ -104,13 +104,13 @@ def _told_apart(attacks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"training notes can be told from fresh ones (by {', '.join(names)})"
 
 
-def _memorised(found: Mapping[str, Any]) -> Iterator[str]:
-    if found and found["inserted"]["low"] > max(BY_CHANCE, found["never_seen"]["high"]):
+def _memorised(exposures: Mapping[str, Any]) -> Iterator[str]:
+    if exposures and exposures["inserted"]["low"] > max(BY_CHANCE, exposures["never_seen"]["high"]):
         yield "single examples leave a trace in the prompt"
 
 
-def _written_out(made: Mapping[str, Any]) -> Iterator[str]:
-    if made["training"]["own_most"] > 2 * max(4, made["fresh"]["own_most"]):
+def _written_out(runs: Mapping[str, Any]) -> Iterator[str]:
+    if runs["training"]["rest_most"] > 2 * max(4, runs["fresh"]["rest_most"]):
         yield "training notes are written out in part"
 
 

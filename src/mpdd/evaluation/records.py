@@ -24,7 +24,9 @@ from mpdd.errors import InputError
 ARCHIVE = "records.tar.xz"
 BESIDE = ("config.toml", "provenance.json", "results.json")
 # What the report is made of, beside these and the cells.
-RECORDS = ("comparisons.json", "failures.json", "metrics.json", "metrics.jsonl", "reliability.json", "transfer.json")
+RECORDS = (
+    "comparisons.json", "failures.json", "metrics.json", "metrics.jsonl", "reliability.json", "transfer.json", "attacks.json",
+)  # fmt: skip
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

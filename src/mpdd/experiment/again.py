@@ -57,27 +57,29 @@ class Recipe:
     @classmethod
     def of(cls, file: PromptFile) -> Recipe:
         """That of a prompt file, with the metaprompt beside it. Raises `InputError` where the file does not say enough."""
-        header, made = file.header, file.header.provenance
+        header, provenance = file.header, file.header.provenance
         if header.card is None:
             raise InputError(f"{file.path.name} is not for one task", found=f"kind {header.kind}", wanted="a task's prompt file")
         try:
-            adapt = Adapt.model_validate(made["options"] if made.get("stage") == "adapt" else None)
+            adapt = Adapt.model_validate(provenance["options"] if provenance.get("stage") == "adapt" else None)
         except (KeyError, TypeError, ValidationError):
             raise InputError(
                 f"{file.path.name} does not say how it was adapted", wanted="the provenance that `mpdd adapt` writes",
                 next_step="Audit a file before its provenance is stripped, or without canaries and shadow prompts.",
             ) from None  # fmt: skip
-        recorded = made.get("recipe", {})
+        recorded = provenance.get("recipe", {})
         method = recorded.get("method") or _method_of(file)
         if METHODS[method].starts_from not in _STARTS:
             raise InputError("An audit cannot adapt a prompt of this method again", found=method, wanted="mpdd or prompt tuning")
         start = recorded.get("start", "vocabulary")
         shape = PromptOptions(length=header.length, rank=header.rank or 1, depth=header.depth, start=start)
-        known = {name: recorded[name] for name in ("seed", "shots", "train_limit", "loss_per", "choice_loss") if name in recorded}
+        settings = {
+            name: recorded[name] for name in ("seed", "shots", "train_limit", "loss_per", "choice_loss") if name in recorded
+        }
         guarantee = _guarantee(header.privacy) if header.privacy else None
-        grounded = bool(made.get("decoding", {}).get("grounded"))
+        grounded = bool(provenance.get("decoding", {}).get("grounded"))
         meta = file.started_from() if METHODS[method].starts_from != "nothing" else None
-        return cls(method, header.card, adapt, shape, **known, grounded=grounded, guarantee=guarantee, meta=meta)
+        return cls(method, header.card, adapt, shape, **settings, grounded=grounded, guarantee=guarantee, meta=meta)
 
     @property
     def steps(self) -> int:
@@ -101,10 +103,10 @@ class Recipe:
     def _for_units(self, units: int) -> Guarantee:
         """The same noise, clip and steps, with as many units a step on average, and what that spends."""
         assert self.guarantee is not None
-        kept = self.guarantee
-        rate = min(1.0, kept.sampling_rate * kept.units / units)
-        epsilon = spent(kept.noise_multiplier, kept.delta, rate, kept.steps)
-        return replace(kept, units=units, sampling_rate=rate, epsilon=epsilon)
+        schedule = self.guarantee
+        rate = min(1.0, schedule.sampling_rate * schedule.units / units)
+        epsilon = spent(schedule.noise_multiplier, schedule.delta, rate, schedule.steps)
+        return replace(schedule, units=units, sampling_rate=rate, epsilon=epsilon)
 
 
 @dataclass(frozen=True)
@@ -190,5 +192,5 @@ def _method_of(file: PromptFile) -> str:
     return "mpdd-full" if "shared" in file.tensors else "mpdd"
 
 
-def _guarantee(kept: Mapping[str, Any]) -> Guarantee:
-    return Guarantee(**{name: kept[name] for name in Guarantee.__dataclass_fields__})
+def _guarantee(privacy: Mapping[str, Any]) -> Guarantee:
+    return Guarantee(**{name: privacy[name] for name in Guarantee.__dataclass_fields__})

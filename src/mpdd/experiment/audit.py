@@ -61,7 +61,7 @@ def audit(
     parts = parts_of(card, backbone, file, shots, seed)
     beside, task = file.metaprompt_file(), file.header.card
     reference = None if beside is None else load_prompt(beside).rows()
-    found = attacks(backbone, task, parts.members, parts.fresh, file.rows(), reference)
+    results = attacks(backbone, task, parts.members, parts.fresh, file.rows(), reference)
     record: dict[str, Any] = {
         "prompt": file.path.name,
         "task": task.name,
@@ -76,20 +76,20 @@ def audit(
     if again:
         folder = out or Path("runs") / f"audit-{file.path.stem}"
         with alone_in(folder):
-            made = Fresh(again, backbone, parts, folder, reporter)
-            made.announce(canary_count, shadow_count)
+            adaptations = Fresh(again, backbone, parts, folder, reporter)
+            adaptations.announce(canary_count, shadow_count)
             if canary_count:
-                record["canaries"] = made.exposures(canary_count, file.rows())
+                record["canaries"] = adaptations.exposures(canary_count, file.rows())
             if shadow_count:
-                found.append(made.likelihood_ratio(shadow_count, file.rows()))
+                results.append(adaptations.likelihood_ratio(shadow_count, file.rows()))
                 record["shadows"] = shadow_count
-    return record | {"attacks": [asdict(one) for one in found]}
+    return record | {"attacks": [asdict(result) for result in results]}
 
 
 def parts_of(card: Path, backbone: Backbone, file: PromptFile, shots: int | None, seed: int | None) -> Parts:
     """The examples that a prompt was trained on, as `mpdd adapt` draws them, those of dev, and those of the test split."""
-    own = fitted(card_file.read(card), backbone.tokenizer, backbone.context, file.header.length, backbone.template)
-    splits, recorded = own.load(card.parent), file.header.provenance.get("recipe", {})
+    task = fitted(card_file.read(card), backbone.tokenizer, backbone.context, file.header.length, backbone.template)
+    splits, recorded = task.load(card.parent), file.header.provenance.get("recipe", {})
     limits, count = Limits(), shots or recorded.get("shots", "all")
     members = few_shot(splits.train, recorded.get("train_limit", limits.train), 0)
     if count != "all":
@@ -162,8 +162,8 @@ class Fresh:
         """The task adapted to these examples, taken from the folder where it is there for the same settings and examples."""
         recipe, meta = self.recipe, self.recipe.meta.header.digest if self.recipe.meta else ""
         options = (recipe.method, recipe.adapt, recipe.shape, recipe.seed, recipe.card, recipe.guarantee, meta)
-        told = repr((options, self.backbone.fingerprint, list(train), list(self.parts.dev)))
-        key = hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:12]
+        content = repr((options, self.backbone.fingerprint, list(train), list(self.parts.dev)))
+        key = hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()[:12]
         with self.reporter.job(name, self.recipe.steps) as tick:
             path = self.folder / f"{name}-{key}.safetensors"
             return adapt_again(self.recipe, self.backbone, train, self.parts.dev, path, tick=tick)

@@ -75,12 +75,12 @@ def worst(guarantees: Sequence[Mapping[str, Any]], asked: Privacy) -> dict[str, 
     Each unit is at one site, and what other sites do with that site's prompt costs nothing more. Raises `DisagreementError`
     where a site kept less than was asked.
     """
-    for kept in guarantees:
-        if kept["unit"] != asked.unit or kept["delta"] > asked.delta or kept["epsilon"] > asked.epsilon:
+    for guarantee in guarantees:
+        if guarantee["unit"] != asked.unit or guarantee["delta"] > asked.delta or guarantee["epsilon"] > asked.epsilon:
             raise DisagreementError(
                 "A site kept less privacy than the federation asks",
-                found=f"epsilon {kept['epsilon']:.3g}, delta {kept['delta']:g}, unit {kept['unit']}",
+                found=f"epsilon {guarantee['epsilon']:.3g}, delta {guarantee['delta']:g}, unit {guarantee['unit']}",
                 wanted=f"epsilon {asked.epsilon:g}, delta {asked.delta:g}, unit {asked.unit}",
             )
-    largest = max(guarantees, key=lambda kept: float(kept["epsilon"]))
+    largest = max(guarantees, key=lambda guarantee: float(guarantee["epsilon"]))
     return {**largest, "covers": f"{largest['covers']}; the largest epsilon of {len(guarantees)} sites"}

@@ -1,0 +1,62 @@
+"""The table of privacy, small, on the embedded backbone: made, gone on with, published in four files, and shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from mpdd.backbone.vocabulary import EMBEDDED_METAPROMPT
+from mpdd.data import catalogue
+from mpdd.evaluation.records import ARCHIVE, BESIDE
+from mpdd.experiment import config
+from mpdd.experiment.check import require_tasks
+from scripts import privacy_table
+from tests.data.cards.conftest import CARDS, lines, record
+
+pytestmark = pytest.mark.e2e
+METHODS = ["mpdd", "prompt-tuning", "lora"]
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    (tmp_path / "own.jsonl").write_text(lines([record("nli", n) for n in range(30)]))
+    card = {"name": "own", "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": "own.jsonl"}}
+    (tmp_path / "own.toml").write_text(tomli_w.dumps(card))
+    catalogue._load.cache_clear()
+    adapt = {"steps": 2, "batch_size": 2, "every": 2, "mpdd": [0.03], "prompt_tuning": [0.1], "lora": [0.001], "lora_rank": 1}
+    values = {
+        "name": "small", "methods": METHODS, "metaprompt": str(EMBEDDED_METAPROMPT), "targets": ["own.toml"], "adapt": adapt,
+        "prompt": {"length": 64, "rank": 2, "depth": "all"}, "compute": {"dtype": "fp32"}, "limits": {"test": 4, "dev": 2},
+    }  # fmt: skip
+    (tmp_path / "small.toml").write_text(tomli_w.dumps(values))
+    return tmp_path / "small.toml"
+
+
+def test_scores_and_attacks_of_every_method_at_every_epsilon(experiment, tmp_path, capsys):
+    out, published = tmp_path / "runs", tmp_path / "results"
+    make = ["make", str(experiment), "--out", str(out), "--epsilons", "none", "8", "--delta", "1e-3"]
+    make += ["--canaries", "2", "--candidates", "7"]
+    assert privacy_table.main(make) == 0
+    shown = capsys.readouterr().out
+    assert [line.split(" | ")[2:4] for line in shown.splitlines()[2:]] == [[m, e] for e in ("none", "8") for m in METHODS]
+    made = json.loads((out / "epsilon-8" / "attacks.json").read_text())
+    assert {cell["method"] for cell in made} == set(METHODS) and all(0 < cell["epsilon"] <= 8 for cell in made)
+    assert all(0 <= cell["inserted"]["mean"] <= cell["inserted"]["most"] == 3 for cell in made)
+    assert all(len(cell["attacks"]) == 2 for cell in made)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*/attacks/*")}
+    assert privacy_table.main(make) == 0 and capsys.readouterr().out == shown  # goes on: nothing is made again
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*/attacks/*")} == times
+    assert privacy_table.main(["publish", str(out), "--out", str(published)]) == 0
+    for name in ("none", "epsilon-8"):
+        assert {path.name for path in (published / name).iterdir()} == {*BESIDE, ARCHIVE}
+    capsys.readouterr()
+    assert privacy_table.main(["show", str(published)]) == 0 and capsys.readouterr().out == shown
+
+
+def test_the_prepared_experiment_fits():
+    read = config.read(Path(__file__).parents[2] / "experiments" / "privacy.toml", ["adapt.privacy.epsilon=3"])
+    require_tasks(read)
+    assert read.adapt.privacy.unit == "example" and len(read.seeds) == 3
