@@ -18,6 +18,7 @@ from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
+from mpdd.export import hub_folder
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.soft import deepened, from_vocabulary
 from mpdd.prompts.store import Header, load_prompt, save_prompt
@@ -139,6 +140,16 @@ def test_what_the_hub_would_refuse_is_refused_here(run, tmp_path, names, message
     with pytest.raises(InputError, match=message):
         mpdd.push_to_folder(mpdd.load_prompts(run / "prompts"), tmp_path / "made", **names)
     assert not (tmp_path / "made").exists()
+
+
+def test_the_card_says_why_there_is_no_adapter(run, tiny, tmp_path):
+    """A deep prompt needs the layers of its backbone for one; PEFT still loads the adapter of the other prompt."""
+    hub_folder.write(tiny.vocabulary, mpdd.load_prompts(run / "prompts"), tmp_path / "made", hub_folder.Publishing())
+    card = ModelCard.load(tmp_path / "made" / "README.md")
+    assert "There is no adapter for drugs: rows before every layer, and the backbone was not loaded" in card.text
+    assert 'subfolder="peft/says"' in card.text and "peft" in card.data.tags
+    assert [path.name for path in (tmp_path / "made" / "peft").iterdir()] == ["says"]
+    assert peft.PeftConfig.from_pretrained(tmp_path / "made", subfolder="peft/says").num_virtual_tokens == 3
 
 
 def test_prompts_load_by_their_id_on_the_hub(run, tmp_path, monkeypatch):
