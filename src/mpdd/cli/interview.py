@@ -30,10 +30,10 @@ class Interview:
         missing = [key for key in NEEDED if given[key] is None]
         unlabelled = given["labels"] is None and has_labels(given["type"] or "", _form(given)) is True
         self._formats: dict[str, str] = {}
-        told = (
+        formats = (
             self.formats(given["train"] or (), given["type"], _form(given)) if given["format"] is None and given["type"] else ()
         )
-        self.asks = bool(missing) or unlabelled or not all(told)
+        self.asks = bool(missing) or unlabelled or not all(formats)
         if not missing and not unlabelled and self.asks and not sys.stdin.isatty():
             paths = [path for path in given["train"] if self._formats.get(path) == ""]
             raise InputError(
@@ -87,7 +87,7 @@ def values(interview: Interview) -> dict[str, Any]:
     forms = FORMS.get(task_type, ())
     form = interview.text("form", "Form of the answers", forms[0], forms) if forms else interview.given["form"] or ""
     kind = new.kind(task_type, form)
-    found = {
+    card = {
         "name": name,
         "type": task_type,
         "form": form,
@@ -95,20 +95,20 @@ def values(interview: Interview) -> dict[str, Any]:
         "labels": interview.given["labels"] or [],
     }
     if has_labels(task_type, form) is not False:
-        found["labels"] = interview.list("labels", "Labels, between commas", None if has_labels(task_type, form) else "")
-    usual = "" if kind == "qa free" and _is_question_alone(interview, found) else new.FIELDS.get(kind, "")
-    found["fields"] = interview.list("fields", "Further inputs, between commas", usual)
-    is_asked = kind in ("qa choice", "qa free") and not found["fields"]
+        card["labels"] = interview.list("labels", "Labels, between commas", None if has_labels(task_type, form) else "")
+    usual = "" if kind == "qa free" and _is_question_alone(interview, card) else new.FIELDS.get(kind, "")
+    card["fields"] = interview.list("fields", "Further inputs, between commas", usual)
+    is_asked = kind in ("qa choice", "qa free") and not card["fields"]
     fixed = "Question" if is_asked else new.TEXT_FIELDS.get(kind, "Text")
-    found["text_field"] = interview.text("text_field", "What the text is called", fixed)
-    found["max_answer_tokens"] = new.ANSWER_TOKENS.get(kind)
-    return found | {"data": _data(interview, found)}
+    card["text_field"] = interview.text("text_field", "What the text is called", fixed)
+    card["max_answer_tokens"] = new.ANSWER_TOKENS.get(kind)
+    return card | {"data": _data(interview, card)}
 
 
 def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {"train": interview.list("train", "Training data, a file or folder")}
-    told = interview.formats(data["train"], card["type"], card["form"]) if interview.given["format"] is None else ()
-    data["format"] = interview.text("format", "Format", told[0] if told and all(told) else None, tuple(FORMATS))
+    formats = interview.formats(data["train"], card["type"], card["form"]) if interview.given["format"] is None else ()
+    data["format"] = interview.text("format", "Format", formats[0] if formats and all(formats) else None, tuple(FORMATS))
     data |= {split: interview.list(split, f"{split} data (empty: cut from train)", "") for split in SPLITS[1:]}
     shared, of_splits = new.columns_given(interview.given["columns"])
     data |= {name: interview.given[name] for name in ("headerless", "ignore_case")}
@@ -116,11 +116,11 @@ def _data(interview: Interview, card: Mapping[str, Any]) -> dict[str, Any]:
     file_format, paths = data["format"], [Path(path) for path in data["train"]]
     if file_format in FORMATS and FORMATS[file_format].is_table and all(map(os.path.exists, paths)):
         there = new.columns(file_format, paths, _task_card(card), headerless=data["headerless"])
-        own = of_splits.get("train", {})
-        chosen = _columns(interview, card, there, shared | own) if there else shared
-        data["columns"] = {**new.named({ours: chosen[ours] for ours in chosen if ours not in own}), **of_splits}
+        train_columns = of_splits.get("train", {})
+        chosen = _columns(interview, card, there, shared | train_columns) if there else shared
+        data["columns"] = {**new.named({ours: chosen[ours] for ours in chosen if ours not in train_columns}), **of_splits}
     others = [path for split in SPLITS[1:] for path in data[split]]
-    if file_format in told and {*told, *interview.formats(others, card["type"], card["form"])} != {file_format}:
+    if file_format in formats and {*formats, *interview.formats(others, card["type"], card["form"])} != {file_format}:
         data["format"] = ""  # several formats: each file is told by its content
     return data
 
@@ -140,10 +140,10 @@ def _is_question_alone(interview: Interview, values: Mapping[str, Any]) -> bool:
     """Say whether the data given for a question task has no column for a context beside that for the question."""
     paths, columns = interview.given["train"] or [], interview.given["columns"]
     card = _task_card({**values, "fields": ["Question"]})
-    told = (interview.given["format"],) if interview.given["format"] else interview.formats(paths, card.type, card.form)
-    if len(told) != 1 or told[0] not in FORMATS or not all(map(os.path.exists, paths)):
+    formats = (interview.given["format"],) if interview.given["format"] else interview.formats(paths, card.type, card.form)
+    if len(formats) != 1 or formats[0] not in FORMATS or not all(map(os.path.exists, paths)):
         return False
-    there = new.columns(told[0], [Path(path) for path in paths], card, headerless=interview.given["headerless"])
+    there = new.columns(formats[0], [Path(path) for path in paths], card, headerless=interview.given["headerless"])
     filled = {*columns, *proposed(card, [name for name in there if name not in columns.values()], tuple(columns))}
     return bool(there) and not {"text", "Question"} <= filled
 

@@ -72,19 +72,19 @@ def serve(
         )  # fmt: skip
     allowed = Tokens.read(tokens) if tokens else _one_for_now()
     log = AuditLog(audit) if audit else None
-    own = ready(backbone) if prompts is None else []  # before the backbone is opened: there may be none for it
+    package_prompts = ready(backbone) if prompts is None else []  # before the backbone is opened: there may be none for it
     answers = open_engine(backbone, engine, patience=30.0, grounded=grounded)
     words = answers.vocabulary
     tasks = (
-        FixedTasks(own, words, at_input=bool(engine))
+        FixedTasks(package_prompts, words, at_input=bool(engine))
         if prompts is None
         else PromptFolder(prompts, words, signed_by or (), at_input=bool(engine))
     )
     service = Service(answers, tasks, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
-    found = service.folder.look()
-    for problem in found.problems.values():
+    listing = service.folder.look()
+    for problem in listing.problems.values():
         typer.echo(f"mpdd: {problem}", err=True)
-    typer.echo(f"{len(found.tasks)} tasks at http://{host}:{port}/", err=True)
+    typer.echo(f"{len(listing.tasks)} tasks at http://{host}:{port}/", err=True)
     run(service, host, port)
 
 
@@ -97,17 +97,17 @@ def token(
 
     from mpdd.serving.access import new_token
 
-    made, digest = new_token()
+    secret, digest = new_token()
     entry = {"name": name, "sha256": digest, "tasks": [part.strip() for part in tasks.split(",") if part.strip()]}
     typer.echo(tomli_w.dumps({"token": [entry]}))
-    typer.echo(f"Token, shown only here: {made}", err=True)
+    typer.echo(f"Token, shown only here: {secret}", err=True)
 
 
 def _one_for_now() -> Tokens:
     from mpdd.serving.access import Caller, Tokens, new_token
 
-    made, digest = new_token()
-    print(f"Token for this run: {made}", file=sys.stderr)
+    secret, digest = new_token()
+    print(f"Token for this run: {secret}", file=sys.stderr)
     return Tokens({digest: Caller("this-run", ("*",))})
 
 

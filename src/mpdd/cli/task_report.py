@@ -15,26 +15,26 @@ from mpdd.data.task import SPLITS
 from mpdd.data.types.spans import fold
 
 
-def print_report(found: Mapping[str, Any]) -> None:
+def print_report(report: Mapping[str, Any]) -> None:
     """The facts of `mpdd.data.cards.check`, the chance level and the examples, if there are any."""
-    _say(f"{found['task']}: {found['type']}", style="bold")
-    _grid("", SPLITS, ((name, *found[name].values()) for name in ("examples", "documents", "duplicates")))
-    _print_labels(found)
-    _print_tokens(found["tokens"])
-    for line in _gold(found["gold"]):
+    _say(f"{report['task']}: {report['type']}", style="bold")
+    _grid("", SPLITS, ((name, *report[name].values()) for name in ("examples", "documents", "duplicates")))
+    _print_labels(report)
+    _print_tokens(report["tokens"])
+    for line in _gold(report["gold"]):
         _say(line)
-    _grid(f"leaks ({RUN} words)", ("train", "dev"), _leaks(found["leaks"]))
-    _say(f"A trivial answer has {found['chance']['metric']} {found['chance']['test']} on test.\n")
-    if found["warning"]:
-        _say(f"Warning: {found['warning']}\n", style="bold")
-    recognised = {note: number for note, number in found["notes"].items() if RECOGNISED in note}
+    _grid(f"leaks ({RUN} words)", ("train", "dev"), _leaks(report["leaks"]))
+    _say(f"A trivial answer has {report['chance']['metric']} {report['chance']['test']} on test.\n")
+    if report["warning"]:
+        _say(f"Warning: {report['warning']}\n", style="bold")
+    recognised = {note: number for note, number in report["notes"].items() if RECOGNISED in note}
     for note, number in recognised.items():
         _say(f"{number} {note}.\n")
-    if left_out := [pair for pair in found["notes"].items() if pair[0] not in recognised]:
+    if left_out := [pair for pair in report["notes"].items() if pair[0] not in recognised]:
         _grid("skipped, cut or left out", ("",), left_out)
-    for problem, place in found["first_skipped"].items():
+    for problem, place in report["first_skipped"].items():
         _say(f"The first {problem.removeprefix('skipped: ')}: {place}.\n")
-    for example in found["shown"]:
+    for example in report["shown"]:
         _say(f"{example['id']}", style="bold")
         _say(f"{example['input']} {example['target']}\n")
 
@@ -49,21 +49,21 @@ def _print_tokens(tokens: Mapping[str, Any]) -> None:
     )
 
 
-def _print_labels(found: Mapping[str, Any]) -> None:
+def _print_labels(report: Mapping[str, Any]) -> None:
     """How often each label is an answer; for entities and relations also how many are in the files, and why some are lost."""
-    by_label = found["gold"].get("labels", {})
-    names = dict.fromkeys([*(name for split in SPLITS for name in found["labels"][split]), *by_label])
+    by_label = report["gold"].get("labels", {})
+    names = dict.fromkeys([*(name for split in SPLITS for name in report["labels"][split]), *by_label])
     if not names:
         return
-    counts = {name: tuple(found["labels"][split].get(name, 0) for split in SPLITS) for name in names}
+    counts = {name: tuple(report["labels"][split].get(name, 0) for split in SPLITS) for name in names}
     if by_label:
         rows = ((name, *counts[name], *_in_files(by_label.get(name))) for name in names)
         _grid("answer", (*SPLITS, "in the files", "of these lost"), rows)
     else:
         _grid("answer", SPLITS, ((name, *counts[name]) for name in names))
-    if found["labels_that_never_occur"]:
-        _say(f"Labels of the card that never occur: {', '.join(found['labels_that_never_occur'])}.\n")
-    if lacking := found["gold"].get("labels_not_on_card"):
+    if report["labels_that_never_occur"]:
+        _say(f"Labels of the card that never occur: {', '.join(report['labels_that_never_occur'])}.\n")
+    if lacking := report["gold"].get("labels_not_on_card"):
         _say(f"Labels in the files that the card lacks: {', '.join(lacking)}.\n")
         folded = {fold(name): name for name in by_label if name not in lacking}
         if pairs := [f"{name} ({folded[fold(name)]})" for name in lacking if fold(name) in folded]:

@@ -57,22 +57,22 @@ _CHAT = _Form(
 
 def add_openai_routes(app: FastAPI, service: Service, caller: Callable[..., Any]) -> None:
     """Add the routes; `caller` is the dependency that looks at the token."""
-    known = Depends(caller)
+    authorized = Depends(caller)
 
     @app.get("/v1/models", responses=ERRORS)
-    async def models(who: Caller = known) -> dict[str, Any]:
+    async def models(who: Caller = authorized) -> dict[str, Any]:
         """The tasks that the token may use, as OpenAI lists models."""
         tasks = await run_in_threadpool(service.tasks_for, who)
         return {"object": "list", "data": [_model(served.card.name) for served in tasks]}
 
     @app.get("/v1/models/{name:path}", responses=ERRORS)
-    async def model(name: str, who: Caller = known) -> dict[str, Any]:
+    async def model(name: str, who: Caller = authorized) -> dict[str, Any]:
         """One of them."""
         (served,) = await run_in_threadpool(service.chosen, who, [name], "the path")
         return _model(served.card.name)
 
     @app.post("/v1/completions", responses=ERRORS, openapi_extra=described(Completion))
-    async def completions(request: HttpRequest, who: Caller = known) -> Response:
+    async def completions(request: HttpRequest, who: Caller = authorized) -> Response:
         """OpenAI's legacy completions: the raw output of one task about the prompt, or about each of several."""
         async with service.admission.admitted(who.name) as place:
             body = await read(request, Completion)
@@ -83,7 +83,7 @@ def add_openai_routes(app: FastAPI, service: Service, caller: Callable[..., Any]
         return await run_in_threadpool(_response, service.engine.vocabulary, _TEXT, body, answered, body.max_tokens)
 
     @app.post("/v1/chat/completions", responses=ERRORS, openapi_extra=described(Chat))
-    async def chat(request: HttpRequest, who: Caller = known) -> Response:
+    async def chat(request: HttpRequest, who: Caller = authorized) -> Response:
         """OpenAI's chat completions: the last message is the note; the task's own instruction is used, no other."""
         async with service.admission.admitted(who.name) as place:
             body = await read(request, Chat)
@@ -103,8 +103,8 @@ def _model(name: str) -> dict[str, Any]:
 
 def _response(vocabulary: Vocabulary, form: _Form, body: OpenAi, answered: Sequence[Asked], most: int | None) -> Response:
     """All answers, whole or as a stream."""
-    outputs = [_output(vocabulary, one.predictions, most, body.stops) for one in answered]
-    read_tokens = sum(len(_ids(vocabulary, one.note.text)) for one in answered)
+    outputs = [_output(vocabulary, answer.predictions, most, body.stops) for answer in answered]
+    read_tokens = sum(len(_ids(vocabulary, answer.note.text)) for answer in answered)
     written = sum(output.tokens for output in outputs)
     usage = {"prompt_tokens": read_tokens, "completion_tokens": written, "total_tokens": read_tokens + written}
     about = {"id": new_id(), "created": int(time.time()), "model": body.model}

@@ -165,7 +165,7 @@ class Service:
 
     async def answers(self, asked: Sequence[Asked], caller: Caller, gone: Awaitable[object]) -> list[Asked]:
         """Have everything answered. Raises `RefusedError` where that cannot be, and `GoneError` once `gone` is done."""
-        requests = [request for one in asked for request in one.requests]
+        requests = [request for question in asked for request in question.requests]
         try:
             predictions = iter(await self._within(requests, caller, gone))
         except StoppedError:
@@ -179,9 +179,9 @@ class Service:
             raise RefusedError(422, "does_not_fit", str(error)) from None
         except EngineError:
             raise RefusedError(503, "engine_failed", "The engine failed on this request; try again.", 1.0) from None
-        for one in asked:
-            self.metrics.answers.labels(one.served.card.name).inc()
-        return [replace(one, predictions=[next(predictions) for _ in one.requests]) for one in asked]
+        for question in asked:
+            self.metrics.answers.labels(question.served.card.name).inc()
+        return [replace(question, predictions=[next(predictions) for _ in question.requests]) for question in asked]
 
     async def _within(self, requests: Sequence[Request], caller: Caller, gone: Awaitable[object]) -> list[Prediction]:
         """The predictions, unless time runs out or the client goes: then what waits is taken back."""

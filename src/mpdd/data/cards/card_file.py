@@ -26,8 +26,8 @@ def read(path: Path, *, strict: bool | None = None) -> Task:
 
     Raise one `InputError` that lists all problems of the card.
     """
-    found = build(read_toml(path, "task card"), path.name, path.parent)
-    return task(found, path, strict)
+    card_file = build(read_toml(path, "task card"), path.name, path.parent)
+    return task(card_file, path, strict)
 
 
 def build(values: Mapping[str, Any], where: str, folder: Path | None = None) -> CardFile:
@@ -35,13 +35,13 @@ def build(values: Mapping[str, Any], where: str, folder: Path | None = None) -> 
     return validated(CardFile, values, where, {} if folder is None else {"folder": folder})
 
 
-def task(found: CardFile, path: Path, strict: bool | None = None) -> Task:
+def task(card_file: CardFile, path: Path, strict: bool | None = None) -> Task:
     """Return the task of a checked card that lies at `path`."""
-    source = Source(found, path, found.data.strict if strict is None else strict)
-    own = Task(found.card, "user", (), lambda _: source.load(), found.licence, found.citation)
-    if found.type not in ("ner", "re") or found.window is not None:
-        return own
-    return replace(own, in_windows=lambda window: task(found.model_copy(update={"window": window}), path, strict))
+    source = Source(card_file, path, card_file.data.strict if strict is None else strict)
+    as_on_card = Task(card_file.card, "user", (), lambda _: source.load(), card_file.licence, card_file.citation)
+    if card_file.type not in ("ner", "re") or card_file.window is not None:
+        return as_on_card
+    return replace(as_on_card, in_windows=lambda window: task(card_file.model_copy(update={"window": window}), path, strict))
 
 
 def _shares(examples: Sequence[Example], left_out: Sequence[str]) -> list[int]:
@@ -58,7 +58,7 @@ def _shares(examples: Sequence[Example], left_out: Sequence[str]) -> list[int]:
 class Source:
     """The data of a card at `path`; when `strict`, the first bad record is an error."""
 
-    found: CardFile
+    card_file: CardFile
     path: Path
     strict: bool
 
@@ -70,42 +70,42 @@ class Source:
         if left_out:
             shares = _shares(parts["train"], left_out)
             parts |= zip(("train", *left_out), splits.cut(parts["train"], shares), strict=True)
-        made = splits.make(parts["train"], parts["dev"], parts["test"], notes)
+        final = splits.make(parts["train"], parts["dev"], parts["test"], notes)
         for split in SPLITS:
-            if not made[split]:
+            if not final[split]:
                 raise self._empty(split, left_out, parts, notes)
         read = (example for part in parts.values() for example in part)
-        kept = (example for split in SPLITS for example in made[split])
-        return replace(made, losses=losses.by_label(self.found.layout("train"), notes, read, kept))
+        used = (example for split in SPLITS for example in final[split])
+        return replace(final, losses=losses.by_label(self.card_file.layout("train"), notes, read, used))
 
     def _paths(self, split: str) -> list[Path]:
         """Return what a split is read from: what the card names, else the split beside that of train in saved datasets."""
-        own, train = (locate(self.path.parent, getattr(self.found.data, name)) for name in (split, "train"))
-        named = [saved_dataset.split_of(path, split) for path in own]
-        beside = [] if own else [saved_dataset.splits_in(path) for path in train]
+        listed, train = (locate(self.path.parent, getattr(self.card_file.data, name)) for name in (split, "train"))
+        named = [saved_dataset.split_of(path, split) for path in listed]
+        beside = [] if listed else [saved_dataset.splits_in(path) for path in train]
         return named or [splits[split] for splits in beside if split in splits]
 
     def _read(self, split: str, notes: Notes) -> list[Example]:
-        data = self.found.data
-        corpus, paths = f"{self.found.name}:{split}", self._paths(split)
+        data = self.card_file.data
+        corpus, paths = f"{self.card_file.name}:{split}", self._paths(split)
         before, lost = notes.counts.copy(), notes.lost.copy()
         try:
-            examples = formats.read(data.format, self.found.layout(split), corpus, paths, notes)
+            examples = formats.read(data.format, self.card_file.layout(split), corpus, paths, notes)
         except NoRecordError as error:
             raise nothing_left(error.what, notes.counts - before) from error
         if not examples:
             raise nothing_left(f"{self.path.name}: the {split} data has no usable record", notes.counts - before)
-        layout = self.found.layout(split)
+        layout = self.card_file.layout(split)
         losses.require_gold(f"{self.path.name}: the {split} data", layout, examples, notes.lost - lost, split)
         return examples
 
     def _empty(self, split: str, left_out: Sequence[str], parts: Mapping[str, tuple[Example, ...]], notes: Notes) -> InputError:
         number = len({example.document for part in parts.values() for example in part})
-        what, found = f"{self.path.name}: no {split} example is left", f"{number} documents in all"
-        found += "".join(f", {count} {note}" for note, count in notes.counts.items() if not note.startswith(SPLITS))
+        what, what_there_is = f"{self.path.name}: no {split} example is left", f"{number} documents in all"
+        what_there_is += "".join(f", {count} {note}" for note, count in notes.counts.items() if not note.startswith(SPLITS))
         if split not in left_out and parts[split]:
-            found += f", those of {split} in a later split too"
-            return InputError(what, found=found, wanted="documents that no later split holds")
+            what_there_is += f", those of {split} in a later split too"
+            return InputError(what, found=what_there_is, wanted="documents that no later split holds")
         lacking = split if split in left_out else left_out[-1]
         wanted = f"about ten documents or more to cut {lacking} from train"
-        return InputError(what, found=found, wanted=wanted, next_step=f"Name a file for data.{lacking}.")
+        return InputError(what, found=what_there_is, wanted=wanted, next_step=f"Name a file for data.{lacking}.")

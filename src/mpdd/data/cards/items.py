@@ -43,25 +43,25 @@ def mentions(layout: Layout, record: Record, text: str, notes: Notes) -> dict[st
     has_ids = any(isinstance(item, Mapping) and item.get("id") is not None for item in listed)
     named = layout.card.type == "re" and has_ids
     places = _places(text, listed, notes)
-    made: dict[str, Mention] = {}
+    mention_of: dict[str, Mention] = {}
 
     def add(place: int, item: Any) -> None:
         mention = _mention(layout, text, item, places.get(place))
         key = _key(item.get("id") if named and isinstance(item, Mapping) else place)
-        if key in made:
+        if key in mention_of:
             raise UnfitError("entity with an id that another has, or without one", wanted="an id of its own")
-        made[key] = mention
+        mention_of[key] = mention
 
     for _ in _each(record, column, listed, notes, ENTITY, add):
         pass
-    return made
+    return mention_of
 
 
-def relations(layout: Layout, record: Record, known: Mapping[str, Mention], notes: Notes) -> tuple[Related, ...]:
-    """Return the relations between `known` entities; those that do not fit are noted as bad."""
+def relations(layout: Layout, record: Record, entities: Mapping[str, Mention], notes: Notes) -> tuple[Related, ...]:
+    """Return the relations between the `entities`; those that do not fit are noted as bad."""
     column = layout.name("relations")
     listed = values.listed(record, column)
-    return tuple(_each(record, column, listed, notes, RELATION, lambda _, item: _relation(layout, known, item)))
+    return tuple(_each(record, column, listed, notes, RELATION, lambda _, item: _relation(layout, entities, item)))
 
 
 def lose_all(layout: Layout, record: Record, problem: str, notes: Notes) -> None:
@@ -162,14 +162,14 @@ def _entity_label(layout: Layout, item: Mapping[str, Any]) -> str:
     return label
 
 
-def _relation(layout: Layout, known: Mapping[str, Mention], item: Any) -> Related:
+def _relation(layout: Layout, entities: Mapping[str, Mention], item: Any) -> Related:
     if not isinstance(item, Mapping):
         raise UnfitError("relation that is malformed", wanted="{label, head, tail}")
     given, *ends = (_take("relation", item, names) for names in RELATION_KEYS.values())
     label = layout.label(_single(given, "relation"))
     if label not in layout.card.labels:
         raise unknown_label(layout, label, "relation with a label that the card lacks")
-    head, tail = (known.get(_key(end)) for end in ends)
+    head, tail = (entities.get(_key(end)) for end in ends)
     if head is None or tail is None:
         raise UnfitError("relation without two known entities", wanted="ids of entities, or their places from 0 on")
     return label, head, tail

@@ -41,20 +41,20 @@ def _is_row(values: Values) -> bool:
 
 def _task(layout: Layout, values: Values, notes: Notes) -> Values | None:
     """Return the values of a task and its chosen annotation."""
-    given = [one for name in _LISTS for one in mappings(values.get(name))]
-    finished = [one for one in given if not (one.get("was_cancelled") or one.get("skipped"))]
+    given = [annotation for name in _LISTS for annotation in mappings(values.get(name))]
+    finished = [annotation for annotation in given if not (annotation.get("was_cancelled") or annotation.get("skipped"))]
     notes.count(UNANNOTATED, int(not finished))
     if not finished:
         return None
     notes.count(FURTHER, len(finished) - 1)
-    chosen = next((one for one in finished if one.get("ground_truth")), finished[0])
+    chosen = next((annotation for annotation in finished if annotation.get("ground_truth")), finished[0])
     results = mappings(chosen.get("result"))
     answers = _answers(results)
     texts = [text for text in values["data"].values() if isinstance(text, str)]
-    found: dict[str, Any] = {**answers, **({"text": texts[0]} if len(texts) == 1 else {}), **values["data"]}
-    found |= {"entities": [item for result in results for item in _entities(result)]}
-    found |= {"relations": [_relation(result) for result in results if result.get("type") == "relation"]}
-    return found | _answer(layout, answers)
+    fields: dict[str, Any] = {**answers, **({"text": texts[0]} if len(texts) == 1 else {}), **values["data"]}
+    fields |= {"entities": [item for result in results for item in _entities(result)]}
+    fields |= {"relations": [_relation(result) for result in results if result.get("type") == "relation"]}
+    return fields | _answer(layout, answers)
 
 
 def _answers(results: Sequence[Values]) -> dict[str, list[Any]]:
@@ -87,8 +87,8 @@ def _spans(value: Values, labels: Any, name: Any = None) -> Iterator[Values]:
     item = {key: value[key] for key in ("start", "end", "text") if key in value}
     labels = labels if isinstance(labels, list) else []
     for number, label in enumerate(labels or [None]):
-        own = {} if name is None else {"id": f"{name}#{number}" if number else name}
-        yield {**item, **own, **({} if label is None else {"label": label})}
+        id_field = {} if name is None else {"id": f"{name}#{number}" if number else name}
+        yield {**item, **id_field, **({} if label is None else {"label": label})}
 
 
 def _relation(result: Values) -> Values:
@@ -111,7 +111,7 @@ def _row(layout: Layout, values: Values, controls: set[str], seen: set[Any], not
     seen.add(name)
     cells = {control: parsed(values.get(control)) for control in controls}
     spans = [item for cell in cells.values() for item in mappings(cell) if not {"start", "end"}.isdisjoint(item)]
-    entities = [made for item in spans for made in _spans(item, item.get("labels") or item.get("hypertextlabels"))]
+    entities = [entity for item in spans for entity in _spans(item, item.get("labels") or item.get("hypertextlabels"))]
     answers = {
         control: list(cell["choices"]) for control, cell in cells.items() if isinstance(cell, Mapping) and "choices" in cell
     }
