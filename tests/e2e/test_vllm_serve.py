@@ -5,6 +5,7 @@ Optional, as tests/e2e/test_vllm.py is.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -21,9 +22,12 @@ from mpdd.backbone import model as backbones
 from mpdd.backbone import vocabulary
 from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
 from mpdd.data import catalogue
+from mpdd.errors import InputError
+from mpdd.export import kv_cache
 from mpdd.inference.engines.local import Local
 from mpdd.inference.engines.vllm import Vllm
 from mpdd.inference.predict import Request
+from mpdd.prompts.ready import ready
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, load_prompt, save_prompt
 from mpdd.serving.access import Caller, Tokens, new_token
@@ -38,22 +42,26 @@ NOTES = 100  # of each
 
 
 class VllmServer:
-    """vLLM's own server on loopback, in fp32."""
+    """vLLM's own server on loopback, in fp32; with the deep prompts of an export's folder, where one is given."""
 
-    def __init__(self):
+    def __init__(self, export=None):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.process = None
+        self.process, self.export = None, export
 
     def start(self):
         command = [
             PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(EMBEDDED_FOLDER), "--dtype", "float32",
             "--enable-prompt-embeds", "--enforce-eager", "--host", "127.0.0.1", "--port", str(self.port), "--block-size", "32",
         ]  # fmt: skip
+        if self.export:
+            connector = {"kv_connector": "PromptConnector", "kv_connector_module_path": "mpdd_vllm_connector"}
+            command += ["--kv-transfer-config", json.dumps({**connector, "kv_role": "kv_consumer"})]
         environment = {
-            **os.environ, "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
+            **os.environ, "PYTHONPATH": str(self.export or ""),
+            "VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1",
         }  # fmt: skip
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -108,6 +116,32 @@ def test_the_same_answers_on_real_notes(server, words, folder):
     assert [p.output for p in theirs] == [p.output for p in ours]
     assert [p.parsed for p in theirs] == [p.parsed for p in ours]
     assert [p.confidence for p in theirs] == pytest.approx([p.confidence for p in ours], rel=1e-3)
+
+
+def test_deep_prompts_and_others_answer_as_in_this_process(words, tmp_path):
+    """Of the package's own metaprompt: two tasks that write, one that chooses, and one at the input."""
+    backbone = backbones.load(dtype=torch.float32, device="cpu")
+    *prompts, absent = ready(tasks=["bc5cdr_ner", "indiana_radiology", "scifact", "ddi"])
+    kv_cache.write_for_vllm(backbone, prompts, tmp_path)
+    server = VllmServer(tmp_path)
+    server.start()
+    try:
+        engine = Vllm(server.url, words)
+        engine.check()
+        asked = []
+        for prompt in prompts:
+            engine.require_prompt(prompt)
+            card, rows, digest = prompt.header.card, prompt.rows(), prompt.header.digest
+            examples = catalogue.load(card.name).test[:15]
+            asked += [Request(card, example, rows, digest=digest) for example in examples]
+            asked += [Request(card, example, from_vocabulary(words, 15, 0)) for example in examples[:3]]
+        ours, theirs = Local(backbone).predict(asked), engine.predict(asked)
+        assert [p.output for p in theirs] == [p.output for p in ours]
+        assert [p.confidence for p in theirs] == pytest.approx([p.confidence for p in ours], rel=1e-3)
+        with pytest.raises(InputError, match="does not have the deep prompt"):
+            engine.require_prompt(absent)
+    finally:
+        server.kill()
 
 
 def test_a_death_of_the_engine_loses_nothing_that_was_accepted(server, words, folder):

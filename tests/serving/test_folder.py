@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from mpdd.data.task import TaskCard
+from mpdd.errors import InputError
+from mpdd.inference.engines import EngineDownError
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, load_prompt, save_prompt
-from mpdd.serving.folder import PromptFolder
+from mpdd.serving.folder import FixedTasks, PromptFolder
 
 
 def write(folder, backbone, name, file=None, seed=0):
@@ -156,9 +158,24 @@ def test_a_file_that_could_not_be_read_is_tried_again(tiny, tmp_path, monkeypatc
     assert set(folder.look().tasks) == {"drugs"}
 
 
-def test_a_deep_prompt_is_left_out_where_vllm_answers(tmp_path, tiny):
+def test_a_prompt_that_the_engine_does_not_have_is_left_out(tmp_path, tiny):
     header = Header("soft", tiny.name, tiny.fingerprint, 3, 2 * tiny.width, card=TaskCard("deep", "ner", "List."), depth="all")
     save_prompt(tmp_path / "deep.safetensors", {"rows": torch.zeros(3, 2 * tiny.width)}, header)
     assert list(PromptFolder(tmp_path, tiny.vocabulary).look().tasks) == ["deep"]
-    listing = PromptFolder(tmp_path, tiny.vocabulary, at_input=True).look()
-    assert not listing.tasks and "deep.safetensors is deep, and vLLM takes none" in listing.problems["deep.safetensors"]
+
+    class Without:
+        """An engine in another process, without this prompt; down when it is first asked."""
+
+        asked = 0
+
+        def require_prompt(self, prompt):
+            self.asked += 1
+            raise EngineDownError("It starts.") if self.asked == 1 else InputError(f"{prompt.header.card.name} is not there")
+
+    folder = PromptFolder(tmp_path, tiny.vocabulary, (), Without())
+    assert folder.look().problems == {"deep.safetensors": "It starts."}
+    for _ in range(2):  # what was down is asked again, what is missing is not
+        assert folder.look().problems == {"deep.safetensors": "deep is not there."}
+    assert folder._engine.asked == 2
+    fixed = FixedTasks([load_prompt(tmp_path / "deep.safetensors")], tiny.vocabulary, folder._engine).look()
+    assert (fixed.tasks, fixed.problems) == ({}, {"deep": "deep is not there."})

@@ -78,7 +78,7 @@ def _asked(note: Note, prompt: PromptFile, rows: Tensor, vocabulary: Vocabulary)
     header = prompt.header
     if note.is_blank:
         return []
-    return requests_for(note, card(prompt), rows, vocabulary, header.template, Priors.of(header.priors))
+    return requests_for(note, card(prompt), rows, vocabulary, header.template, Priors.of(header.priors), header.digest)
 
 
 def shard(notes: Sequence[Note], part: str) -> Sequence[Note]:
@@ -95,9 +95,10 @@ def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None
 
 def requests_for(
     note: Note, task: TaskCard, rows: Tensor, vocabulary: Vocabulary, template: Template | None = None,
-    priors: Priors | None = None,
+    priors: Priors | None = None, digest: str = "",
 ) -> list[Request]:  # fmt: skip
-    """What to ask about a note for one task under the prompt `rows` [length, width]: one request for each window.
+    """What to ask about a note for one task under the prompt `rows` [length, width], of the file with this `digest`: one
+    request for each window.
 
     A window that does not fit the context (a script or a table that takes a token for each character, say) is read in smaller
     ones. Raises `InputError` where the note lacks an input that the task asks about.
@@ -107,7 +108,7 @@ def requests_for(
     def request(span: Span) -> Request:
         start, end = span
         example = Example(f"{note.id}@{start}", note.id, note.text[start:end], Answer(), fields, choices, offset=start)
-        return Request(task, example, rows, template, priors=priors)
+        return Request(task, example, rows, template, priors=priors, digest=digest)
 
     if (size := _window(task)) is None:
         return [request((0, len(note.text)))]

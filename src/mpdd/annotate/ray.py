@@ -180,6 +180,7 @@ def _opened(work: Work) -> Engine:
     engine = open_engine(work.backbone, work.engine, patience=float("inf"), grounded=work.grounded)
     for prompt in work.prompts:
         require_backbone(prompt.path.name, prompt.header, engine.vocabulary)
+        engine.require_prompt(prompt)
     return engine
 
 

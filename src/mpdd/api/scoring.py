@@ -43,7 +43,7 @@ def score_examples(
     header = prompt.header
     require_backbone(prompt.path.name, header, engine.vocabulary)
     priors = Priors.of(header.priors)
-    requests = [Request(task, example, rows, header.template, priors=priors) for example in examples]
+    requests = [Request(task, example, rows, header.template, priors=priors, digest=header.digest) for example in examples]
     predictions = engine.predict(requests, tick=tick)
     cut = sum(prediction.cut > 0 for prediction in predictions)
     parsed = [prediction.parsed for prediction in predictions]

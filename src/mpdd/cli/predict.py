@@ -139,6 +139,7 @@ def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded:
     answers = open_engine(name, engine, patience=float("inf"), grounded=grounded)
     for prompt in prompts:
         require_backbone(prompt.path.name, prompt.header, answers.vocabulary)
+        answers.require_prompt(prompt)
     return answers
 
 

@@ -76,9 +76,7 @@ def serve(
     answers = open_engine(backbone, engine, patience=30.0, grounded=grounded)
     words = answers.vocabulary
     tasks = (
-        FixedTasks(package_prompts, words, at_input=bool(engine))
-        if prompts is None
-        else PromptFolder(prompts, words, signed_by or (), at_input=bool(engine))
+        FixedTasks(package_prompts, words, answers) if prompts is None else PromptFolder(prompts, words, signed_by or (), answers)
     )
     service = Service(answers, tasks, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
     listing = service.folder.look()

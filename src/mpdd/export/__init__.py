@@ -32,6 +32,7 @@ def where_it_runs(depth: str) -> str:
         return f"Runs in mpdd, also with vLLM as its engine; `mpdd export --to` {', '.join(Format)} take it."
     names = ", ".join(TAKES_DEEP)
     return (
-        f"Deep prompt (rows before every layer): runs in mpdd; `mpdd export --to` {names} take it, llama.cpp does not. "
+        f"Deep prompt (rows before every layer): runs in mpdd, and with vLLM as its engine from an export; "
+        f"`mpdd export --to` {names} take it, llama.cpp does not. "
         f"`mpdd adapt CARD --exportable` makes one that runs everywhere."
     )

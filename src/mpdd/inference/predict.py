@@ -39,7 +39,8 @@ _TEMPLATE_TOKENS = 64  # tokens that a chat template puts around an input, at mo
 class Request:
     """One example to answer for one task, under `prompt` [length, width] (None: the bare backbone), in a `template` (None: the
     backbone's own). A `grounded` answer names only the card's labels and what stands in the text (`decoding`); confidences
-    are then those among the answers that may be written. `priors` shift its log-odds of "none", of ending a list and of each
+    are then those among the answers that may be written. An engine in another process knows a deep prompt by the `digest` of
+    its file. `priors` shift its log-odds of "none", of ending a list and of each
     class, and confidences are those behind the shift."""
 
     card: TaskCard
@@ -48,6 +49,7 @@ class Request:
     template: Template | None = None
     grounded: bool = False
     priors: Priors | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Asked:
     free: int = 0
     shifts: TokenShifts | None = None
     of_class: tuple[float, ...] = ()
+    digest: str = ""  # of the prompt's file
 
     @property
     def tokens(self) -> int:
@@ -155,7 +158,10 @@ def ask(vocabulary: Vocabulary, request: Request, grammars: Grammars | None = No
     if of_class and len(of_class) != len(options):
         raise InputError(f"The priors do not fit the task {card.name}", found=f"{len(of_class)} classes", wanted=len(options))
     shifts = shifts_of(vocabulary.tokenizer, card, template, request.priors)
-    return Asked(encoded.input_ids, prompt, options, continuations, most, by_token, encoded.cut, grammar, free, shifts, of_class)
+    return Asked(
+        encoded.input_ids, prompt, options, continuations, most, by_token, encoded.cut, grammar, free, shifts, of_class,
+        request.digest,
+    )  # fmt: skip
 
 
 def is_cut(vocabulary: Vocabulary, request: Request) -> bool:

@@ -14,9 +14,9 @@ from mpdd.annotate.notes import Confidence, card
 from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import TaskCard
-from mpdd.errors import MpddError
+from mpdd.errors import InputError, MpddError
 from mpdd.inference.decoding.priors import Priors
-from mpdd.inference.engines import require_at_input
+from mpdd.inference.engines import Engine, EngineDownError
 from mpdd.prompts import signature
 from mpdd.prompts.store import SUFFIX, PromptFile, load_prompt
 
@@ -72,8 +72,14 @@ class Tasks(Protocol):
 class FixedTasks:
     """Prompts that stay as they are while serving, such as those that come with the package."""
 
-    def __init__(self, prompts: Sequence[PromptFile], vocabulary: Vocabulary, *, at_input: bool = False) -> None:
-        self._listing = Listing({card(prompt).name: served_as(prompt, vocabulary, at_input) for prompt in prompts})
+    def __init__(self, prompts: Sequence[PromptFile], vocabulary: Vocabulary, engine: Engine | None = None) -> None:
+        tasks, problems = {}, {}
+        for prompt in prompts:
+            try:
+                tasks[card(prompt).name] = served_as(prompt, vocabulary, engine)
+            except InputError as error:
+                problems[card(prompt).name] = str(error)
+        self._listing = Listing(tasks, problems)
 
     def look(self) -> Listing:
         """The same tasks each time."""
@@ -86,11 +92,11 @@ class PromptFolder:
 
     Safe to ask from several threads. Metaprompts may lie beside the tasks that need them. Of two files for one task the
     first by name is served. A file that cannot be used is a problem of its own; the others are served. With `signed_by` only
-    files are used that one of these public keys signed; with `at_input` only prompts that are not deep, for a vLLM server.
+    files are used that one of these public keys signed; with an `engine` only prompts that it can answer under.
     """
 
-    def __init__(self, path: Path, vocabulary: Vocabulary, signed_by: Sequence[Path] = (), *, at_input: bool = False) -> None:
-        self._path, self._vocabulary, self._signed_by, self._at_input = path, vocabulary, signed_by, at_input
+    def __init__(self, path: Path, vocabulary: Vocabulary, signed_by: Sequence[Path] = (), engine: Engine | None = None) -> None:
+        self._path, self._vocabulary, self._signed_by, self._engine = path, vocabulary, signed_by, engine
         self._lock = threading.Lock()
         self._stamps: dict[str, _Stamp] | None = None
         self._files: dict[_Stamp, _Read] = {}
@@ -134,7 +140,7 @@ class PromptFolder:
         try:
             return self._task(stamp.name, stamps)
         except MpddError as error:
-            return _Read(problem=str(error), again=isinstance(error.__cause__, OSError))
+            return _Read(problem=str(error), again=isinstance(error, EngineDownError) or isinstance(error.__cause__, OSError))
         except Exception as error:  # one file must never stop the others
             return _Read(problem=f"The prompt file {stamp.name} cannot be used ({type(error).__name__}).")
 
@@ -143,15 +149,15 @@ class PromptFolder:
         if file.header.card is None:
             return _Read()  # a metaprompt: no task, and no problem
         beside = file.metaprompt_file()
-        return _Read(served_as(file, self._vocabulary, self._at_input), beside=stamps.get(beside.name) if beside else None)
+        return _Read(served_as(file, self._vocabulary, self._engine), beside=stamps.get(beside.name) if beside else None)
 
 
-def served_as(prompt: PromptFile, vocabulary: Vocabulary, at_input: bool = False) -> Served:
-    """A task's prompt as it is served, in the backbone's type. Raise `MpddError` for numbers that this type cannot hold, and,
-    where prompts must stand `at_input`, for a deep one."""
+def served_as(prompt: PromptFile, vocabulary: Vocabulary, engine: Engine | None = None) -> Served:
+    """A task's prompt as it is served, in the backbone's type. Raise `MpddError` for numbers that this type cannot hold, and
+    for a prompt that the `engine` cannot answer under."""
     name, template_of_prompt, usual = prompt.path.name, prompt.header.template, vocabulary.template
-    if at_input:
-        require_at_input(name, prompt.header.width, vocabulary)
+    if engine is not None:
+        engine.require_prompt(prompt)
     rows = prompt.rows().to(vocabulary.table)
     if not bool(rows.isfinite().all()):
         raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")

@@ -232,7 +232,7 @@ class Service:
         if most_tokens is not None:
             card = replace(card, max_answer_tokens=min(most_tokens, card.max_answer_tokens))
         try:
-            return requests_for(note, card, served.rows, self.engine.vocabulary, served.template, served.priors)
+            return requests_for(note, card, served.rows, self.engine.vocabulary, served.template, served.priors, served.digest)
         except InputError as error:
             raise RefusedError(422, "missing_input", str(error)) from None
 

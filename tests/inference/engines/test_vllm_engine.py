@@ -18,8 +18,10 @@ from mpdd.errors import InputError, MpddError
 from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import EngineDownError
 from mpdd.inference.engines.local import Local
+from mpdd.inference.engines.placeholders import placeholder_ids
 from mpdd.inference.engines.vllm import Vllm
 from mpdd.inference.predict import Request
+from mpdd.prompts.store import Header, save_prompt
 
 _spec = importlib.util.spec_from_file_location("fake_vllm", Path(__file__).with_name("fake_vllm.py"))
 fake_vllm = importlib.util.module_from_spec(_spec)
@@ -139,8 +141,41 @@ def test_priors_of_answers_are_applied_as_in_this_process(tiny, engine, none, st
     assert all(p.output.startswith("none") for p in ours if p.tokens) is (none == 50.0)
 
 
-def test_a_deep_prompt_is_refused_before_anything_is_asked(engine, tiny, server):
-    deep = replace(requests(tiny)[0], prompt=torch.zeros(3, 2 * tiny.width))
-    with pytest.raises(InputError, match="The prompt of the task drugs is deep, and vLLM takes none; .*--exportable"):
-        engine.predict([*requests(tiny, 2), deep])
-    assert server.seen == []
+# Deep prompts, whose keys and values the server has
+
+
+def deep_requests(tiny):
+    rows = torch.randn(5, tiny.depth * tiny.width, generator=torch.Generator().manual_seed(1))
+    return [replace(request, prompt=rows, digest="d" * 64) for request in requests(tiny)], rows
+
+
+def test_deep_prompts_that_the_server_has_answer_as_in_this_process(tiny, engine, server):
+    asked, rows = deep_requests(tiny)
+    ids = placeholder_ids(tiny, "d" * 64, len(rows))
+    server.prompts[tuple(ids)] = rows, "d" * 64
+    mixed = [request for pair in zip(asked, requests(tiny), strict=True) for request in pair]
+    ours, theirs = Local(tiny).predict(mixed), engine.predict(mixed)
+    assert [p.output for p in theirs] == [p.output for p in ours]
+    assert [p.confidence for p in theirs] == pytest.approx([p.confidence for p in ours], rel=1e-4)
+    by_ids = [body for body in server.seen if "prompt" in body]
+    assert all(body["prompt"][:5] == ids and body["cache_salt"] == "d" * 64 for body in by_ids)
+    assert 0 < len(by_ids) < len(server.seen)
+
+
+def test_a_deep_prompt_that_the_server_does_not_have_is_never_answered_without(tiny, engine, server, tmp_path):
+    asked, rows = deep_requests(tiny)
+    missing = "does not have the deep prompt; found none with the digest dddddddddddd; .*`mpdd export --to vllm-kv`"
+    with pytest.raises(InputError, match=missing):
+        engine.predict(asked[:1])
+    server.prompts[tuple(placeholder_ids(tiny, "d" * 64, len(rows)))] = rows, "e" * 64
+    with pytest.raises(InputError, match=missing):
+        engine.predict(asked[:1])
+    header = Header("soft", tiny.name, tiny.fingerprint, *rows.shape, card=CARDS[0], depth="all")
+    prompt = save_prompt(tmp_path / "deep.safetensors", {"rows": rows}, header)
+    with pytest.raises(InputError, match="does not have the deep prompt deep.safetensors; found none with the digest"):
+        engine.require_prompt(prompt)
+    with pytest.raises(InputError, match="does not have the deep prompt"):
+        engine.predict([replace(asked[0], digest="")])
+    server.prompts[tuple(placeholder_ids(tiny, prompt.header.digest, len(rows)))] = rows, prompt.header.digest
+    engine.require_prompt(prompt)
+    Local(tiny).require_prompt(prompt)

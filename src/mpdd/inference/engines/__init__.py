@@ -9,6 +9,7 @@ from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError, MpddError
 from mpdd.inference.decoding import GROUNDED
 from mpdd.inference.predict import Prediction, Request
+from mpdd.prompts.store import PromptFile
 
 
 class EngineDownError(MpddError):
@@ -37,19 +38,13 @@ class Engine(Protocol):
         """Whether it would answer now."""
         ...
 
+    def require_prompt(self, prompt: PromptFile) -> None:
+        """Raise `InputError` for a prompt that the engine cannot answer under."""
+        ...
+
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
         """Answer every request, in order; calls `tick(n)` after each n. Raises `EngineDownError` where it cannot be reached."""
         ...
-
-
-def require_at_input(prompt: str, width: int, vocabulary: Vocabulary) -> None:
-    """Raise `InputError` unless a prompt of this width has its rows at the input alone: a request to a server brings embeddings,
-    which stand before the first layer."""
-    if width != vocabulary.width:
-        raise InputError(
-            f"The prompt {prompt} is deep, and vLLM takes none", found="rows before every layer", wanted="rows at the input",
-            next_step="Answer without --engine, or make a prompt at the input with `mpdd adapt CARD --exportable`.",
-        )  # fmt: skip
 
 
 def open_engine(backbone: str, url: str, *, patience: float, grounded: bool | None = None) -> Engine:

@@ -13,6 +13,7 @@ from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.inference.predict import Prediction, Request, predict
 from mpdd.inference.prompt_cache import PromptCache
+from mpdd.prompts.store import PromptFile
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Local:
     def ready(self) -> bool:
         """Always: it was loaded."""
         return True
+
+    def require_prompt(self, prompt: PromptFile) -> None:
+        """Every prompt of this backbone will do."""
 
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
         """See `mpdd.inference.predict`."""

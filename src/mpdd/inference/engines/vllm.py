@@ -1,8 +1,10 @@
-"""A vLLM server as engine: soft prompts travel as `prompt_embeds` over its OpenAI-compatible API, by loopback.
+"""A vLLM server as engine, asked over its OpenAI-compatible API by loopback: prompts at the input travel as `prompt_embeds`.
 
-Start it with `--enable-prompt-embeds`. What this process holds of the backbone is its tokenizer and embedding matrix. Options
-are scored token by token: vLLM gives no likelihoods of a prompt that comes as embeddings, but it gives that of a token which it
-is made to write. Every input carries its prompt's digest as `cache_salt`, so that no cached prefix is shared among prompts.
+Start it with `--enable-prompt-embeds`. What this process holds of the backbone is its tokenizer and embedding matrix.
+Of deep prompts the server has the keys and values (`mpdd export --to vllm-kv`): a request brings placeholder ids, and
+its answer must say that it was written under the prompt. Options are scored token by token: vLLM gives no likelihoods
+of a prompt that comes as embeddings, but it gives that of a token which it is made to write. Every input carries its
+prompt's digest as `cache_salt`, so that no cached prefix is shared among prompts.
 """
 
 from __future__ import annotations
@@ -21,9 +23,12 @@ from torch import Tensor
 
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.errors import InputError, MpddError
-from mpdd.inference.engines import EngineDownError, require_at_input
+from mpdd.inference.engines import EngineDownError
+from mpdd.inference.engines.placeholders import placeholder_ids
 from mpdd.inference.predict import Asked, Prediction, Request, Written, ask, choose, prediction_of
+from mpdd.prompts.store import PromptFile
 
+_UNDER = "mpdd_prompt"  # where the server's answers name the deep prompt, as `export.vllm_connector` has it
 _AGAIN = 1.0  # seconds between tries while the engine is down
 
 
@@ -41,6 +46,7 @@ class Vllm:
         self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(seconds, connect=5.0), limits=limits, trust_env=False)
         self._pool = ThreadPoolExecutor(rows, thread_name_prefix="vllm")
         self._model = ""
+        self._placeholders: dict[str, list[int]] = {}
         self.parallel = 4
 
     @property
@@ -81,16 +87,23 @@ class Vllm:
                 next_step="Start it on the same model folder.",
             )  # fmt: skip
 
+    def require_prompt(self, prompt: PromptFile) -> None:
+        """Raise `InputError` for a deep prompt that the server does not have."""
+        header = prompt.header
+        if header.width != self._vocabulary.width:
+            self._model = self._model or self._served()
+            ids = self._stand_in(header.digest, header.length)
+            body = {"prompt": [*ids, self._vocabulary.end], "max_tokens": 1}
+            self._send(body, header.digest, name=prompt.path.name, patience=0.0)
+
     def close(self) -> None:
         """Drop the connections."""
         self._pool.shutdown(cancel_futures=True)
         self._http.close()
 
     def predict(self, requests: Sequence[Request], *, tick: Callable[[int], object] = lambda _: None) -> list[Prediction]:
-        """Answer every request, in order; the server batches them as it likes. Raise `InputError` for a deep prompt."""
-        for request in requests:
-            if request.prompt is not None:
-                require_at_input(f"of the task {request.card.name}", request.prompt.shape[1], self._vocabulary)
+        """Answer every request, in order; the server batches them as it likes. Raise `InputError` for a deep prompt that the
+        server does not have."""
         self._model = self._model or self._served()
 
         def answer(request: Request) -> Prediction:
@@ -131,20 +144,37 @@ class Vllm:
 
     def _post(self, asked: Asked, before: Sequence[int], options: dict[str, Any]) -> dict[str, Any]:
         """One completion behind a row's prompt, input and `before`. The server's words on an error are dropped."""
-        rows = self._vocabulary.embed(_long([*asked.ids, *before]))
-        rows = rows if asked.prompt is None else torch.cat([asked.prompt.to(rows), rows])
-        body = {
-            "model": self._model, "prompt_embeds": _encoded(rows), "temperature": 0.0, "return_token_ids": True,
-            "cache_salt": _salt(asked.prompt), **options,
-        }  # fmt: skip
-        until = time.monotonic() + self._patience
+        ids, prompt = [*asked.ids, *before], asked.prompt
+        if prompt is not None and prompt.shape[1] != self._vocabulary.width:
+            given = [*self._stand_in(asked.digest, len(prompt)), *ids]
+            return self._send({"prompt": given, "cache_salt": asked.digest, **options}, asked.digest)
+        rows = self._vocabulary.embed(_long(ids))
+        rows = rows if prompt is None else torch.cat([prompt.to(rows), rows])
+        return self._send({"prompt_embeds": _encoded(rows), "cache_salt": _salt(prompt), **options})
+
+    def _stand_in(self, digest: str, length: int) -> list[int]:
+        """The placeholder ids of a deep prompt."""
+        if digest not in self._placeholders:
+            self._placeholders[digest] = placeholder_ids(self._vocabulary, digest, length)
+        return self._placeholders[digest]
+
+    def _send(
+        self, body: dict[str, Any], digest: str | None = None, *, name: str = "", patience: float | None = None
+    ) -> dict[str, Any]:
+        """What the server completes, waited for as long as `patience`, in seconds, says. Raise `InputError` unless it was
+        completed under the deep prompt of this digest (None: no deep prompt), whose file has this name."""
+        body = {"model": self._model, "temperature": 0.0, "return_token_ids": True, **body}
+        until = time.monotonic() + (self._patience if patience is None else patience)
         while True:
             try:
                 response = self._http.post("/v1/completions", json=body)
             except httpx.HTTPError:
                 response = None
             if response is not None and response.status_code == 200:
-                completion: dict[str, Any] = response.json()["choices"][0]
+                answer = response.json()
+                if digest is not None and (answer.get("kv_transfer_params") or {}).get(_UNDER) != digest:
+                    raise _missing(digest, name)
+                completion: dict[str, Any] = answer["choices"][0]
                 return completion
             if response is not None and response.status_code < 500:
                 raise MpddError(f"The vLLM server refuses a request with status {response.status_code}.")
@@ -159,6 +189,14 @@ class Vllm:
             return str(response.raise_for_status().json()["data"][0]["id"])
         except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
             raise EngineDownError(f"There is no vLLM server at {self._http.base_url} ({type(error).__name__}).") from None
+
+
+def _missing(digest: str, name: str) -> InputError:
+    return InputError(
+        f"The vLLM server does not have the deep prompt {name}".strip(), found=f"none with the digest {digest[:12]}",
+        wanted="every deep prompt",
+        next_step="Export all with `mpdd export --to vllm-kv` and start vLLM with them (docs/serving.md).",
+    )  # fmt: skip
 
 
 def _long(ids: Sequence[int]) -> Tensor:
