@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mpdd.annotate import notes as notes_module
 from mpdd.annotate.note_files import read_notes
 from mpdd.annotate.notes import Note, answer_notes, fewest_requests, requests_for, shard
+from mpdd.data.placeholders import Placeholders
 from mpdd.data.task import Answer, Entity, Example, TaskCard
 from mpdd.data.types import parse, target_of
 from mpdd.data.types.spans import escape
@@ -320,6 +321,12 @@ def notes_with_spans(draw):
     return text, sorted(set(places))
 
 
+def without_parts_of_placeholders(drawn):
+    """The text, and the spans that may be written: none begins or ends within a placeholder of de-identification."""
+    text, places = drawn
+    return text, Placeholders(text).without_cuts(places)
+
+
 @settings(deadline=None)
 @given(notes_with_spans(), st.data())
 def test_entities_come_back_at_exactly_their_place_in_the_note(prompts, note_with_spans, data):
@@ -339,7 +346,7 @@ def test_entities_come_back_at_exactly_their_place_in_the_note(prompts, note_wit
 
 
 @settings(deadline=None)
-@given(notes_with_spans().filter(lambda drawn: drawn[1]), st.data())
+@given(notes_with_spans().map(without_parts_of_placeholders).filter(lambda drawn: drawn[1]), st.data())
 def test_both_ends_of_a_relation_come_back_as_words_of_the_note(prompts, note_with_spans, data):
     text, places = note_with_spans
     (a, b), (c, d) = data.draw(st.sampled_from(places)), data.draw(st.sampled_from(places))

@@ -46,7 +46,7 @@ COMMANDS = {
     "evaluate": "Answer labelled data with a prompt and score the answers",
     "inspect": "Say what a prompt file is",
     "report": "Make report.html anew from results.json.",
-    "audit": "Attack a prompt: can its training notes be told from fresh ones?",
+    "audit": "Attack a prompt: what does it tell of its training notes?",
     "export": "Write prompts for other programs",
     "federate": "Train one metaprompt with other sites: prompts travel, text does not.",
     "serve": "Serve all tasks of a folder over HTTP, with a web page",

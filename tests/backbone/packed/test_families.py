@@ -24,11 +24,10 @@ NAMES = [family.title for family in FAMILIES]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
-def test_the_row_of_the_table_is_found_again(family, tiny):
-    """With a small vocabulary; the script makes the table with that of the embedded backbone."""
+def test_the_row_of_the_table_is_found_again(family):
     if not family.is_installed:
         pytest.skip(f"this transformers has no {family.title}")
-    assert update_families.row_of(family, tiny.tokenizer) == update_families.documented()[family.title]
+    assert update_families.row_of(family) == update_families.documented()[family.title]
 
 
 def test_the_table_has_every_family_and_no_wrong_one():
