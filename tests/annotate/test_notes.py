@@ -85,7 +85,9 @@ NO_MODEL = SimpleNamespace(vocabulary=SimpleNamespace(tokenizer=None, context=EN
 
 def of_card(card):
     """What stands for the prompt file of a card, where no model reads it."""
-    return SimpleNamespace(header=SimpleNamespace(card=card, calibration={}, priors={}, template=None), rows=lambda: None)
+    return SimpleNamespace(
+        header=SimpleNamespace(card=card, calibration={}, priors={}, template=None, digest=""), rows=lambda: None
+    )
 
 
 def answered(prompt, note, output):
