@@ -3,6 +3,7 @@
 import re
 import sys
 import tomllib
+from importlib import import_module
 
 import pytest
 
@@ -42,6 +43,7 @@ def test_grounded_answers_are_refused_where_a_server_writes_them(mpdd):
 
 @pytest.mark.parametrize("library", ["uvicorn", "fastapi", "prometheus_client"])
 def test_a_library_that_serving_lacks_is_named_before_the_backbone_is_loaded(mpdd, tmp_path, monkeypatch, library):
+    monkeypatch.setattr("mpdd.serving", import_module("mpdd.serving"))  # put back at the end, as the modules below are
     for name in [name for name in sys.modules if name.split(".")[0] == library or name.startswith("mpdd.serving")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, library, None)  # as where it is not installed
