@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -51,8 +53,6 @@ def test_what_does_not_fit_is_refused_in_one_sentence(mpdd, place, answers, argu
     (place / "changed" / "note.txt").write_text("other")
     ran = mpdd("convert", *arguments)
     assert (ran.code, ran.out) == (2, "")
-    import re
-
     assert re.search(message if "|" in message else re.escape(message), ran.err)
     assert ran.err.count("\n") == 1 and SECRET not in ran.err
     assert not (place / "x").exists()
@@ -75,6 +75,23 @@ def test_entities_of_a_label_are_conditions_too(mpdd, place, answers):
     assert kinds == ["Device", "DocumentReference", "Observation", "Condition", "Provenance"]
     ran = mpdd("convert", *inputs, "--to", "brat", "--output", "x", "--condition", "Drug")
     assert ran.code == 2 and ran.err.startswith("mpdd: Conditions are written in FHIR only; found the format brat")
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8").partition("## What is written")[2]
+
+
+@pytest.mark.parametrize(("to", "suffix"), re.findall(r"^\| `([a-z-]+)` \| (?:`(\.[a-z]+)`|a folder) \|", PAGE, re.MULTILINE))
+def test_the_command_of_the_page_writes_each_format_of_its_table(mpdd, place, to, suffix):
+    (command,) = re.findall("^mpdd convert .*$", PAGE, re.MULTILINE)
+    _, _, answers, notes, *_ = command.split()
+    (place / notes).write_text(json.dumps({"id": "7", "text": "Ibuprofen 💊 helped."}) + "\n", encoding="utf-8")
+    drug = {"label": "Drug", "start": 0, "end": 9, "text": "Ibuprofen", "confidence": 0.5}
+    (place / answers).write_text(json.dumps({"id": "7", "task": "drugs", "entities": [drug]}) + "\n")
+    ran = mpdd(*command.replace("--to brat", f"--to {to}").replace("answers-brat", f"out{suffix}").split()[1:])
+    assert (ran.code, ran.out) == (0, f"1 notes: out{suffix}\n")
+    written = place / f"out{suffix}"
+    contents = [path.read_bytes() for path in (written.iterdir() if written.is_dir() else [written])]
+    assert written.is_dir() == (not suffix) and (to == "spacy" or any(b"Ibuprofen" in content for content in contents))
 
 
 def test_the_formats_are_listed(mpdd):
