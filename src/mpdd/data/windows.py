@@ -39,7 +39,10 @@ _LOOK_BACK = 12
 
 def sentences(text: str) -> list[Span]:
     """Return the (start, end) offsets of the sentences, without the whitespace around them."""
-    placeholders = Placeholders(text)
+    return _sentences(text, Placeholders(text))
+
+
+def _sentences(text: str, placeholders: Placeholders) -> list[Span]:
     ends = (match.end() for match in _END.finditer(text) if not _abbreviates(text, match))
     edges = [end for end in ends if placeholders.around(end) is None]
     between = zip([0, *edges], [*edges, len(text)], strict=True)
@@ -54,7 +57,7 @@ def windows(text: str, max_chars: int = NER_CHARS, together: Sequence[Span] = ()
     """
     pieces: list[Span] = []
     placeholders = Placeholders(text)
-    for start, end in sentences(text):
+    for start, end in _sentences(text, placeholders):
         if end - start <= max_chars:
             pieces.append((start, end))
         else:

@@ -58,7 +58,7 @@ class Grounding:
     def places(self, mention: str) -> Iterator[list[Span]]:
         """Yield the places of a mention: as it stands, in another case, and by its words (`spans`)."""
         for ignore_case in (False, True):
-            starts = occurrences(self.text, mention, ignore_case=ignore_case)
+            starts = occurrences(self.text, mention, ignore_case=ignore_case, placeholders=self.placeholders)
             yield [(start, start + len(mention)) for start in starts]
         yield self.spans(mention)
 

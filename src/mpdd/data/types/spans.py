@@ -144,15 +144,15 @@ def _known_label(labels: Sequence[str], name: str) -> str | None:
     return next((label for label in labels if fold(label) == fold(name)), None)
 
 
-def occurrences(text: str, mention: str, *, ignore_case: bool = False) -> list[int]:
+def occurrences(text: str, mention: str, *, ignore_case: bool = False, placeholders: Placeholders | None = None) -> list[int]:
     """Return where `mention` starts in `text`: at word boundaries first, then inside words, last where it begins or ends within
-    a placeholder, each in reading order.
+    a placeholder, each in reading order. `placeholders` are those of the text, for a caller who knows them already.
 
     Every occurrence is as long as the mention, and occurrences may overlap each other.
     """
     starts = list(_starts(text, mention, ignore_case)) if mention else []
-    placeholders = Placeholders(text)
-    return sorted(starts, key=lambda start: _order(text, placeholders, start, start + len(mention)))
+    known = placeholders or Placeholders(text)
+    return sorted(starts, key=lambda start: _order(text, known, start, start + len(mention)))
 
 
 def best_first(text: str, placeholders: Placeholders, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
