@@ -9,10 +9,10 @@ from typing import Any
 from mpdd.annotate.answers.results import answer_of
 from mpdd.annotate.answers.types import AnnotatedNote
 from mpdd.annotate.note_files import note_of
-from mpdd.annotate.notes import Note, answer_notes, card, require_inputs
+from mpdd.annotate.notes import Note, answer_notes, require_inputs
 from mpdd.errors import InputError
 from mpdd.inference.engines import Engine, open_engine
-from mpdd.prompts.store import PromptFile, require_backbone
+from mpdd.prompts.store import PromptFile, require_backbone, task_card
 
 Text = str | Mapping[str, Any] | Note
 
@@ -43,7 +43,7 @@ class Annotator:
         self.prompts = (prompts,) if isinstance(prompts, PromptFile) else tuple(prompts)
         if not self.prompts:
             raise InputError("An annotator needs prompts", found="none", wanted="what load_prompts or ready_prompts gives")
-        names = [card(prompt).name for prompt in self.prompts]
+        names = [task_card(prompt).name for prompt in self.prompts]
         if len(set(names)) < len(names):
             raise InputError("Two prompts are for the same task", found=", ".join(names), wanted="one prompt for each task")
         given = self.prompts[0].header.backbone if backbone is None else backbone
@@ -58,12 +58,12 @@ class Annotator:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks, in the order of the prompts."""
-        return tuple(card(prompt).name for prompt in self.prompts)
+        return tuple(task_card(prompt).name for prompt in self.prompts)
 
     @property
     def labels(self) -> dict[str, tuple[str, ...]]:
         """The labels that answers to whole texts are chosen from, by task; other tasks are left out."""
-        cards = (card(prompt) for prompt in self.prompts)
+        cards = (task_card(prompt) for prompt in self.prompts)
         return {task.name: task.labels for task in cards if task.labels and task.type not in ("ner", "re")}
 
     def annotate(self, texts: Iterable[Text]) -> list[AnnotatedNote]:

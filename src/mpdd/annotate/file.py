@@ -16,12 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mpdd.annotate.notes import Note, answer_notes, card, require_inputs
+from mpdd.annotate.notes import Note, answer_notes, require_inputs
 from mpdd.errors import InputError
 from mpdd.files import cannot_write, write_atomically
 from mpdd.files.locks import held
 from mpdd.inference.engines import Engine
-from mpdd.prompts.store import PromptFile
+from mpdd.prompts.store import PromptFile, task_card
 
 BLOCK = 64  # notes between two moments at which a stopped job can go on
 LONGEST_NAME = 240  # bytes of an output's name: the hidden files beside it have longer ones, and systems take 255
@@ -70,7 +70,7 @@ def _require_unused(output: Path, used: Sequence[Path]) -> None:
 
 def _answers(output: Path, prompts: Sequence[PromptFile], notes: Sequence[Note]) -> bool:
     """Whether a file holds exactly the answers to these notes and tasks, whatever they are."""
-    expected = ((note.id, card(prompt).name) for note in notes for prompt in prompts)
+    expected = ((note.id, task_card(prompt).name) for note in notes for prompt in prompts)
     try:
         with output.open("rb") as lines:
             results = map(json.loads, lines)

@@ -25,7 +25,7 @@ from mpdd.inference.confidence import Item, Scale, of_items
 from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import Engine
 from mpdd.inference.predict import Prediction, Request, is_cut
-from mpdd.prompts.store import PromptFile
+from mpdd.prompts.store import PromptFile, task_card
 
 Result = dict[str, Any]
 _SMALLEST_WINDOW = 50  # characters, as the smallest that a card may ask for
@@ -70,7 +70,7 @@ def answer_notes(
     jobs = [(note, p, _asked(note, p, rows[id(p)], engine.vocabulary)) for note in notes for p in prompts]
     answers = iter(engine.predict([request for _, _, asked in jobs for request in asked], tick=tick))
     for note, prompt, asked in jobs:
-        yield result_of(note, card(prompt), asked, [next(answers) for _ in asked], Confidence.of(engine.vocabulary, prompt))
+        yield result_of(note, task_card(prompt), asked, [next(answers) for _ in asked], Confidence.of(engine.vocabulary, prompt))
 
 
 def _asked(note: Note, prompt: PromptFile, rows: Tensor, vocabulary: Vocabulary) -> list[Request]:
@@ -78,7 +78,7 @@ def _asked(note: Note, prompt: PromptFile, rows: Tensor, vocabulary: Vocabulary)
     header = prompt.header
     if note.is_blank:
         return []
-    return requests_for(note, card(prompt), rows, vocabulary, header.template, Priors.of(header.priors), header.digest)
+    return requests_for(note, task_card(prompt), rows, vocabulary, header.template, Priors.of(header.priors), header.digest)
 
 
 def shard(notes: Sequence[Note], part: str) -> Sequence[Note]:
@@ -90,7 +90,7 @@ def require_inputs(prompts: Sequence[PromptFile], notes: Sequence[Note]) -> None
     """Raise `InputError` for the first note that lacks an input that one of the tasks asks about."""
     for note in notes:
         for prompt in () if note.is_blank else prompts:
-            _fields(note, card(prompt))
+            _fields(note, task_card(prompt))
 
 
 def requests_for(
@@ -175,14 +175,6 @@ def result_of(
 ) -> Result:
     """The answers to all requests of a note for one task, put together at their places in the note."""
     return _result(note, task, [request.example for request in asked], answers, confidence)
-
-
-def card(prompt: PromptFile) -> TaskCard:
-    """The task card in a prompt file; `InputError` if it has none (a metaprompt)."""
-    if prompt.header.card is None:
-        kind = f"kind {prompt.header.kind}"
-        raise InputError(f"{prompt.path.name} is not for one task", found=kind, wanted="a task's prompt file")
-    return prompt.header.card
 
 
 def takes_choices(task: TaskCard) -> bool:

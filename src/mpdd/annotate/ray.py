@@ -31,12 +31,12 @@ import pyarrow
 from pyarrow import parquet
 
 from mpdd.annotate.note_files import is_missing, note_of, shown
-from mpdd.annotate.notes import answer_notes, card, require_inputs
+from mpdd.annotate.notes import answer_notes, require_inputs
 from mpdd.errors import InputError, MpddError
 from mpdd.files import cannot_write, write_atomically
 from mpdd.inference.decoding import GROUNDED
 from mpdd.inference.engines import Engine, open_engine
-from mpdd.prompts.store import PromptFile, require_backbone
+from mpdd.prompts.store import PromptFile, require_backbone, task_card
 
 PART = 64  # notes of a part at most: what a killed worker has to do again
 DECODING = ".decoding"  # whether the answers in a folder are grounded
@@ -61,7 +61,7 @@ class Work:
 
     def key(self, note: str, prompt: PromptFile) -> tuple[str, str, str, str]:
         """Of the row with a note's answer for a prompt's task."""
-        return note, card(prompt).name, prompt.header.digest, prompt.header.fingerprint
+        return note, task_card(prompt).name, prompt.header.digest, prompt.header.fingerprint
 
 
 @dataclass(frozen=True)

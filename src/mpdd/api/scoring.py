@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mpdd.annotate.notes import card
 from mpdd.api.examples import Examples, as_files
 from mpdd.data.cards.labelled import Naming, read_labelled
 from mpdd.data.cards.layout import Column
@@ -14,7 +13,7 @@ from mpdd.evaluation.labelled import Evaluation, evaluated
 from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import Engine
 from mpdd.inference.predict import Request
-from mpdd.prompts.store import PromptFile, require_backbone
+from mpdd.prompts.store import PromptFile, require_backbone, task_card
 
 
 def evaluate(
@@ -30,7 +29,7 @@ def evaluate(
     """
     naming = Naming(format, dict(columns or {}), dict(labels or {}))
     with as_files({"labelled": examples}) as paths:
-        read, counts = read_labelled(card(prompt), [paths["labelled"]], naming)
+        read, counts = read_labelled(task_card(prompt), [paths["labelled"]], naming)
     return score_examples(prompt, read, _engine(prompt, backbone), counts, show_text=show_text)
 
 
@@ -39,7 +38,7 @@ def score_examples(
     show_text: bool = False, tick: Callable[[int], object] = lambda _: None,
 ) -> Evaluation:  # fmt: skip
     """Answer examples under a prompt, in the windows that they come in, and score the answers."""
-    task, rows = card(prompt), prompt.rows()
+    task, rows = task_card(prompt), prompt.rows()
     header = prompt.header
     require_backbone(prompt.path.name, header, engine.vocabulary)
     priors = Priors.of(header.priors)

@@ -80,11 +80,11 @@ def _prompt(name: str, backbone: str) -> PromptFile:
 
 def _examples(file: PromptFile, paths: list[Path], naming: Naming) -> tuple[list[Example], dict[str, int]]:
     """The examples of labelled files, or of the test split of a card of the same answers."""
-    from mpdd.annotate.notes import card
     from mpdd.data import catalogue
     from mpdd.data.cards.labelled import Naming, read_labelled
+    from mpdd.prompts.store import task_card
 
-    task = card(file)
+    task = task_card(file)
     if len(paths) > 1 or paths[0].suffix != ".toml":
         return read_labelled(task, paths, naming)
     if naming != Naming():

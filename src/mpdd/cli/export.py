@@ -39,15 +39,14 @@ def export(
     ] = None,
 ) -> None:
     """Write prompts for other programs: a checkpoint with prompts as token ids, PEFT adapters, or keys and values."""
-    from mpdd.annotate.notes import card
     from mpdd.files import require_new
-    from mpdd.prompts.store import load_prompt
+    from mpdd.prompts.store import load_prompt, task_card
 
     _require_fit(to, len(files), dtype)
     require_new(out)
     prompts = [load_prompt(path) for path in files]
     for prompt in prompts:
-        card(prompt)
+        task_card(prompt)
     name = backbone or prompts[0].header.backbone
     if to is Format.HUB_FOLDER:
         from mpdd.api.hub import push_to_folder

@@ -89,14 +89,13 @@ def predict(
 
 def _prompts(files: Sequence[Path], tasks: Sequence[str], backbone: str) -> list[PromptFile]:
     """The prompts of files and of source tasks that need none; raise `InputError` for one that is of no task."""
-    from mpdd.annotate.notes import card
-    from mpdd.prompts.store import load_prompt
+    from mpdd.prompts.store import load_prompt, task_card
 
     prompts = [load_prompt(path) for path in files]
     if tasks:
         prompts += _ready(tasks, backbone or (prompts[0].header.backbone if prompts else ""))
     for prompt in prompts:
-        card(prompt)
+        task_card(prompt)
     return prompts
 
 

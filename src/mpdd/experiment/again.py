@@ -24,7 +24,7 @@ from mpdd.methods.options import Adapt, PromptOptions
 from mpdd.methods.registry import METHODS, rates_of
 from mpdd.progress import Tick
 from mpdd.prompts.soft import initial_rows
-from mpdd.prompts.store import PromptFile, load_prompt
+from mpdd.prompts.store import PromptFile, load_prompt, task_card
 from mpdd.training import baselines
 from mpdd.training.passes import Row, add_gradients
 from mpdd.training.private import Guarantee, Private, spent
@@ -57,9 +57,7 @@ class Recipe:
     @classmethod
     def of(cls, file: PromptFile) -> Recipe:
         """That of a prompt file, with the metaprompt beside it. Raises `InputError` where the file does not say enough."""
-        header, provenance = file.header, file.header.provenance
-        if header.card is None:
-            raise InputError(f"{file.path.name} is not for one task", found=f"kind {header.kind}", wanted="a task's prompt file")
+        header, provenance, card = file.header, file.header.provenance, task_card(file)
         try:
             adapt = Adapt.model_validate(provenance["options"] if provenance.get("stage") == "adapt" else None)
         except (KeyError, TypeError, ValidationError):
@@ -79,7 +77,7 @@ class Recipe:
         guarantee = _guarantee(header.privacy) if header.privacy else None
         grounded = bool(provenance.get("decoding", {}).get("grounded"))
         meta = file.started_from() if METHODS[method].starts_from != "nothing" else None
-        return cls(method, header.card, adapt, shape, **settings, grounded=grounded, guarantee=guarantee, meta=meta)
+        return cls(method, card, adapt, shape, **settings, grounded=grounded, guarantee=guarantee, meta=meta)
 
     @property
     def steps(self) -> int:

@@ -28,7 +28,7 @@ from mpdd.experiment.again import Adapted, Recipe, adapt_again, seconds_of
 from mpdd.experiment.config import Limits
 from mpdd.experiment.folder import alone_in
 from mpdd.progress import Reporter
-from mpdd.prompts.store import PromptFile, load_prompt
+from mpdd.prompts.store import PromptFile, load_prompt, task_card
 
 _FEWEST = 10  # examples of each kind, below which an attack says nothing
 FEWEST_SHADOWS = 2
@@ -53,13 +53,12 @@ def audit(
     task is adapted again, in `out` (`runs/audit-NAME` by default). Raises `InputError` where the prompt, the card or the numbers
     do not fit.
     """
-    if file.header.card is None:
-        raise InputError(f"{file.path.name} is not for one task", found=f"kind {file.header.kind}", wanted="a task's prompt file")
+    task = task_card(file)
     if shadow_count and shadow_count < FEWEST_SHADOWS:
         raise InputError("One shadow prompt compares with nothing", found=shadow_count, wanted=f"{FEWEST_SHADOWS} or more")
     again = Recipe.of(file) if canary_count or shadow_count else None
     parts = parts_of(card, backbone, file, shots, seed)
-    beside, task = file.metaprompt_file(), file.header.card
+    beside = file.metaprompt_file()
     reference = None if beside is None else load_prompt(beside).rows()
     results = attacks(backbone, task, parts.members, parts.fresh, file.rows(), reference)
     record: dict[str, Any] = {

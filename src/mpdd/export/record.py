@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mpdd.annotate.notes import card, takes_choices
+from mpdd.annotate.notes import takes_choices
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.batch import around
@@ -17,7 +17,7 @@ from mpdd.data.types import candidates, render_input
 from mpdd.errors import InputError
 from mpdd.export import FOR_DEEP
 from mpdd.files import distinct_names, write_atomically
-from mpdd.prompts.store import PromptFile, require_backbone
+from mpdd.prompts.store import PromptFile, require_backbone, task_card
 
 RECORD = "mpdd_tasks.json"
 FORMAT = 1
@@ -29,7 +29,7 @@ def require_exportable(prompt: PromptFile, backbone: Backbone | Vocabulary, *, t
 
     Raises `InputError` on any other.
     """
-    task = card(prompt)
+    task = task_card(prompt)
     require_backbone(prompt.path.name, prompt.header, backbone)
     if prompt.header.width != backbone.width and not takes_deep:
         raise InputError(

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
+from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.files import write_atomically
 from mpdd.prompts import signature
@@ -186,9 +187,16 @@ def _of_folder(folder: Path) -> list[PromptFile]:
 
 def _task(path: Path) -> PromptFile:
     prompt = load_prompt(path)
-    if prompt.header.card is None:
-        raise InputError(f"{path.name} is not for one task", found=f"kind {prompt.header.kind}", wanted="a task's prompt file")
+    task_card(prompt)
     return prompt
+
+
+def task_card(prompt: PromptFile) -> TaskCard:
+    """The task card in a prompt file; `InputError` if it has none (a metaprompt)."""
+    if prompt.header.card is None:
+        kind = f"kind {prompt.header.kind}"
+        raise InputError(f"{prompt.path.name} is not for one task", found=kind, wanted="a task's prompt file")
+    return prompt.header.card
 
 
 def require_backbone(name: str, header: Header, backbone: Backbone | Vocabulary) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mpdd.annotate.notes import Confidence, card
+from mpdd.annotate.notes import Confidence
 from mpdd.backbone.template import Template
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.data.task import TaskCard
@@ -18,7 +18,7 @@ from mpdd.errors import InputError, MpddError
 from mpdd.inference.decoding.priors import Priors
 from mpdd.inference.engines import Engine, EngineDownError
 from mpdd.prompts import signature
-from mpdd.prompts.store import SUFFIX, PromptFile, load_prompt
+from mpdd.prompts.store import SUFFIX, PromptFile, load_prompt, task_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ class FixedTasks:
         tasks, problems = {}, {}
         for prompt in prompts:
             try:
-                tasks[card(prompt).name] = served_as(prompt, vocabulary, engine)
+                tasks[task_card(prompt).name] = served_as(prompt, vocabulary, engine)
             except InputError as error:
-                problems[card(prompt).name] = str(error)
+                problems[task_card(prompt).name] = str(error)
         self._listing = Listing(tasks, problems)
 
     def look(self) -> Listing:
@@ -163,7 +163,7 @@ def served_as(prompt: PromptFile, vocabulary: Vocabulary, engine: Engine | None 
         raise MpddError(f"The prompt {name} holds numbers too large for the backbone's type, {rows.dtype}.")
     template = usual if template_of_prompt == usual else template_of_prompt  # one object for all
     confidence, priors = Confidence.of(vocabulary, prompt), Priors.of(prompt.header.priors)
-    return Served(card(prompt), rows, prompt.header.digest, name, confidence, template, priors)
+    return Served(task_card(prompt), rows, prompt.header.digest, name, confidence, template, priors)
 
 
 def _about(path: Path) -> tuple[int, ...]:
