@@ -7,15 +7,18 @@ program on torch needs; CPU time, so that it can be measured on a machine that d
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from benchmarks import common
 
 NOTE = "A 61-year-old woman with hypertension developed acute renal failure after two weeks of ibuprofen.\n"
 PREDICT = ("-m", "mpdd", "predict", "--task", "bc5cdr_ner", "note.txt", "--json")
@@ -23,19 +26,25 @@ CASES: dict[str, Sequence[str]] = {"import torch": ("-c", "import torch"), "mpdd
 
 
 def main() -> None:
-    """Print the median of each case with its range, in turns."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    print(json.dumps(measure(parser.parse_args().rounds), indent=1))
+
+
+def measure(rounds: int) -> dict[str, Any]:
+    """CPU and wall seconds of each case, in turns, after one that does not count; the ratio of their CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "note.txt").write_text(NOTE, encoding="utf-8")
         for case in CASES.values():
             measured(case, folder)  # its files are in the system's cache from here on
         taken = [{name: measured(case, folder) for name, case in CASES.items()} for _ in range(rounds)]
-    for name in CASES:
-        for what, place in (("CPU", 0), ("wall", 1)):
-            seconds = sorted(figures[name][place] for figures in taken)
-            print(f"{name}, {what} s: {statistics.median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f})")
+    times = {
+        name: {what: common.spread([figures[name][place] for figures in taken]) for what, place in (("cpu", 0), ("wall", 1))}
+        for name in CASES
+    }
+    predict, torch = ([figures[name][0] for figures in taken] for name in ("mpdd predict", "import torch"))
+    return {"seconds": times, "to_import_of_torch": common.ratio(predict, torch)}
 
 
 def measured(arguments: Sequence[str], folder: str) -> tuple[float, float]:

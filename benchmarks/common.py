@@ -1,4 +1,7 @@
-"""What the benchmarks share: backbones, real rows, alternating measurements, and one JSON file a benchmark."""
+"""What the benchmarks share: backbones, real rows, measurements that take turns, and the file of results.
+
+Times are CPU seconds of the process, with one thread: what else the machine does at that time changes them little.
+"""
 
 from __future__ import annotations
 
@@ -12,58 +15,52 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from mpdd.backbone import model as backbones
 from mpdd.backbone.model import Backbone
-from mpdd.backbone.vocabulary import EMBEDDED_FOLDER
+from mpdd.backbone.vocabulary import EMBEDDED, folder_of
 from mpdd.data import catalogue
 from mpdd.data.batch import Encoded, encode
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example
-from mpdd.experiment.folder import commit
+from mpdd.files import write_atomically
+from mpdd.training.tune import Watch
 
 RESULTS = Path(__file__).parent / "results"
+SMOLLM2 = "smollm2-135m-instruct"
+BACKBONES = (EMBEDDED, SMOLLM2)
 LENGTH = 20  # virtual tokens
 BATCH = 8
+CONTEXT = 1024  # tokens, of every backbone
 
 
-def embedded() -> Backbone:
-    """Case (a): the backbone inside the package, bf16."""
-    return backbones.load(dtype=torch.bfloat16)
+def load(name: str = EMBEDDED, dtype: torch.dtype | None = None) -> Backbone:
+    """A backbone in the number format that is fastest here, or in `dtype`; it does without a chat template."""
+    return backbones.load(name, dtype=dtype)
 
 
-def large_vocabulary(folder: Path) -> Path:
-    """Case (b): a Llama of about 120 M parameters with LLaMA 3's 128,256 tokens and random weights, bf16, in `folder`.
+def plain_model(name: str, dtype: torch.dtype, attention: str = "sdpa") -> Any:
+    """The same model as transformers loads it, frozen: for peers."""
+    from transformers import AutoModelForCausalLM
 
-    The tokenizer is the embedded one: only the shapes matter here.
-    """
-    if not (folder / "config.json").exists():
-        torch.manual_seed(0)
-        shape = LlamaConfig(
-            vocab_size=128_256, hidden_size=640, num_hidden_layers=8, num_attention_heads=10, num_key_value_heads=5,
-            intermediate_size=1_728, max_position_embeddings=2_048, tie_word_embeddings=True, bos_token_id=None,
-            eos_token_id=0, pad_token_id=1,
-        )  # fmt: skip
-        model: Any = LlamaForCausalLM(shape)
-        model.to(torch.bfloat16).save_pretrained(folder)
-        AutoTokenizer.from_pretrained(EMBEDDED_FOLDER).save_pretrained(folder)
-    return folder
+    model: Any = AutoModelForCausalLM.from_pretrained(folder_of(name), dtype=dtype, attn_implementation=attention)
+    return model.eval().requires_grad_(False)
 
 
 def real_rows(backbone: Backbone, tasks: Sequence[str], count: int, length: int = LENGTH) -> list[Encoded]:
-    """`count` training rows of the catalogue's tasks, equally many of each, in a mixed order that depends on nothing;
-    they leave room for a prompt of `length` tokens."""
-    found = []
+    """`count` training rows of the catalogue's tasks, equally many of each, in a fixed mixed order; they leave room for a
+    prompt of `length` tokens in a context of `CONTEXT`."""
+    rows: list[Encoded] = []
     for name in tasks:
         card, train = catalogue.get(name).card, few_shot(_train(name), count // len(tasks), 0)
-        found += [encode(backbone.tokenizer, card, example, backbone.context - length) for example in train]
-    return list(few_shot(found, len(found), 1))
+        rows += [encode(backbone.tokenizer, card, example, CONTEXT - length) for example in train]
+    return list(few_shot(rows, len(rows), 1))
 
 
 @lru_cache
@@ -71,22 +68,46 @@ def _train(task: str) -> Sequence[Example]:
     return catalogue.load(task).train
 
 
-def alternate(runs: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Call each in turn, `rounds` times, after one round that does not count; return what they gave (seconds, say)."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
+def alternate(runs: Mapping[str, Callable[[], float]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
+    """Call each in turn, `rounds` times, after `warm` rounds that do not count; return what they gave (seconds, say)."""
+    values: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + warm):
         for name, run in runs.items():
             value = run()
-            if number:
-                found[name].append(value)
-    return found
+            print(f"{name}: {value:.3f}", file=sys.stderr, flush=True)
+            if number >= warm:
+                values[name].append(value)
+    return values
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long `work` takes."""
-    began = time.perf_counter()
+    """CPU seconds that `work` takes, of all threads of this process."""
+    began = time.process_time()
     work()
-    return time.perf_counter() - began
+    return time.process_time() - began
+
+
+@dataclass
+class Clock:
+    """CPU seconds of the steps of a fit, from behind the validation before the first one to the end of the last."""
+
+    began: float = 0.0
+    ended: float = 0.0
+
+    def watch(self) -> Watch:
+        """For the fit to be measured: its log begins where the first step does, and each step ticks at its end."""
+        return Watch(log=lambda _job, values: self._begin() if values["step"] == 0 else None, tick=self._end)
+
+    @property
+    def seconds(self) -> float:
+        """What the steps took."""
+        return self.ended - self.began
+
+    def _begin(self) -> None:
+        self.began = time.process_time()
+
+    def _end(self) -> None:
+        self.ended = time.process_time()
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -101,25 +122,23 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, Any]:
 
 def peak_memory(module: str, *arguments: str) -> int:
     """The peak resident bytes of `python -m module arguments` in a process of its own."""
-    with tempfile.NamedTemporaryFile("r", suffix=".json") as said:
-        environment = {**os.environ, "MPDD_BENCHMARK_PEAK": said.name}
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+        environment = {**os.environ, "MPDD_BENCHMARK_PEAK": file.name}
         subprocess.run([sys.executable, "-m", module, *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
-        return int(json.load(said))
+        return int(json.load(file))
 
 
-def say_peak() -> None:
-    """At the end of a process that `peak_memory` started: say its peak."""
+def report_peak() -> None:
+    """At the end of a process that `peak_memory` started: report its peak."""
     lines = Path("/proc/self/status").read_text().splitlines()  # not getrusage: that has the parent's peak, too
     kilobytes = int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
     Path(os.environ["MPDD_BENCHMARK_PEAK"]).write_text(json.dumps(1024 * kilobytes))
 
 
-def write(name: str, values: Mapping[str, Any]) -> None:
-    """Write `results/NAME.json` with what it was measured on."""
-    RESULTS.mkdir(exist_ok=True)
-    text = json.dumps({**made_on(commit()), **values}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a file of results whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
 def made_on(commit: str) -> dict[str, Any]:
@@ -127,6 +146,7 @@ def made_on(commit: str) -> dict[str, Any]:
     machine = {
         "cores": os.cpu_count(),
         "processor": _processor(),
+        "bf16": torch.ops.mkldnn._is_mkldnn_bf16_supported(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

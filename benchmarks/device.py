@@ -35,6 +35,12 @@ def clock(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def now() -> float:
+    """The time in seconds at which the device has done what it was told."""
+    wait()
+    return time.perf_counter()
+
+
 def wait() -> None:
     """Until the device has done what it was told."""
     if GPU:

@@ -10,6 +10,7 @@ steps from a few examples. Those two are sources of the benchmark, not targets.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ import tomli_w
 from benchmarks import common
 from mpdd.data.batch import Encoded
 from mpdd.experiment import config
+from mpdd.experiment.folder import commit
 from mpdd.experiment.setup import Run, data_of
 from mpdd.experiment.sources import distil_sources
 from mpdd.federated.federation import Federation
@@ -55,18 +57,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             by_seed.append(_one_seed(Path(folder), args, seed))
     settings = {"steps": args.steps, "rounds": args.rounds, "batch": args.batch, "rate": RATE, "length": LENGTH, "shots": SHOTS}
-    common.write(
-        "federated",
-        {
-            **settings,
-            "adapt_steps": args.adapt_steps,
-            "limits": LIMITS,
-            "sites": SITES,
-            "held_out": HELD_OUT,
-            "mean_over_seeds": _mean(by_seed),
-            "seeds": by_seed,
-        },
-    )
+    result = {
+        **settings, "adapt_steps": args.adapt_steps, "limits": LIMITS, "sites": SITES, "held_out": HELD_OUT,
+        "mean_over_seeds": _mean(by_seed), "seeds": by_seed,
+    }  # fmt: skip
+    print(json.dumps({**common.made_on(commit()), **result}, indent=1))
 
 
 def _one_seed(folder: Path, args: argparse.Namespace, seed: int) -> dict[str, Any]:

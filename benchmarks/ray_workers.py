@@ -27,6 +27,7 @@ from benchmarks import common
 from mpdd.annotate.ray import KEY, read_answers
 from mpdd.data import catalogue
 from mpdd.data.task import TaskCard
+from mpdd.experiment.folder import commit
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
 
@@ -51,7 +52,7 @@ def main() -> None:
         found = compare(read_answers(folder / "out"), [json.loads(line) for line in (folder / "alone.jsonl").open()])
     values = {"notes": args.notes, "different_notes": different, "workers": args.workers, "killed_after_notes": killed_at}
     times = {"seconds_ray": round(ray, 1), "seconds_one_process": round(alone, 1), "throughput_ratio": round(alone / ray, 3)}
-    common.write("ray_workers", {**values, **times, **found})
+    print(json.dumps({**common.made_on(commit()), **values, **times, **found}, indent=1))
 
 
 def write_notes(path: Path, count: int) -> int:
@@ -64,7 +65,7 @@ def write_notes(path: Path, count: int) -> int:
 
 def write_prompt(path: Path) -> Path:
     """An untrained prompt of the benchmarks' length."""
-    backbone = common.embedded()
+    backbone = common.load()
     header = Header("soft", backbone.name, backbone.fingerprint, common.LENGTH, backbone.width, card=CARD)
     return save_prompt(path, {"rows": from_vocabulary(backbone, common.LENGTH, seed=0)}, header).path
 

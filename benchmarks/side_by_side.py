@@ -7,13 +7,15 @@ turns.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
-from functools import partial
+import time
 from pathlib import Path
 
 from benchmarks import common
+from mpdd.experiment.folder import commit
 
 DEMO = Path(__file__).parents[1] / "src" / "mpdd" / "experiment" / "demo.toml"
 FEWER = {
@@ -30,7 +32,8 @@ def main() -> None:
     pairs = [(seconds(1), seconds(PROCESSES)) for _ in range(parser.parse_args().rounds)]
     one, several = zip(*pairs, strict=True)
     times = {"seconds_one_process": common.spread(one), "seconds_side_by_side": common.spread(several)}
-    common.write("side_by_side", {"processes": PROCESSES, "settings": FEWER, **times, "ratio": common.ratio(one, several)})
+    result = {"processes": PROCESSES, "settings": FEWER, **times, "ratio": common.ratio(one, several)}
+    print(json.dumps({**common.made_on(commit()), **result}, indent=1))
 
 
 def seconds(processes: int) -> float:
@@ -39,7 +42,9 @@ def seconds(processes: int) -> float:
         settings = [word for name, value in FEWER.items() for word in ("--set", f"{name}={value}")]
         command = [sys.executable, "-m", "mpdd", "run", str(DEMO), "--out", f"{place}/run", *settings]
         options = ["--processes", str(processes)] if processes > 1 else []
-        return common.seconds(partial(subprocess.run, [*command, *options], check=True, stdout=subprocess.DEVNULL))
+        began = time.perf_counter()
+        subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -34,9 +34,10 @@ import httpx
 import tomli_w
 
 from benchmarks import common
-from benchmarks.serving_load import free_port, make_prompts, plain
+from benchmarks.serving import free_port, make_prompts, plain
 from mpdd.data import catalogue
 from mpdd.data.mixture import few_shot
+from mpdd.experiment.folder import commit
 from mpdd.serving.access import new_token
 
 ROUNDS = 6
@@ -125,10 +126,8 @@ def main() -> None:
         "hostile_clients": len(HOSTILE),
         "descriptors": DESCRIPTORS,
     }
-    common.write(
-        "soak",
-        {**settings, **summary(soak), "log_bytes": log_bytes, "log_lines": log_lines, "seconds_to_stop_under_load": stopped},
-    )
+    seen = {**summary(soak), "log_bytes": log_bytes, "log_lines": log_lines, "seconds_to_stop_under_load": stopped}
+    common.write_json(common.RESULTS / "soak.json", {**common.made_on(commit()), **settings, **seen})
 
 
 def start(folder: Path, honest: int) -> Server:

@@ -1,4 +1,4 @@
-"""What `full_shapes` measures: the paper's shapes with random weights, made on the device, and random rows and requests."""
+"""What `gpu` measures: the paper's shapes with random weights, made on the device, and random rows and requests."""
 
 from __future__ import annotations
 

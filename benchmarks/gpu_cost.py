@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.full_shapes_case import Case, Found
+from benchmarks.gpu_case import Case, Found
 from mpdd.backbone.model import Backbone
 from mpdd.experiment.shape import calculated
 from mpdd.prompts.pack import Text, pack

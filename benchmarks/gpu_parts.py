@@ -1,4 +1,4 @@
-"""The parts of `full_shapes`: a step of each stage, mixed prediction, and what explains their speed."""
+"""The parts of `gpu`: a step of each stage, mixed prediction, the same by peers, and what explains their speed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from benchmarks import device
-from benchmarks.full_shapes_case import SMALL, TOP_K, Case, Found, recomputing, requests
-from benchmarks.full_shapes_cost import operations, queries, tokens_seen, trained, weights_read
+from benchmarks import device, peft_step, prediction
+from benchmarks.gpu_case import SMALL, TOP_K, Case, Found, recomputing, requests
+from benchmarks.gpu_cost import operations, queries, tokens_seen, trained, weights_read
 from mpdd.backbone import model as backbones
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.packed.attention import Wanted
@@ -163,8 +162,8 @@ def kept_layers(case: Case) -> Found:
 
 
 def attention(case: Case) -> Found:
-    """Attention of one layer in a step, forward and backward: as it is, with each of torch's ways forced, with keys repeated for
-    every query head, and the least there could be (causal rows alone, nothing shared)."""
+    """Attention of one layer in a step, forward and backward: as it is, and the least there could be (causal rows alone,
+    nothing shared)."""
     backbone, rows = case.backbone, case.rows(case.sizes.batch)
     packed = pack(backbone, [Text(row.input_ids, case.prompts["task-0"]) for row in rows])
     (heads, size), groups = queries(backbone), backbone.model.config.get_text_config().num_key_value_heads
@@ -174,33 +173,22 @@ def attention(case: Case) -> Found:
     def made(*shape: int) -> Tensor:
         return torch.randn(*shape, device=backbone.device, dtype=backbone.table.dtype, requires_grad=True)
 
-    def packed_run(key_heads: int) -> Callable[[], float]:
-        given = made(heads, tokens, size), made(key_heads, tokens, size), made(key_heads, tokens, size)
-        return lambda: device.clock(lambda: _both_ways(packed.layout.attend(0, *given, wanted), given))
+    def as_it_is() -> float:
+        given = made(heads, tokens, size), made(groups, tokens, size), made(groups, tokens, size)
+        return device.clock(lambda: _both_ways(packed.layout.attend(0, *given, wanted), given))
 
-    def plain() -> float:
+    def causal_rows_alone() -> float:
         query = made(len(rows), heads, case.sizes.text, size)
         key, value = (made(len(rows), groups, case.sizes.text, size) for _ in range(2))
         attend = partial(scaled_dot_product_attention, is_causal=True, enable_gqa=True)
         return device.clock(lambda: _both_ways(attend(query, key, value), (query, key, value)))
 
-    ways = {"as_it_is": packed_run(groups), "keys_repeated": packed_run(heads), "causal_rows_alone": plain}
-    found: Found = {name: _tried(run, case) for name, run in ways.items()}
-    for backend in (SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH) if device.GPU else ():
-        with sdpa_kernel(backend):
-            found |= {f"{n}_{backend.name.lower()}": _tried(ways[n], case) for n in ("as_it_is", "keys_repeated")}
-    return {**found, "seconds": found["as_it_is"], "profile": device.kernels(ways["as_it_is"], 8)}
+    ours, least = (device.timed(run, case.sizes.repeats, 1.0) for run in (as_it_is, causal_rows_alone))
+    return {"as_it_is": ours, "causal_rows_alone": least, "seconds": ours, "profile": device.kernels(as_it_is, 8)}
 
 
 def _both_ways(out: Tensor, given: Sequence[Tensor]) -> None:
     torch.autograd.grad(out, given, torch.ones_like(out))
-
-
-def _tried(run: Callable[[], float], case: Case) -> Found:
-    try:
-        return device.timed(run, case.sizes.repeats, 1.0)
-    except RuntimeError as error:
-        return {"failed": type(error).__name__, "said": " ".join(str(error).split())[:120]}
 
 
 def training_kernels(case: Case) -> Found:
@@ -217,18 +205,39 @@ def prediction_kernels(case: Case) -> Found:
     return {"profile": device.kernels(lambda: predict(case.backbone, asked))}
 
 
+def peer_step(case: Case) -> Found:
+    """The same rows by PEFT and the HF Trainer in one step of its loop, layers kept, on the same model."""
+    rows = [row for _ in range(2) for row in case.rows(case.sizes.batch)]
+    run = partial(peft_step.trainer, case.backbone.model, {}, case.backbone, rows, now=device.now, size=case.sizes.batch)
+    seconds = device.timed(lambda: run() / 2, case.sizes.repeats, 20.0)
+    return {"seconds": seconds, "rows": case.sizes.batch}
+
+
+def peer_prediction(case: Case) -> Found:
+    """The same requests by transformers' `generate`: embeddings with prompts in front, tasks mixed, one padded batch."""
+    stream = prediction.Stream(case.backbone, case.backbone.model, requests(case, case.sizes.written))
+    run = partial(prediction.transformers_generate, case.sizes.requests, stream)
+    written: list[int] = []
+    seconds = device.timed(
+        lambda: device.clock(lambda: written.append(sum(map(len, run())))), case.sizes.repeats, 20.0
+    )  # fmt: skip
+    return {"seconds": seconds, "requests": case.sizes.requests, "tokens_written": written[-1]}
+
+
 PARTS: dict[str, Callable[[Case], Found]] = {
     "loading_checks": loading_checks,
     "prompt_tuning_step": prompt_tuning_step,
+    "peer_step": peer_step,
     "distillation_step": distillation_step,
     "mixed_prediction": mixed_prediction,
+    "peer_prediction": peer_prediction,
 }
 MORE: dict[str, Callable[[Case], Found]] = {
-    "adaptation_step": adaptation_step,
-    "agreement_with_padding": agreement,
-    "step_of_a_full_pass": full_pass,
-    "attention_of_a_layer": attention,
     "step_with_layers_kept": kept_layers,
+    "step_of_a_full_pass": full_pass,
+    "agreement_with_padding": agreement,
+    "attention_of_a_layer": attention,
     "training_kernels": training_kernels,
     "prediction_kernels": prediction_kernels,
+    "adaptation_step": adaptation_step,
 }

@@ -1,11 +1,12 @@
-"""The paper's backbones at their true shape on one GPU: a step of every stage and mixed prediction, with random weights.
+"""The paper's backbones at their true shape on one GPU, ours and peers: steps, distillation and prediction, random weights.
 
-`python -m benchmarks.full_shapes --out FILE [--budget SECONDS] [--only NAME ...] [--small]`, in bf16. Weights are made on the
-device and rows are random tokens, so that nothing but this checkout is needed; the tokenizer is the embedded one, whose ids
-are among the model's. Speed and memory do not depend on what weights say, but for two things: how evenly tokens go to
-experts, and when a row ends. `--small` tries the same code on a CPU with tiny shapes.
+`python -m benchmarks.gpu [--out FILE] [--budget SECONDS] [--only NAME ...] [--small]`, in bf16, at most ten minutes. Weights are
+made on the device and rows are random tokens, so that nothing but this checkout is needed; the tokenizer is the embedded one,
+whose ids are among the model's. Speed and memory do not depend on what weights say, but for two things: how evenly tokens go
+to experts, and when a row ends. Peers are PEFT under the HF Trainer, and transformers' `generate` in a padded batch.
 
-What counts as needed is in `full_shapes_cost`. After each part the file is written anew.
+What counts as needed is in `gpu_cost`. After each part the file is written anew. At the end of each shape, `night` says what
+training Open-31 would take at the speeds measured. `--small` tries the same code on a CPU with tiny shapes.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from pathlib import Path
 import transformers
 
 from benchmarks import common, device
-from benchmarks.full_shapes_case import EXPERIMENTS, SMALL, Case, Found, Sizes, make
-from benchmarks.full_shapes_parts import MORE, PARTS
+from benchmarks.gpu_case import EXPERIMENTS, SMALL, Case, Found, Sizes, make
+from benchmarks.gpu_parts import MORE, PARTS
 from mpdd.backbone.model import Backbone
-from mpdd.experiment import config
+from mpdd.experiment import check, config
+from mpdd.experiment.config import Experiment
+from mpdd.experiment.shape import Shape
 
 NAMES = ("llama-3.1-8b", "gpt-oss-20b")
+NIGHT = 10.0  # hours
 
 
 def main() -> None:
     """Measure the device, then each shape in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=common.RESULTS / "full_shapes.json")
-    parser.add_argument("--budget", type=float, default=110.0, help="seconds after which no part begins")
+    parser.add_argument("--out", type=Path, default=common.RESULTS / "gpu.json")
+    parser.add_argument("--budget", type=float, default=540.0, help="seconds after which no part begins")
     parser.add_argument("--commit", default="unknown")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
@@ -119,6 +123,30 @@ def measure(
     for part in wanted:
         work = (PARTS | MORE)[part]
         record.part(found, part, partial(work, case), share if part in MORE else 1.0)
+    record.part(found, "night", lambda: night(experiment, case.shape, found))
+
+
+def night(experiment: Experiment, shape: Shape, parts: Found) -> Found:
+    """Hours of the whole experiment at the speeds measured, by arithmetic; how many times as fast all would have to be for
+    `NIGHT` hours, and what share of the product training would have then.
+
+    Rows of training as long as those measured, at the fastest of the steps that were measured; every cell answers all of its
+    target's test examples. Validations are left out.
+    """
+    facts = check.facts(experiment, shape)
+    steps = [parts[name] for name in ("prompt_tuning_step", "step_of_a_full_pass", "step_with_layers_kept") if name in parts]
+    fastest = max((step for step in steps if "rows" in step), key=lambda step: float(step["rows"] / step["seconds"]["median"]))
+    prediction = parts["mixed_prediction"]
+    training = facts["examples_trained_on"] * fastest["seconds"]["median"] / fastest["rows"] / 3600
+    answering = facts["cells"] * experiment.limits.test * prediction["seconds"]["median"] / prediction["requests"] / 3600
+    return {
+        "rows_trained_on": facts["examples_trained_on"],
+        "answers": facts["cells"] * experiment.limits.test,
+        "training_hours": training,
+        "answering_hours": answering,
+        "times_as_fast_for_a_night": (training + answering) / NIGHT,
+        "share_of_product_then": fastest["utilisation"] * (training + answering) / NIGHT,
+    }
 
 
 if __name__ == "__main__":
