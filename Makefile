@@ -15,10 +15,9 @@ demo: $(VENV)/ready
 
 test: setup lint unit e2e
 
-BENCHMARKS := prompt_tuning_step teachers_at_once distillation_step mixed_prediction step_cost check_accuracy \
-	many_tasks serving_load soak ray_workers side_by_side
+# MPDD_VLLM_PYTHON=PYTHON names the Python of an environment with vLLM, which then takes part.
 bench: setup
-	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.suite
 	$(BIN)/python -m scripts.update_performance
 
 unit: setup
