@@ -152,7 +152,7 @@ def difference_of_losses(name: str, count: int = 4) -> float:
     peer = [float(model(**padded(backbone.end, [_item(row)])).loss) for row in rows]
     own = row_losses(backbone, [Row(row, "rows") for row in rows], {"rows": prompt}).tolist()
     means = [row.mean_answer_tokens / len(row.answer_ids) for row in rows]
-    return max(abs(a - b * mean) for a, b, mean in zip(peer, own, means, strict=True))
+    return float(max(abs(a - b * mean) for a, b, mean in zip(peer, own, means, strict=True)))
 
 
 def main() -> None:

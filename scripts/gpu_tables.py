@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 SHAPES = {"llama-3.1-8b": "Llama 3.1 8B", "gpt-oss-20b": "gpt-oss 20B"}
@@ -37,14 +38,14 @@ def shapes(found: Mapping[str, Any], conditions: str) -> Iterator[str]:
     yield f"| requests of several tasks in one batch | {' | '.join(SHAPES.values())} |"
     yield "| --- | --- | --- |"
     for what, shown in MIXED.items():
-        yield _line(what, lambda shape, shown=shown: shown(parts[shape]["mixed_prediction"], product))
+        yield _line(what, partial(_of_mixed, shown, product), parts)
     for what, shown_beside in PEERS.items():
-        yield _line(what, lambda shape, shown=shown_beside: shown(parts[shape]))
+        yield _line(what, shown_beside, parts)
     yield ""
     yield f"| packed rows against padded ones, bf16 | {' | '.join(SHAPES.values())} |"
     yield "| --- | --- | --- |"
     for what, say in PACKED.items():
-        yield _line(what, lambda shape, say=say: say(parts[shape]))
+        yield _line(what, say, parts)
     layer = parts["llama-3.1-8b"]["attention_of_a_layer"]
     profile = layer["profile"]
     ours, least, kernels = layer["as_it_is"]["median"], layer["causal_rows_alone"]["median"], profile["busy"] * profile["seconds"]
@@ -113,12 +114,16 @@ def _times(slow: Mapping[str, Any], fast: Mapping[str, Any]) -> str:
     return f"{slow['seconds']['median'] / fast['seconds']['median']:.2f}"
 
 
-def _line(what: str, shown: Callable[[str], str]) -> str:
+def _of_mixed(shown: Callable[[Mapping[str, Any], float], str], product: float, parts: Mapping[str, Any]) -> str:
+    return shown(parts["mixed_prediction"], product)
+
+
+def _line(what: str, shown: Callable[[Mapping[str, Any]], str], parts: Mapping[str, Any]) -> str:
     """A row with a cell for each shape; what was not reached or has failed is not measured."""
     cells = []
     for shape in SHAPES:
         try:
-            cells.append(shown(shape))
+            cells.append(shown(parts[shape]))
         except KeyError:
             cells.append("not measured")
     return f"| {what} | {' | '.join(cells)} |"
