@@ -1,7 +1,7 @@
 """Makes the table of privacy: scores at several epsilons and without, beside what attacks see of each prompt or adapter.
 
     python -m scripts.privacy_table make experiments/privacy.toml --out runs/privacy
-    python -m scripts.privacy_table publish runs/privacy          # into results/privacy, four files an epsilon
+    python -m scripts.privacy_table publish runs/privacy          # into results/privacy, a file an epsilon
     python -m scripts.privacy_table show results/privacy          # the table in Markdown
 
 Each epsilon is a run of its own (`runs/privacy/epsilon-3`, `runs/privacy/none`). For each cell the training examples are attacked
@@ -24,7 +24,7 @@ from mpdd.data.mixture import few_shot
 from mpdd.errors import MpddError
 from mpdd.evaluation.canaries import CANDIDATES, canaries, exposure
 from mpdd.evaluation.membership import by_losses, losses
-from mpdd.evaluation.records import raw_files
+from mpdd.evaluation.records import name_of, raw_files, runs_in
 from mpdd.evaluation.results import read_json, read_results
 from mpdd.experiment import config
 from mpdd.experiment.again import Recipe, adapt_again
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             make(options.folder, options.out or Path("runs") / options.folder.stem, options)
         elif options.what == "publish":
             for run in _runs(options.folder):
-                publish(run, (options.out or RESULTS / options.folder.name) / run.name)
+                publish(run, (options.out or RESULTS / options.folder.name) / name_of(run))
         print("\n".join(grid(HEADS, list(table((options.out if options.what == "make" else None) or options.folder)))))
     except MpddError as error:
         print(f"mpdd: {error}", file=sys.stderr)
@@ -164,12 +164,11 @@ def table(folder: Path) -> Iterator[tuple[str | int, ...]]:
 
 def _runs(folder: Path) -> list[Path]:
     """The runs of a table, from none over the largest epsilon to the smallest."""
-    runs = [path for path in folder.iterdir() if (path / "config.toml").is_file()] if folder.is_dir() else []
-    return sorted(runs, key=lambda path: (path.name != NONE, -float(_epsilon(path)) if path.name != NONE else 0.0))
+    return sorted(runs_in(folder), key=lambda run: 0.0 if name_of(run) == NONE else 1 / float(_epsilon(run)))
 
 
 def _epsilon(run: Path) -> str:
-    return run.name.removeprefix("epsilon-")
+    return name_of(run).removeprefix("epsilon-")
 
 
 if __name__ == "__main__":

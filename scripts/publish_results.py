@@ -1,7 +1,7 @@
-"""Copies what can be shown of a finished run into `results/`: `python -m scripts.publish_results runs/open31`. What lies deeper
-under `runs` lies as deep there.
+"""Packs what can be shown of a finished run into `results/`: `python -m scripts.publish_results runs/open31` makes
+`results/open31.tar.xz`. What lies deeper under `runs` lies as deep there.
 
-The configuration, provenance and result rows as they are; in one archive all that the report is made of, and each cell with
+The archive has the configuration, provenance and result rows as they are, all that the report is made of, and each cell with
 its counts by test example, without the texts of its answers. So a run can go on from there, and others can compare their
 method on the same documents. `mpdd report results/open31` makes the report of published results.
 """
@@ -9,26 +9,22 @@ method on the same documents. `mpdd report results/open31` makes the report of p
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
-from mpdd.evaluation.records import ARCHIVE, BESIDE, RECORDS, packed, raw_files
+from mpdd.evaluation.records import RECORDS, archive_of, name_of, packed, raw_files
+from mpdd.files import write_atomically
 
 RESULTS = Path(__file__).parent.parent / "results"
 
 
 def publish(run: Path, to: Path) -> None:
-    """Publish the run in the folder `run`, finished or not, as the folder `to`, in the place of what is there."""
-    files = raw_files(run)
-    beside = {name: (files / name).read_bytes() for name in BESIDE if (files / name).is_file()}
+    """Publish a run, finished or not, as the archive `to` (with its ending or without), in the place of what is there."""
+    files, archive = raw_files(run), archive_of(to)
     records = {name: (files / name).read_bytes() for name in RECORDS if (files / name).is_file()}
     records |= {f"cells/{path.name}": _without_texts(path) for path in (files / "cells").glob("*.json")}
-    shutil.rmtree(to, ignore_errors=True)
-    to.mkdir(parents=True)
-    for name, content in beside.items():
-        (to / name).write_bytes(content)
-    (to / ARCHIVE).write_bytes(packed(records))
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(archive, packed(records))
 
 
 def _without_texts(cell: Path) -> bytes:
@@ -38,7 +34,7 @@ def _without_texts(cell: Path) -> bytes:
 
 def place_of(run: Path) -> Path:
     """Where a run is published: as deep under `results` as it lies under `runs`."""
-    return RESULTS / (run.relative_to(run.parts[0]) if run.parts[0] in ("runs", "results") else run.name)
+    return RESULTS / (run.relative_to(run.parts[0]) if run.parts[0] in ("runs", "results") else name_of(run))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
-from mpdd.evaluation.records import run_files
+from mpdd.evaluation.records import run_files, runs_in
 from scripts.generated_pages import grid, put
 
 ROOT = Path(__file__).parent.parent
@@ -45,8 +45,8 @@ def objective_lines() -> Iterator[str]:
     if not rows:
         yield "Not run yet."
         return
-    for folder in sorted(path for path in RUNS.iterdir() if path.is_dir()):
-        made = provenance_of(folder)
+    for run in runs_in(RUNS):
+        made = provenance_of(run)
         yield f"- `{made['command']}`, {seeds_named(made['seeds'])}, {commits_named([made])}, {made['backbone']['dtype']}"
     yield ""
     yield from grid(HEADS, rows)

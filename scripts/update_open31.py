@@ -15,6 +15,7 @@ from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
 from mpdd.evaluation import ablations, by_shots
 from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
+from mpdd.evaluation.records import is_run
 from scripts.generated_pages import grid, put
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +23,7 @@ PAGE = ROOT / "docs" / "open31.md"
 RESULTS = ROOT / "results"
 AUDIT = RESULTS / "audit.json"
 ABLATIONS = RESULTS / "ablations"
-VARIANTS = {  # what stands in the table: the folder under results/ablations, and the method
+VARIANTS = {  # what stands in the table: the run under results/ablations, and the method
     "base: 21 sources, length 64, rank 2, every layer, without teachers": ("base", "mpdd"),
     "with teachers (stage 1, and distillation in stage 2)": ("teachers", "mpdd"),
     "without decomposition, all of the prompt tuned": ("base", "shared-prompt"),
@@ -120,7 +121,7 @@ def label_lines() -> Iterator[str]:
 
 def shot_lines() -> Iterator[str]:
     """The mean of all targets by the number of examples, and the method against baselines."""
-    runs = [run for name in SHOTS if (run := RESULTS / name).is_dir()]
+    runs = [run for name in SHOTS if is_run(run := RESULTS / name)]
     if not runs:
         yield "Not run yet."
         return

@@ -12,7 +12,7 @@ from pathlib import Path
 from mpdd.evaluation import by_shots
 from mpdd.evaluation.conditions import objective_note, provenance_of, seeds_named
 from mpdd.evaluation.differences import difference_tables, mean_gap
-from mpdd.evaluation.records import run_files
+from mpdd.evaluation.records import is_run, raw_files, run_files
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
 from mpdd.experiment import config
@@ -52,7 +52,7 @@ def open31(run: Path) -> list[str]:
     table, seeds = results_tables(read_results(run_files(run) / "results.json"))[0], provenance_of(run)["seeds"]
     counts = {column.n_examples for column in table.columns}
     examples = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
-    halving = config.read_written(run / "config.toml").adapt.halving_steps
+    halving = config.read_written(raw_files(run) / "config.toml").adapt.halving_steps
     told = (
         f"The {_size(table)} backbone, a metaprompt from 21 sources, {table.shots} training and {examples} test examples a "
         f"target, {seeds_named(seeds)}; three learning rates tried for every method, of which the best on the same dev "
@@ -64,10 +64,10 @@ def open31(run: Path) -> list[str]:
 def by_examples() -> list[str]:
     """The mean of all targets by the number of training examples, and how mpdd stands."""
     few, most = RESULTS / "fewshot", RESULTS / "alldata"
-    runs = [run for run in (few, RESULTS / "fewshot-one-draw", most) if run.is_dir()]
-    options = config.read_written(most / "config.toml")
+    runs = [run for run in (few, RESULTS / "fewshot-one-draw", most) if is_run(run)]
+    options = config.read_written(raw_files(most) / "config.toml")
     named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
-    others = [name for name in TRAINED if name in config.read_written(few / "config.toml").methods]
+    others = [name for name in TRAINED if name in config.read_written(raw_files(few) / "config.toml").methods]
     heads = ["examples a target", *by_shots.heads(others)[1:], "run"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
     made = {run: provenance_of(run) for run in runs}
@@ -119,7 +119,7 @@ def _conditions(table: Table) -> list[str]:
     return _wrapped(
         f"Scores of `make demo` with 95 % intervals (bootstrap over documents, one seed): the {_size(table)} backbone, "
         f"{table.shots} training examples a target, three learning rates tried for every method on the same dev examples. "
-        f"Test examples: {tests}. How it was made: [results/demo](results/demo)."
+        f"Test examples: {tests}. How it was made is in the report, `mpdd report results/demo`."
     )
 
 

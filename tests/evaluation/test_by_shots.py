@@ -7,12 +7,13 @@ from pathlib import Path
 from statistics import fmean
 
 from mpdd.evaluation import by_shots
+from mpdd.evaluation.records import raw_files
 
 RESULTS = Path(__file__).parents[2] / "results"
 
 
 def mean(run, method, shots):
-    found = json.loads((RESULTS / run / "results.json").read_text("utf-8"))
+    found = json.loads((raw_files(RESULTS / run) / "results.json").read_text("utf-8"))
     rows = [
         row for row in (found["rows"] if isinstance(found, dict) else found) if (row["method"], row["shots"]) == (method, shots)
     ]

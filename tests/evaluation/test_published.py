@@ -1,4 +1,4 @@
-"""What lies under results/: every experiment loads whole, its report can be made, and its cells hold no text."""
+"""What lies under results/: every experiment is one archive that loads whole, its report can be made, its cells hold no text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mpdd.errors import InputError
-from mpdd.evaluation.records import ARCHIVE, BESIDE, packed, run_files, unpack_in_place
+from mpdd.evaluation.records import SUFFIX, archive_of, name_of, packed, raw_files, run_files, runs_in, unpack
 from mpdd.evaluation.report.page import write_report
 from mpdd.evaluation.results import read_results
 from mpdd.experiment import config
@@ -17,47 +17,48 @@ from mpdd.experiment.folder import RunFolder
 from scripts.publish_results import publish
 
 RESULTS = Path(__file__).parents[2] / "results"
-PUBLISHED = sorted(path.parent for path in RESULTS.rglob("config.toml"))
+PUBLISHED = sorted(RESULTS.rglob("*" + SUFFIX))
+assert PUBLISHED
 
 
-def name(folder):
-    return str(folder.relative_to(RESULTS))
+def name(run):
+    return name_of(run.relative_to(RESULTS))
 
 
-@pytest.mark.parametrize("folder", PUBLISHED, ids=name)
-def test_published_results_are_four_files_and_load(folder):
-    listed = {path.name for path in folder.iterdir()} - {"README.md", "report.html"}
-    assert {"config.toml", "provenance.json", ARCHIVE} <= listed <= {*BESIDE, ARCHIVE}
-    config.read_written(folder / "config.toml")
-    assert json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["commit"]
-    assert (run_files(folder) / "metrics.jsonl").is_file()
+@pytest.mark.parametrize("run", PUBLISHED, ids=name)
+def test_published_results_load(run):
+    config.read_written(raw_files(run) / "config.toml")
+    assert json.loads((raw_files(run) / "provenance.json").read_text(encoding="utf-8"))["commit"]
+    assert (run_files(run) / "metrics.jsonl").is_file()
 
 
-@pytest.mark.parametrize("folder", PUBLISHED, ids=name)
-def test_published_cells_have_no_text_and_are_those_of_the_results(folder):
-    rows = (
-        read_results(run_files(folder) / "results.json") if (folder / "results.json").is_file() else ()
-    )  # none: the run goes on
+@pytest.mark.parametrize("run", PUBLISHED, ids=name)
+def test_published_cells_have_no_text_and_are_those_of_the_results(run):
+    files = run_files(run)
+    rows = read_results(files / "results.json") if (files / "results.json").is_file() else ()  # none: the run goes on
     listed = {(r.target, r.method, r.shots, r.seed): r for r in rows if r.seed != "all"}
-    cells = [json.loads(path.read_text(encoding="utf-8")) for path in run_files(folder).glob("cells/*.json")]
+    cells = [json.loads(path.read_text(encoding="utf-8")) for path in files.glob("cells/*.json")]
     found = {tuple(cell["row"][key] for key in ("target", "method", "shots", "seed")): cell for cell in cells}
     assert found and all(cell["outputs"] == {} for cell in cells)
     assert not listed.keys() - found.keys()
     assert all(row.value == found[key]["row"]["value"] for key, row in listed.items())
 
 
-@pytest.mark.parametrize("folder", [f for f in PUBLISHED if (f / "results.json").is_file()], ids=name)
-def test_the_report_of_published_results_is_the_same_each_time(folder, tmp_path):
-    for place in (tmp_path / "a" / folder.name, tmp_path / "b" / folder.name):
-        publish(folder, place)
-        page = write_report(place)
-        assert page == place / "report.html" and "<svg" in page.read_text(encoding="utf-8")
-    assert (tmp_path / "a" / folder.name / "report.html").read_bytes() == page.read_bytes()
+@pytest.mark.parametrize("run", [r for r in PUBLISHED if (raw_files(r) / "results.json").is_file()], ids=name)
+def test_the_report_of_published_results_is_the_same_each_time(run, tmp_path):
+    for place in (tmp_path / "a", tmp_path / "b"):
+        publish(run, place / name_of(run))
+        assert (place / run.name).read_bytes() == run.read_bytes()
+        page = write_report(place / run.name)
+        assert page == write_report(place / name_of(run)) == place / f"{name_of(run)}.html"
+        assert "<svg" in page.read_text(encoding="utf-8")
+    assert (tmp_path / "a" / page.name).read_bytes() == page.read_bytes()
 
 
-def test_no_report_and_no_single_cell_is_committed():
+def test_no_report_and_no_single_file_of_a_run_is_committed():
     listed = subprocess.run(["git", "ls-files", "."], cwd=RESULTS, capture_output=True, text=True, check=True).stdout.split()
-    assert listed and not [path for path in listed if path.endswith("report.html") or "/cells/" in path]
+    others = {"audit.json", "promptability.json", "promptability.md"}
+    assert {path for path in listed if not path.endswith(SUFFIX) and not path.startswith("backbone/")} == others
 
 
 def test_a_run_goes_on_from_published_results(tmp_path):
@@ -68,12 +69,13 @@ def test_a_run_goes_on_from_published_results(tmp_path):
     cell = {"row": {"value": 1.0}, "outputs": {"1": "a text"}}
     folder.unit("rqe/mpdd/32/s0", lambda: cell)
     publish(run, published)
-    assert sorted(path.name for path in published.iterdir()) == ["config.toml", "provenance.json", ARCHIVE]
+    assert runs_in(tmp_path) == [archive_of(published)]
+    content = archive_of(published).read_bytes()
+    unpack(archive_of(published), published)
     again = RunFolder(published, experiment)
     assert again.finished("rqe/mpdd/32/s0") == {**cell, "outputs": {}}
-    assert not (published / ARCHIVE).exists()
     publish(published, published)  # what was unpacked is packed as it was
-    assert not (published / "cells").exists() and (published / ARCHIVE).is_file()
+    assert archive_of(published).read_bytes() == content
 
 
 def test_rows_of_earlier_versions_have_the_present_names_of_methods(tmp_path):
@@ -104,7 +106,6 @@ def test_the_same_files_give_the_same_archive():
 def test_an_archive_that_cannot_be_read_is_one_sentence(tmp_path):
     whole = packed({"a": bytes(range(256)) * 100})
     for content in (b"", b"nothing", whole[:100], whole[:100] + b"x" * 100 + whole[200:]):
-        (tmp_path / ARCHIVE).write_bytes(content)
+        archive_of(tmp_path / "run").write_bytes(content)
         with pytest.raises(InputError, match="cannot be unpacked"):
-            unpack_in_place(tmp_path)
-    assert (tmp_path / ARCHIVE).is_file()
+            run_files(tmp_path / "run")

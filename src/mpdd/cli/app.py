@@ -277,7 +277,7 @@ def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A prompt 
 
 
 @app.command()
-def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]) -> None:
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or published results.")]) -> None:
     """Make report.html anew from results.json."""
     from mpdd.evaluation.report.page import write_report
 

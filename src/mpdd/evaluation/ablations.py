@@ -1,6 +1,6 @@
 """What each part of a method is worth: a base held against variants of it that other runs have made.
 
-A variant is a run folder beside that of the base, and a method in it; cells are read without their data.
+A variant is a run beside that of the base, and a method in it; cells are read without their data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mpdd.evaluation.metrics import metrics_for
 from mpdd.evaluation.records import run_files
 
 HEADS = ("variant", "mean of targets", "base minus variant", "95 % interval", "p", "trainable")
-Place = tuple[str, str]  # a variant's folder, and the method in it
+Place = tuple[str, str]  # the name of a variant's run, and the method in it
 Cells = Mapping[str, list[dict[str, Any]]]  # by target, in the order of seeds
 
 
@@ -40,12 +40,13 @@ def rows(folder: Path, variants: Mapping[str, Place]) -> list[tuple[str, ...]]:
 
 
 def cells(folder: Path, variant: str, method: str) -> Cells:
-    """The finished cells of a method in a variant's folder, in its order of targets; empty where it was not run."""
+    """The finished cells of a method in a variant's run, in its order of targets; empty where it was not run."""
     by_target: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted((run_files(folder / variant) / "cells").glob(f"*--{method}--*.json")):
+    files = run_files(folder / variant)
+    for path in sorted((files / "cells").glob(f"*--{method}--*.json")):
         cell = json.loads(path.read_text(encoding="utf-8"))
         by_target.setdefault(cell["row"]["target"], []).append(cell)
-    targets = tomllib.loads((folder / variant / "config.toml").read_text(encoding="utf-8"))["targets"] if by_target else []
+    targets = tomllib.loads((files / "config.toml").read_text(encoding="utf-8"))["targets"] if by_target else []
     return {
         target: sorted(by_target[target], key=lambda cell: int(cell["row"]["seed"])) for target in targets if target in by_target
     }

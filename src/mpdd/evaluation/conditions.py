@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mpdd.evaluation.records import name_of, raw_files
+
 
 def provenance_of(run: Path) -> dict[str, Any]:
-    """What the run in a folder was made from."""
-    provenance: dict[str, Any] = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    """What a run, or published results, were made from."""
+    provenance: dict[str, Any] = json.loads((raw_files(run) / "provenance.json").read_text(encoding="utf-8"))
     return provenance
 
 
@@ -40,7 +42,7 @@ FORMER_OBJECTIVE = (
 
 def of_former_objective(run: Path) -> bool:
     """Whether a published run is from before `loss_per` was in its configuration, or asked for the former objective."""
-    values = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    values = tomllib.loads((raw_files(run) / "config.toml").read_text(encoding="utf-8"))
     return bool(values.get("loss_per", "example") == "example")
 
 
@@ -51,6 +53,6 @@ def objective_note(runs: Iterable[Path]) -> str:
 
 
 def _place(run: Path) -> str:
-    """A published run's folder as it stands in the repository."""
-    parts = run.parts
+    """Where published results stand in the repository."""
+    parts = run.with_name(name_of(run)).parts
     return "/".join(parts[parts.index("results") :]) if "results" in parts else run.name

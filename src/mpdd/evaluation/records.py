@@ -1,7 +1,7 @@
-"""Published results: a run folder with its many small files packed into one archive, `records.tar.xz`.
+"""Published results: all files of a run in one archive, `results/NAME.tar.xz`, as the run left them.
 
-Beside the archive lie the files that people read as they are: `config.toml`, `provenance.json` and `results.json`. All of
-them stay as the run left them; where earlier versions had other names for methods, reading puts the present ones.
+`results/NAME` stands for the archive as well, so a run folder and published results are read by the same functions. Where
+earlier versions had other names for methods, reading puts the present ones.
 """
 
 from __future__ import annotations
@@ -21,12 +21,33 @@ from typing import Any
 
 from mpdd.errors import InputError
 
-ARCHIVE = "records.tar.xz"
-BESIDE = ("config.toml", "provenance.json", "results.json")
-# What the report is made of, beside these and the cells.
+SUFFIX = ".tar.xz"
+# What is published, beside the cells: how the run was made, its rows, and what its report is made of.
 RECORDS = (
-    "comparisons.json", "failures.json", "metrics.json", "metrics.jsonl", "reliability.json", "transfer.json", "attacks.json",
+    "config.toml", "provenance.json", "results.json", "comparisons.json", "failures.json", "metrics.json", "metrics.jsonl",
+    "reliability.json", "transfer.json", "attacks.json",
 )  # fmt: skip
+
+
+def archive_of(run: Path) -> Path:
+    """The archive of published results: `run` itself, or `run` with the ending of archives."""
+    return run if run.name.endswith(SUFFIX) else run.parent / (run.name + SUFFIX)
+
+
+def name_of(run: Path) -> str:
+    """The name of a run folder or of published results."""
+    return run.name.removesuffix(SUFFIX)
+
+
+def is_run(run: Path) -> bool:
+    """Whether there are published results, or a run folder with a configuration."""
+    return archive_of(run).is_file() or (run / "config.toml").is_file()
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs and archives of published results in a folder, by name."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted((p for p in paths if p.name.endswith(SUFFIX) or (p / "config.toml").is_file()), key=name_of)
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
@@ -40,34 +61,29 @@ def packed(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(folder: Path, to: Path) -> None:
-    """Write what is in the archive of `folder` into the folder `to`; `InputError` where the archive cannot be read."""
+def unpack(archive: Path, to: Path) -> None:
+    """Write what is in an archive into the folder `to`; `InputError` where the archive cannot be read."""
     try:
-        with tarfile.open(folder / ARCHIVE, "r:xz") as archive:
-            archive.extractall(to, filter="data")
+        with tarfile.open(archive, "r:xz") as files:
+            files.extractall(to, filter="data")
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise InputError(
-            f"{folder / ARCHIVE} cannot be unpacked", found=type(error).__name__, wanted="an archive of published results"
+            f"{archive} cannot be unpacked", found=type(error).__name__, wanted="an archive of published results"
         ) from error
 
 
-def unpack_in_place(folder: Path) -> None:
-    """Make a run folder of published results again, so that a run can go on from there; else do nothing."""
-    if (folder / ARCHIVE).is_file():
-        unpack(folder, folder)
-        (folder / ARCHIVE).unlink(missing_ok=True)
+def raw_files(run: Path) -> Path:
+    """A folder with all files of a run as they are: `run`, or for published results a temporary copy, unpacked."""
+    archive = archive_of(run)
+    if (run / "config.toml").is_file() or not archive.is_file():
+        return run
+    return _unpacked(archive, archive.stat().st_mtime_ns)
 
 
-def raw_files(folder: Path) -> Path:
-    """A folder with all files of a run as they are: `folder`, or for published results a temporary copy, unpacked."""
-    archive = folder / ARCHIVE
-    return _unpacked(folder, archive.stat().st_mtime_ns) if archive.is_file() else folder
-
-
-def run_files(folder: Path) -> Path:
+def run_files(run: Path) -> Path:
     """A folder with all files of a run, to read from, with the present names of methods; a temporary copy where need be."""
-    files = raw_files(folder)
-    names = former_names(folder)
+    files = raw_files(run)
+    names = former_names(files)
     return _renamed(files, tuple(names.items()), _changed(files)) if names else files
 
 
@@ -89,17 +105,14 @@ def former_names(folder: Path) -> Mapping[str, str]:
 
 def _changed(files: Path) -> tuple[int, ...]:
     """When the files that a copy is made of were last written."""
-    return tuple(path.stat().st_mtime_ns for path in (files, *(files / n for n in (*BESIDE, *RECORDS))) if path.exists())
+    return tuple(path.stat().st_mtime_ns for path in (files, *(files / name for name in RECORDS)) if path.exists())
 
 
 @cache
-def _unpacked(folder: Path, _changed: int) -> Path:
+def _unpacked(archive: Path, _changed: int) -> Path:
     """A copy that lasts as long as this process; made again when the archive has changed."""
     place = _temporary()
-    for name in BESIDE:
-        if (folder / name).is_file():
-            shutil.copy(folder / name, place / name)
-    unpack(folder, place)
+    unpack(archive, place)
     return place
 
 
@@ -107,7 +120,7 @@ def _unpacked(folder: Path, _changed: int) -> Path:
 def _renamed(files: Path, names: tuple[tuple[str, str], ...], _changed: tuple[int, ...]) -> Path:
     """A copy in which the methods have other names."""
     place, new = _temporary(), dict(names)
-    for path in (*(files / name for name in (*BESIDE, *RECORDS, "examples.json")), *(files / "cells").glob("*.json")):
+    for path in (*(files / name for name in (*RECORDS, "examples.json")), *(files / "cells").glob("*.json")):
         if path.is_file():
             to = place / path.relative_to(files)
             if path.parent.name == "cells":

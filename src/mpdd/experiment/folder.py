@@ -25,7 +25,7 @@ import torch
 from mpdd import __version__
 from mpdd.backbone.model import Backbone
 from mpdd.errors import InputError
-from mpdd.evaluation.records import former_names, unpack_in_place
+from mpdd.evaluation.records import former_names
 from mpdd.experiment import config
 from mpdd.experiment.config import Experiment
 from mpdd.files import write_atomically
@@ -50,7 +50,6 @@ class RunFolder:
     def __init__(self, path: Path, experiment: Experiment, shard: Shard | None = None) -> None:
         self.path = path
         self._shard = shard
-        unpack_in_place(path)
         resolved = config.to_toml(experiment).encode()
         written = path / "config.toml"
         if written.is_file() and written.read_bytes() != resolved and self._has_work() and not _continues(experiment, written):

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from mpdd.errors import InputError
 from mpdd.evaluation.differences import DifferenceTable, Gap, difference_tables, mean_gap
-from mpdd.evaluation.records import run_files
+from mpdd.evaluation.records import archive_of, name_of, run_files
 from mpdd.evaluation.reliability import reliability_tables
 from mpdd.evaluation.report import plots, wording
 from mpdd.evaluation.report.curves import Panel, panels_by_part, panels_by_task, read_metrics
@@ -32,9 +32,12 @@ _EXAMPLES = 20  # shown for each target
 def write_report(run: Path) -> Path:
     """Write RUN/report.html from RUN/results.json and, where they exist, the run's other records; return its path.
 
-    RUN may be a run folder or published results. Raise `InputError` where a file cannot be read.
+    RUN may also be published results, `NAME.tar.xz` or `NAME`; their report is `NAME.html` beside them. Raise `InputError`
+    where a file cannot be read.
     """
-    report, run = run / "report.html", run_files(run)
+    files = run_files(run)
+    report = run / "report.html" if run.is_dir() else archive_of(run).with_name(f"{name_of(run)}.html")
+    run = files
     provenance = _mapping(run / "provenance.json")
     tables = results_tables(read_results(run / "results.json"))
     differences = difference_tables(run / "comparisons.json")
