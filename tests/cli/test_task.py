@@ -240,7 +240,7 @@ def test_ready_cards_are_listed_and_copied(mpdd, folder):
     ran = mpdd("task", "new", "--like", name)
     assert ran.code == 0
     assert ran.out.startswith(f"Wrote {name}.toml.\nIts data was not read: {name}.toml has 1 problem: data: train: there is no")
-    assert (folder / f"{name}.toml").read_bytes() == new.presets()[name].read_bytes()
+    assert (folder / f"{name}.toml").read_bytes() == new.presets()[name].encode()
     assert "is there already" in refused(mpdd("task", "new", "--like", name))
     assert "no ready card called 'zzz'" in refused(mpdd("task", "new", "--like", "zzz"))
 

@@ -2,20 +2,15 @@
 
 import csv
 import json
-import shutil
-from importlib import resources
-from pathlib import Path
 
 import pytest
 
-from mpdd.data.cards import card_file
+from mpdd.data.cards import card_file, new
 from mpdd.data.readers import brat, i2b2_2010, i2b2_2012, squad, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import SPLITS, Answer, Entity
 from mpdd.data.types import parse, render_target
 from tests.data.refusals import SECRET, refusal
-
-PRESETS = Path(str(resources.files("mpdd.data.cards"))) / "presets"
 
 
 def write(path, content):
@@ -621,7 +616,7 @@ COUNTED = {
 
 
 def test_each_preset_has_files_here():
-    assert set(WRITERS) == {path.stem for path in PRESETS.glob("*.toml")}
+    assert set(WRITERS) == new.presets().keys()
 
 
 @pytest.fixture
@@ -630,7 +625,7 @@ def task(tmp_path):
 
     def task(name):
         WRITERS[name](tmp_path / name)
-        shutil.copy(PRESETS / f"{name}.toml", tmp_path / name)
+        (tmp_path / name / f"{name}.toml").write_text(new.presets()[name])
         return card_file.read(tmp_path / name / f"{name}.toml")
 
     return task

@@ -173,10 +173,9 @@ def _fitted(own: Task) -> Task:
 def _print_presets() -> None:
     from mpdd.cli.show import console
     from mpdd.data.cards import new as cards
-    from mpdd.files.toml import read_toml
 
-    for name, path in cards.presets().items():
-        values = read_toml(path, "ready card")
+    for name, text in cards.presets().items():
+        values = tomllib.loads(text)
         console().print(f"{name:<24}{values['type']:<16}{values.get('licence', '')}", markup=False)
 
 

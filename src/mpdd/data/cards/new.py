@@ -23,7 +23,7 @@ KEYS = (
     "name", "type", "form", "instruction", "labels", "text_field", "fields", "max_answer_tokens", "window", "licence", "citation",
 )  # fmt: skip
 DATA_KEYS = ("format", "train", "dev", "test", "strict", "headerless", "ignore_case", "columns", "labels")
-PRESETS = Path(__file__).parent / "presets"
+PRESETS = Path(__file__).parent / "presets.txt"  # cards, each after a line `--- NAME`
 INSTRUCTIONS = {
     "ner": "List the things named in the text, by their labels.",
     "re": "List how the things named in the text are related.",
@@ -95,21 +95,24 @@ def named(chosen: Mapping[str, Column]) -> dict[str, Any]:
     return {ours: column if isinstance(column, str) else list(column) for ours, column in named.items()}
 
 
-def presets() -> dict[str, Path]:
-    """Return the ready cards by name."""
-    return {path.stem: path for path in sorted(PRESETS.glob("*.toml"))}
+def presets() -> dict[str, str]:
+    """Return the text of each ready card by its name."""
+    _, *cards = PRESETS.read_text(encoding="utf-8").split("\n--- ")
+    named = (card.partition("\n") for card in cards)
+    return {name: text.removesuffix("\n") + "\n" for name, _, text in named}
 
 
 def preset(name: str, changes: Mapping[str, Any]) -> str:
     """Return a ready card's text with other values (empty ones change nothing); raise `InputError` for an unknown name."""
-    if name not in presets():
-        near = difflib.get_close_matches(name, presets(), n=2)
+    cards = presets()
+    if name not in cards:
+        near = difflib.get_close_matches(name, cards, n=2)
         raise InputError(
             f"There is no ready card called {name!r}",
-            wanted=f"perhaps {' or '.join(near)}" if near else f"one of {', '.join(presets())}",
+            wanted=f"perhaps {' or '.join(near)}" if near else f"one of {', '.join(cards)}",
             next_step="`mpdd task new --list` lists them all.",
         )
-    text = presets()[name].read_text(encoding="utf-8")
+    text = cards[name]
     values, new = tomllib.loads(text), filled({key: changes[key] for key in changes if key in (*KEYS, "data")})
     if new == {"data": {}}:
         return text
