@@ -68,14 +68,16 @@ def _train(task: str) -> Sequence[Example]:
     return catalogue.load(task).train
 
 
-def alternate(runs: Mapping[str, Callable[[], float]], rounds: int, warm: int = 1) -> dict[str, list[float]]:
-    """Call each in turn, `rounds` times, after `warm` rounds that do not count; return what they gave (seconds, say)."""
+def alternate(runs: Mapping[str, Callable[[], float]], rounds: int, warm: bool = True) -> dict[str, list[float]]:
+    """Call each in turn, `rounds` times, and return what they gave (seconds, say). With several rounds one goes before them that
+    does not count, unless it is not to be `warm`."""
     values: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + warm):
+    before = int(warm and rounds > 1)
+    for number in range(rounds + before):
         for name, run in runs.items():
             value = run()
             print(f"{name}: {value:.3f}", file=sys.stderr, flush=True)
-            if number >= warm:
+            if number >= before:
                 values[name].append(value)
     return values
 

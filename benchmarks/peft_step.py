@@ -57,7 +57,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     own = rows[0][: BATCHES * common.BATCH]
     tuning = {variant: run(backbone, own) / BATCHES for variant, run in runs.items()}
     best = min(tuning, key=tuning.__getitem__)
-    times = common.alternate({"ours": partial(new, "ours", ours), best: partial(new, best, runs[best])}, rounds, warm=0)
+    times = common.alternate({"ours": partial(new, "ours", ours), best: partial(new, best, runs[best])}, rounds, warm=False)
     peaks = {who: common.peak_memory("benchmarks.peft_step", name, "--only", who) for who in ("ours", "peft")}
     return {
         "tasks": TASKS,

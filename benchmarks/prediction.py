@@ -169,7 +169,7 @@ def measure(name: str, *, examples: int, alone: int, rounds: int, python: str | 
     stream = Stream.of(common.load(name), name, examples)
     of_way = {way: stream.first(alone * len(TASKS)) if way == "peft_one_by_one" else stream for way in ways}
     runs = {way: partial(_seconds_a_request, run, of_way[way]) for way, run in ways.items()}
-    times = common.alternate(runs, rounds, warm=0 if rounds == 1 else 1)
+    times = common.alternate(runs, rounds)
     if python:
         times["vllm"] = [seconds / len(stream.requests) for seconds in vllm(python, name, stream, rounds)[1]]
     return {

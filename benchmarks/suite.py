@@ -27,17 +27,18 @@ EMBEDDED, SMOLLM2 = common.BACKBONES
 
 
 def parts(rounds: int, python: str | None) -> dict[str, Callable[[], Mapping[str, Any]]]:
-    """Every part by name, those first that say most."""
+    """Every part by name, those first that say most; those of SmolLM2 have one round, as they take long."""
+    stream = {"examples": 8, "alone": 1, "python": python}
     return {
-        "product_smollm2": partial(shares, SMOLLM2, rounds),
-        "peft_step_smollm2": partial(peft_step.measure, SMOLLM2, rounds),
-        "prediction_smollm2": partial(prediction.measure, SMOLLM2, examples=8, alone=1, rounds=1, python=python, few=1),
+        "product_smollm2": partial(shares, SMOLLM2, 1),
+        "peft_step_smollm2": partial(peft_step.measure, SMOLLM2, 1),
         "cell": partial(profiles.measure, "cell", 20),
         "peft_step_embedded": partial(peft_step.measure, EMBEDDED, rounds),
-        "prediction_embedded": partial(prediction.measure, EMBEDDED, examples=8, alone=1, rounds=rounds, python=python),
+        "prediction_embedded": partial(prediction.measure, EMBEDDED, rounds=rounds, **stream),
+        "prediction_smollm2": partial(prediction.measure, SMOLLM2, rounds=1, few=1, **stream),
         "product_embedded": partial(shares, EMBEDDED, rounds),
-        "demo": partial(profiles.measure, "demo"),
         "cold_start": partial(cold_start.measure, rounds),
+        "demo": partial(profiles.measure, "demo"),
         "distillation": partial(training.distillation, EMBEDDED, rounds),
         "teachers": partial(training.teachers, EMBEDDED, rounds),
         "many_tasks": partial(serving.many_tasks, 1, rounds),
@@ -58,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     names = list(parts(1, None))
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="PART", help=", ".join(names))
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="of the parts on the embedded backbone")
     parser.add_argument("--vllm", metavar="PYTHON", default=os.environ.get("MPDD_VLLM_PYTHON"))
     args = parser.parse_args()
     torch.set_num_threads(1)
