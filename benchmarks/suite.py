@@ -28,7 +28,7 @@ EMBEDDED, SMOLLM2 = common.BACKBONES
 
 def parts(rounds: int, python: str | None) -> dict[str, Callable[[], Mapping[str, Any]]]:
     """Every part by name, those first that say most; those of SmolLM2 have one round, as they take long."""
-    stream = {"examples": 8, "alone": 1, "python": python}
+    stream: dict[str, Any] = {"examples": 8, "alone": 1, "python": python}
     return {
         "product_smollm2": partial(shares, SMOLLM2, 1),
         "peft_step_smollm2": partial(peft_step.measure, SMOLLM2, 1),
