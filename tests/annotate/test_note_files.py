@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -16,8 +15,7 @@ from hypothesis import strategies as st
 from mpdd.annotate.note_files import columns_of, read_inputs, read_notes
 from mpdd.annotate.notes import Note
 from mpdd.errors import InputError
-
-CASES = Path(__file__).parents[1] / "cases"
+from tests.cases import CASES
 
 ROWS = [
     {"id": "a", "text": "aspirin, \"given\"\r\nat 8 h 💊\n", "Question": "Which?", "choices": "one|two"},

@@ -6,7 +6,6 @@ import json
 import unicodedata
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +26,7 @@ from mpdd.inference.engines import local
 from mpdd.inference.engines.local import Local
 from mpdd.inference.predict import Prediction, Request, ask
 from mpdd.prompts.store import Header, load_prompt, save_prompt
+from tests.cases import CASES
 
 NER = TaskCard("drugs", "ner", "List drugs.", labels=("Drug", "Dose: mg"), max_answer_tokens=8)
 RE = TaskCard("causes", "re", "List pairs.", labels=("induces", "treats; or cures"), max_answer_tokens=8)
@@ -218,9 +218,6 @@ def test_a_blank_note_among_others_has_no_entities(prompts):
         )
     assert [[e["text"] for e in r["entities"]] for r in found] == [[], ["aspirin"]]
     assert found[1]["entities"][0] == {"label": "Drug", "start": 1, "end": 8, "text": "aspirin", "confidence": None}
-
-
-CASES = Path(__file__).parents[1] / "cases"
 
 
 def test_a_mention_is_grounded_however_the_note_spaces_it(prompts):

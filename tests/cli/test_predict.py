@@ -7,15 +7,14 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from mpdd.inference.decoding import steering
+from tests.cases import CASES
 from tests.cli.conftest import SECRET
 from tests.cli.test_bad_input import everything, refused  # noqa: F401  a fixture
 
-CASES = Path(__file__).parents[1] / "cases"
 INPUTS = CASES / "inputs"
 
 

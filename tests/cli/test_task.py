@@ -8,13 +8,13 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from mpdd.backbone import vocabulary
 from mpdd.data.cards import new
 from mpdd.data.task import SPLITS
+from tests.cases import CASES
 from tests.cli.conftest import SECRET
 from tests.data.cards.conftest import CARDS, lines, record, table
 
@@ -142,9 +142,6 @@ def test_a_card_is_not_overwritten_unless_forced(mpdd, folder):
     assert (folder / "own.toml").read_bytes() == before
     assert mpdd("task", "new", *NER, "--text-field", "Note", "--force").code == 0
     assert read(folder / "own.toml")["text_field"] == "Note"
-
-
-CASES = Path(__file__).parents[1] / "cases"
 
 
 def test_an_export_is_recognised_and_named_in_the_card(mpdd, folder):

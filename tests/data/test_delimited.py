@@ -2,15 +2,14 @@
 
 import csv
 import io
-from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mpdd.data.readers.delimited import AFTER_QUOTE, CELLS, ESCAPED, STRAY, SWALLOWED, UNCLOSED, rows
+from tests.cases import CASES
 
-CASES = Path(__file__).parents[1] / "cases" / "csv"
 PIECES = ["Seen for", " flu", ",", ", ", "\n", "\r\n", '"', "6'2\"", " 5 mg", "; ", "\\", "\u2028", "'", "\t", ""]
 TEXTS = st.lists(st.sampled_from(PIECES) | st.text("abc 1", max_size=4), min_size=1, max_size=8).map("".join)
 DELIMITERS = st.sampled_from([",", ";", "\t"])
@@ -95,7 +94,7 @@ def test_a_list_within_a_note_is_not_taken_for_rows():
     ],
 )
 def test_real_exports_that_went_wrong(name, ids, found):
-    text = (CASES / name).read_text(encoding="utf-8")
+    text = (CASES / "csv" / name).read_text(encoding="utf-8")
     assert problems(text) == found
     assert [row[0] for row in good(text)] == ids
     assert all(f"\n{number},{words}" in text for number, words, *_ in good(text))

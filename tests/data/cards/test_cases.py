@@ -1,14 +1,12 @@
 """Exports of annotation tools load as they are: by a card that names neither a format nor columns."""
 
-from pathlib import Path
-
 import pytest
 
 from mpdd.data.task import SPLITS
+from tests.cases import CASES
 from tests.data import brat_cases
 from tests.data.cards.conftest import load, refusal
 
-CASES = Path(__file__).parents[2] / "cases"
 DRUGS = {"type": "ner", "labels": ["Drug", "Problem"]}
 
 
