@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from mpdd.data.readers import compressed, container, xlsx
+from mpdd.data.readers import compressed, container
 from mpdd.data.readers.base import Notes, read_text
 from mpdd.data.readers.parquet import read as read_parquet
+from mpdd.data.tasks import meqsum
 from mpdd.errors import InputError
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
@@ -49,7 +50,7 @@ def read_container(path):
 
 
 def read_workbook(path):
-    return xlsx.read(path, ("text",), Notes())
+    return meqsum.read_workbook(path, ("text",), Notes())
 
 
 WHOLE = [

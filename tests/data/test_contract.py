@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpdd.data import cache, catalogue, counts, leaks
-from mpdd.data.readers import jsonlines, pubtator
+from mpdd.data.readers import json_files, pubtator
 from mpdd.data.readers.base import Notes
 from mpdd.data.store import fetch
 from mpdd.data.task import SPLITS
@@ -194,7 +194,7 @@ def test_bc5cdr_has_3116_interactions():
 def test_phee_has_5019_events():
     fields = {"annotations": list}
     files = [Path(MIRROR) / file for file in catalogue.get("phee").files]
-    records = [record for file in files for record in jsonlines.read(file, fields, Notes())]
+    records = [record for file in files for record in json_files.read_jsonl(file, fields, Notes())]
     assert sum(len(a["events"]) for record in records for a in record["annotations"]) == 5_019
 
 

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from mpdd.data.passages import MAX_CHARS
-from mpdd.data.readers import csv_table, json_document, squad, textgrid
+from mpdd.data.readers import csv_table, json_files, squad
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import SPLITS
 from mpdd.data.tasks import covidqa, evidence_inference, indiana_radiology, mmlu_medical, nli4ct, primock57
@@ -39,7 +39,7 @@ class Lines(list):
         self.write = lines.append
 
 
-READERS = [squad.read, textgrid.read]
+READERS = [squad.read, primock57.read_text_grid]
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -79,11 +79,11 @@ def test_a_row_that_does_not_fit_the_callers_columns_is_counted(write):
 
 def test_json_from_an_archive_is_called_by_its_path_there(tmp_path):
     path = tmp_path / "a.zip" / "inside.json"
-    assert json_document.parse(path, b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
-    message = refusal(json_document.parse, path, b'{"a":\n{"b": "' + SECRET.encode())
+    assert json_files.parse(path, b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    message = refusal(json_files.parse, path, b'{"a":\n{"b": "' + SECRET.encode())
     assert f"{path} is not valid JSON" in message
     assert "line 2" in message
-    assert "UTF-8" in refusal(json_document.parse, path, b"\xff")
+    assert "UTF-8" in refusal(json_files.parse, path, b"\xff")
 
 
 # SQuAD
@@ -181,14 +181,14 @@ SPOKEN = [("0", "0.5", '""'), ("0.5", "2e0", '"Say ""ah""."'), ("2", "3.25", '" 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_textgrid_reads_quotes_and_line_breaks_and_leaves_out_silence(end, write):
     notes = Notes()
-    found = textgrid.read(write(grid(*SPOKEN).replace("\n", end)), notes)
+    found = primock57.read_text_grid(write(grid(*SPOKEN).replace("\n", end)), notes)
     assert [(i.start, i.end, i.text.split()) for i in found] == [(0.5, 2, ["Say", '"ah".']), (3.25, 9, ["One", "two"])]
     assert notes.counts == {}
 
 
 def test_textgrid_reads_all_tiers(write):
     second = grid(("1", "2", '"b"')).removeprefix(TITLE).replace("item [1]", "item [2]")
-    assert [i.text for i in textgrid.read(write(grid(("0", "1", '"a"')) + second), Notes())] == ["a", "b"]
+    assert [i.text for i in primock57.read_text_grid(write(grid(("0", "1", '"a"')) + second), Notes())] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -204,24 +204,24 @@ def test_textgrid_reads_all_tiers(write):
 def test_textgrid_counts_broken_intervals_or_raises_at_their_line(bad, write):
     path = write(grid(SPOKEN[1], bad))
     notes = Notes()
-    assert len(textgrid.read(path, notes)) == 1
+    assert len(primock57.read_text_grid(path, notes)) == 1
     assert notes.counts == {"skipped: interval without its times or text": 1}
-    assert f"{path} line 19: " in refusal(textgrid.read, path, Notes(strict=True))
+    assert f"{path} line 19: " in refusal(primock57.read_text_grid, path, Notes(strict=True))
 
 
 def test_textgrid_that_is_cut_short_is_counted(write):
     path = write(grid(SPOKEN[1], size=4))
     notes = Notes()
-    assert len(textgrid.read(path, notes)) == 1
+    assert len(primock57.read_text_grid(path, notes)) == 1
     assert notes.counts == {"skipped: fewer intervals than it states (cut short?)": 1}
-    assert "wanted 3 more" in refusal(textgrid.read, path, Notes(strict=True))
+    assert "wanted 3 more" in refusal(primock57.read_text_grid, path, Notes(strict=True))
 
 
 def test_textgrid_without_speech_or_of_the_short_form_is_refused(write):
-    assert "no usable record" in refusal(textgrid.read, write(grid(SPOKEN[0])), Notes())
+    assert "no usable record" in refusal(primock57.read_text_grid, write(grid(SPOKEN[0])), Notes())
     short = f'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n9\n<exists>\n1\n"IntervalTier"\n"{SECRET}"\n0\n9\n'
-    assert "no usable record" in refusal(textgrid.read, write(short), Notes())
-    assert "is not a TextGrid" in refusal(textgrid.read, write(TITLE.replace("TextGrid", "PitchTier")), Notes())
+    assert "no usable record" in refusal(primock57.read_text_grid, write(short), Notes())
+    assert "is not a TextGrid" in refusal(primock57.read_text_grid, write(TITLE.replace("TextGrid", "PitchTier")), Notes())
 
 
 # Tasks on files of their own

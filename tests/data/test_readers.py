@@ -7,9 +7,10 @@ import openpyxl
 import pytest
 
 from mpdd.data.arguments import relation_example, surface_forms
-from mpdd.data.readers import csv_table, json_document, jsonlines, mirage, pubtator, xlsx, xml_pairs
+from mpdd.data.readers import csv_table, json_files, mirage, pubtator
 from mpdd.data.readers.base import Notes, Record, build, read_text, tidy
 from mpdd.data.task import Relation
+from mpdd.data.tasks import meqsum, rqe
 from tests.data.refusals import SECRET, refusal
 
 
@@ -31,7 +32,7 @@ def read_as_csv(path, notes):
 
 
 def read_as_jsonl(path, notes):
-    return jsonlines.read(path, {"a": str}, notes)
+    return json_files.read_jsonl(path, {"a": str}, notes)
 
 
 def read_as_pubtator(path, notes):
@@ -39,11 +40,11 @@ def read_as_pubtator(path, notes):
 
 
 def read_as_xml(path, notes):
-    return xml_pairs.read(path, "pair", (), ("a",), notes)
+    return rqe.read_elements(path, "pair", (), ("a",), notes)
 
 
 def read_as_xlsx(path, notes):
-    return xlsx.read(path, ("a",), notes)
+    return meqsum.read_workbook(path, ("a",), notes)
 
 
 def read_as_mirage(path, notes):
@@ -157,26 +158,26 @@ def workbook(path, rows):
 def test_xlsx_passes_over_unnamed_columns_and_blank_rows(tmp_path):
     header = ["id", "text", *[None] * 300, "unused"]
     path = workbook(tmp_path / "a.xlsx", [header, [7, " one "], [None, None], [8, "two"]])
-    rows = xlsx.read(path, ("text", "id"), Notes())
+    rows = meqsum.read_workbook(path, ("text", "id"), Notes())
     assert [(row["id"], row["text"], row.where[-5:]) for row in rows] == [("7", "one", "row 2"), ("8", "two", "row 4")]
 
 
 def test_xlsx_counts_rows_with_an_empty_cell(tmp_path):
     path = workbook(tmp_path / "a.xlsx", [["id", "text"], [1, "one"], [2, None]])
     notes = Notes()
-    assert len(xlsx.read(path, ("id", "text"), notes)) == 1
+    assert len(meqsum.read_workbook(path, ("id", "text"), notes)) == 1
     assert notes.counts == {"skipped: field 'text' is empty": 1}
-    assert "row 3" in refusal(xlsx.read, path, ("id", "text"), Notes(strict=True))
+    assert "row 3" in refusal(meqsum.read_workbook, path, ("id", "text"), Notes(strict=True))
 
 
 def test_xlsx_names_missing_columns_and_broken_files(tmp_path):
     path = workbook(tmp_path / "a.xlsx", [["id", "text"], [1, "one"]])
-    assert "['summary']" in refusal(xlsx.read, path, ("id", "summary"), Notes())
+    assert "['summary']" in refusal(meqsum.read_workbook, path, ("id", "summary"), Notes())
     path.write_bytes(path.read_bytes()[:200])
-    assert "not a readable Excel workbook" in refusal(xlsx.read, path, ("id",), Notes())
+    assert "not a readable Excel workbook" in refusal(meqsum.read_workbook, path, ("id",), Notes())
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.txt", "x")
-    assert "not a readable Excel workbook" in refusal(xlsx.read, path, ("id",), Notes())
+    assert "not a readable Excel workbook" in refusal(meqsum.read_workbook, path, ("id",), Notes())
 
 
 # JSON and XML
@@ -208,14 +209,14 @@ def test_jsonlines_counts_bad_lines_or_raises_at_them(bad, problem, write):
 
 
 def test_a_json_document_names_where_it_breaks_off(write):
-    message = refusal(json_document.load, write('{"a":\n{"b": "' + SECRET))
+    message = refusal(json_files.load, write('{"a":\n{"b": "' + SECRET))
     assert "line 2" in message
-    assert "one JSON object" in refusal(json_document.load, write("[1]"))
+    assert "one JSON object" in refusal(json_files.load, write("[1]"))
 
 
 def test_a_json_record_that_is_no_object_is_counted(write):
     notes = Notes()
-    rows = json_document.read(write("{}"), [("x", {"a": "y"}), ("z", SECRET)], {"a": str}, notes)
+    rows = json_files.read_entries(write("{}"), [("x", {"a": "y"}), ("z", SECRET)], {"a": str}, notes)
     assert [(row["key"], row["a"]) for row in rows] == [("x", "y")]
     assert notes.counts == {"skipped: a JSON str": 1}
 
@@ -234,21 +235,21 @@ def test_mirage_gives_choices_and_the_right_index(write):
 def test_xml_pairs_collapses_whitespace_and_reads_entities(write):
     path = write('<r>\n<pair pid="1"><q>\n a &amp; <i>b</i>\n c </q></pair>\n<pair pid="2"><q/></pair></r>')
     notes = Notes()
-    (record,) = xml_pairs.read(path, "pair", ("pid",), ("q",), notes)
+    (record,) = rqe.read_elements(path, "pair", ("pid",), ("q",), notes)
     assert (record["pid"], record["q"]) == ("1", "a & b c")
     assert notes.counts == {"skipped: field 'q' is empty": 1}
-    assert "line 5" in refusal(xml_pairs.read, path, "pair", ("pid",), ("q",), Notes(strict=True))
+    assert "line 5" in refusal(rqe.read_elements, path, "pair", ("pid",), ("q",), Notes(strict=True))
 
 
 def test_xml_that_is_cut_short_names_the_line(write):
-    message = refusal(xml_pairs.read, write(f"<r>\n<pair>{SECRET}"), "pair", (), ("q",), Notes())
+    message = refusal(rqe.read_elements, write(f"<r>\n<pair>{SECRET}"), "pair", (), ("q",), Notes())
     assert "line 2" in message
 
 
 def test_xml_does_not_read_other_files(write):
     secret = write(SECRET, "secret.txt")
     path = write(f'<!DOCTYPE r [<!ENTITY x SYSTEM "file://{secret}">]><r><pair><q>a &x;</q></pair></r>', "a.xml")
-    records = xml_pairs.read(path, "pair", (), ("q",), Notes())
+    records = rqe.read_elements(path, "pair", (), ("q",), Notes())
     assert all(SECRET not in record["q"] for record in records)
 
 

@@ -7,9 +7,10 @@ import zipfile
 
 import pytest
 
-from mpdd.data.readers import brat, conll, container, ddi_xml, json_document, standoff
+from mpdd.data.readers import brat, conll, container, json_files, standoff
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import Entity, Relation
+from mpdd.data.tasks import ddi as ddi_task
 from tests.data.refusals import SECRET, refusal
 
 TEXT = "Fever after aspirin or\nold ibuprofen. No rash."
@@ -317,7 +318,7 @@ def ddi(tmp_path, xml, name="A b/Train/x_ddi.xml"):
 
 def test_ddi_offsets_are_inclusive_and_pairs_have_no_direction(tmp_path):
     notes = Notes(strict=True)
-    (example,) = ddi_xml.re_examples(ddi(tmp_path, SENTENCE), "A b/Train", EFFECT, notes)
+    (example,) = ddi_task.re_examples(ddi(tmp_path, SENTENCE), "A b/Train", EFFECT, notes)
     assert (example.id, example.document) == ("s1", "drugbank:x")
     assert example.arguments == {"0:7": ("Aspirin",), "0:23": ("Asp warfarin",)}
     assert example.gold.relations == (Relation("effect", "0:7", "0:23"),)
@@ -326,7 +327,7 @@ def test_ddi_offsets_are_inclusive_and_pairs_have_no_direction(tmp_path):
 
 def test_ddi_sentences_without_interactions_are_negatives(tmp_path):
     xml = SENTENCE.replace('ddi="true" type="effect"', 'ddi="false"')
-    (example,) = ddi_xml.re_examples(ddi(tmp_path, xml, "A b/Train/12.xml"), "A b/Train", EFFECT, Notes())
+    (example,) = ddi_task.re_examples(ddi(tmp_path, xml, "A b/Train/12.xml"), "A b/Train", EFFECT, Notes())
     assert (example.document, example.gold.relations) == ("pmid:12", ())
 
 
@@ -343,15 +344,15 @@ def test_ddi_sentences_without_interactions_are_negatives(tmp_path):
 def test_ddi_counts_what_is_bad_or_raises(good, bad, problem, line, tmp_path):
     path = ddi(tmp_path, SENTENCE.replace(good, bad).replace("</document>", f"{SENTENCE[17:]}"))
     notes = Notes()
-    assert ddi_xml.re_examples(path, "A b/Train", EFFECT, notes)
+    assert ddi_task.re_examples(path, "A b/Train", EFFECT, notes)
     assert notes.counts[f"skipped: {problem}"] == 1
-    message = refusal(ddi_xml.re_examples, path, "A b/Train", EFFECT, Notes(strict=True))
+    message = refusal(ddi_task.re_examples, path, "A b/Train", EFFECT, Notes(strict=True))
     assert f"x_ddi.xml line {line}" in message
 
 
 def test_ddi_xml_that_is_cut_short_names_the_line(tmp_path):
     path = ddi(tmp_path, f"<document>\n<sentence>{SECRET}")
-    assert "x_ddi.xml is not valid XML" in refusal(ddi_xml.re_examples, path, "A b/Train", EFFECT, Notes())
+    assert "x_ddi.xml is not valid XML" in refusal(ddi_task.re_examples, path, "A b/Train", EFFECT, Notes())
 
 
 # A JSON array
@@ -360,6 +361,6 @@ def test_ddi_xml_that_is_cut_short_names_the_line(tmp_path):
 def test_a_json_array_gives_its_items(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps([{"a": 1}, {"a": 2}]), encoding="utf-8")
-    assert json_document.load_list(path) == [{"a": 1}, {"a": 2}]
+    assert json_files.load_list(path) == [{"a": 1}, {"a": 2}]
     path.write_text('{"a": 1}', encoding="utf-8")
-    assert "one JSON array" in refusal(json_document.load_list, path)
+    assert "one JSON array" in refusal(json_files.load_list, path)

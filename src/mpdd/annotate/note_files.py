@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.annotate.notes import Note
-from mpdd.data.readers import compressed, container, csv_table, delimited, json_document, json_records, jsonlines, parquet
+from mpdd.data.readers import compressed, container, csv_table, delimited, json_files, parquet
 from mpdd.data.readers.base import Notes as Problems
 from mpdd.data.readers.base import Record, check_columns, decode, read_bytes, read_text
 from mpdd.errors import InputError
@@ -215,13 +215,13 @@ def _json(path: Path, columns: Columns) -> Iterator[Record]:
     """The objects of a JSON array, a JSON object that is a note, or JSON lines under the name of JSON."""
     text = read_text(path)
     if _is_json_lines(text):
-        yield from jsonlines.read(path, {}, Problems(strict=True))
+        yield from json_files.read_jsonl(path, {}, Problems(strict=True))
         return
-    content = json_document.load_any(path)
+    content = json_files.load_any(path)
     if isinstance(content, dict) and columns.get("text", "text") in content:
         yield Record(str(path), content)
     else:
-        yield from json_records.read(path, Problems(strict=True))
+        yield from json_files.read_records(path, Problems(strict=True))
 
 
 def _is_json_lines(text: str) -> bool:
@@ -237,7 +237,7 @@ def _json_lines(path: Path, columns: Columns) -> Iterator[Record]:
     if read_text(path).lstrip().startswith("["):
         yield from _json(path, columns)
     else:
-        yield from jsonlines.read(path, {}, Problems(strict=True))
+        yield from json_files.read_jsonl(path, {}, Problems(strict=True))
 
 
 def _require_distinct(parts: Sequence[tuple[Path, list[Note]]]) -> None:

@@ -17,11 +17,10 @@ from mpdd.data.readers import (
     conll,
     container,
     docbin,
-    json_document,
-    json_records,
+    json_files,
     pubtator,
     saved_dataset,
-    uima_files,
+    xmi,
 )
 from mpdd.errors import InputError
 
@@ -30,7 +29,7 @@ _LINES = 200
 _BY_SUFFIX = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
     ".parquet": "parquet", ".arrow": "arrow", ".spacy": "docbin", ".ann": "brat",
-    uima_files.SUFFIX: "xmi",
+    xmi.SUFFIX: "xmi",
     ".con": "i2b2-2010", ".rel": "i2b2-2010", ".pubtator": "pubtator",
     **dict.fromkeys(conll.SUFFIXES, "conll"),
 }  # fmt: skip
@@ -77,7 +76,7 @@ def _by_names(names: Iterable[str]) -> str:
     listed = [Path(name) for name in names]
     if {path.name for path in listed} >= saved_dataset.ABOUT:
         return "arrow"
-    if uima_files.is_project(str(path) for path in listed):
+    if xmi.is_project(str(path) for path in listed):
         return "xmi"
     suffixes = {_BY_SUFFIX.get(path.suffix.lower()) for path in listed}
     return next((name for name in _IN_FOLDERS if name in suffixes), "")
@@ -132,10 +131,10 @@ def _json(path: Path, lines: list[str]) -> str:
     if path.suffix.lower() in (".jsonl", ".ndjson"):
         return "jsonl" if not isinstance(first, list) else "json"
     is_record = isinstance(first, dict) and (isinstance(first.get("text"), str) or "passages" in first)
-    if isinstance(first, dict) and (len(lines) > 1 or is_record or not json_records.holds_records(first)):
+    if isinstance(first, dict) and (len(lines) > 1 or is_record or not json_files.holds_records(first)):
         return "jsonl"
     try:
-        content = json_document.load_any(path)
+        content = json_files.load_any(path)
     except InputError:
         return "json"
     return "squad" if isinstance(content, dict) and _is_squad(content.get("data")) else "json"

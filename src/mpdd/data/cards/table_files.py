@@ -16,11 +16,9 @@ from mpdd.data.readers import (
     container,
     csv_table,
     docbin,
-    json_records,
-    jsonlines,
+    json_files,
     parquet,
     saved_dataset,
-    uima_files,
     xmi,
 )
 from mpdd.data.readers.base import RECOGNISED, Notes, Record
@@ -35,8 +33,8 @@ def _csv(delimiter: str) -> Callable[[Path, Notes], list[Record]]:
 
 WRITTEN: Mapping[str, Callable[[Path, Notes], list[Record]]] = MappingProxyType(
     {
-        "jsonl": lambda path, notes: jsonlines.read(path, {}, notes),
-        "json": json_records.read,
+        "jsonl": lambda path, notes: json_files.read_jsonl(path, {}, notes),
+        "json": json_files.read_records,
         **{name: _csv(delimiter) for name, delimiter in DELIMITERS.items()},
         "parquet": lambda path, _: parquet.read(path, named_classes=True),
         "arrow": lambda path, _: saved_dataset.read(path),
@@ -76,7 +74,7 @@ def files(paths: Sequence[Path], suffixes: tuple[str, ...]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        if uima_files.SUFFIX in suffixes and sniff.written_as(path) == "xmi":
+        if xmi.SUFFIX in suffixes and sniff.written_as(path) == "xmi":
             yield path  # each file needs the type system beside it
             continue
         saved = saved_dataset.files(path) if saved_dataset.SUFFIX in suffixes else []

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpdd.data.readers import tags
 from mpdd.data.readers.base import ENTITY, Notes, read_lines, usable
 from mpdd.data.readers.standoff import Document, Mention
 from mpdd.data.task import Answer, Entity, Example
@@ -47,7 +46,7 @@ def read(path: Path, notes: Notes) -> list[Sentence]:
         rows = [(where, *line.split("\t")) for where, line in block]
         bad = next((row[0] for row in rows if len(row) != 3 or not row[1].strip() or not _TAG.fullmatch(row[2])), None)
         if bad is None:
-            sentences.append(Sentence(*tags.join([row[1].strip() for row in rows], [row[2] for row in rows])))
+            sentences.append(Sentence(*join([row[1].strip() for row in rows], [row[2] for row in rows])))
         else:
             notes.bad(bad, "line that is no token with a tag", wanted="a token, a tab, and O, B-type or I-type")
     return usable(path, sentences)
@@ -69,7 +68,7 @@ def documents(path: Path, notes: Notes) -> list[Document]:
             for tag in (row[1] for _, row in rows if row and row[1][:2] in ("B-", "S-", "U-")):
                 notes.lose((ENTITY, tag[2:]), problem)
         elif rows:
-            text, spans = tags.join(*zip(*(row for _, row in rows if row), strict=True))
+            text, spans = join(*zip(*(row for _, row in rows if row), strict=True))
             mentions = tuple(Mention(kind, ((start, end),)) for start, end, kind in spans)
             sentences.append(Document(f"{path.stem}:{number}", text, mentions, (), ()))
     return usable(path, sentences)
@@ -80,7 +79,7 @@ def token_and_tag(line: str) -> Row | None:
     cells = [cell.strip() for cell in line.split("\t")] if "\t" in line.strip() else line.split()
     if cells[0] == _DOCUMENT_START:
         return "", "O"
-    if len(cells) > 1 and cells[0] and tags.TAG.fullmatch(cells[-1]):
+    if len(cells) > 1 and cells[0] and TAG.fullmatch(cells[-1]):
         return cells[0], cells[-1]
     return ("", "O") if line.startswith("#") else None
 
@@ -93,3 +92,42 @@ def _blocks(path: Path) -> Iterator[list[tuple[str, str]]]:
         elif block:
             yield block
             block = []
+
+
+TAG = re.compile(r"O|[BIESLUM]-\S.*")
+_PARTS = re.compile(r"([BIESLUM])-(.+)")
+_STARTS, _ENDS = "BSU", "ESLU"
+Span = tuple[int, int, str]
+
+
+def join(tokens: Iterable[str], tags: Iterable[str]) -> tuple[str, tuple[Span, ...]]:
+    """Return the tokens joined by single spaces, and (start, end, type) in characters of what their tags mark.
+
+    A span starts at B, S and U, and at any other letter that follows no open span of its type; E, S, L and U end one.
+    """
+    words = list(tokens)
+    spans: list[Span] = []
+    start, open_type = 0, ""
+    for word, tag in zip(words, tags, strict=True):
+        end = start + len(word)
+        letter, kind = _letter_and_type(tag)
+        if kind and kind == open_type and letter not in _STARTS:
+            spans[-1] = (spans[-1][0], end, kind)
+        elif kind:
+            spans.append((start, end, kind))
+        open_type = "" if letter in _ENDS else kind
+        start = end + 1
+    return " ".join(words), tuple(spans)
+
+
+def is_tagged(tags: Sequence[object]) -> bool:
+    """Say whether these are tags, at least one of which opens or goes on with a span."""
+    return all(isinstance(tag, str) and TAG.fullmatch(tag) for tag in tags) and any(tag != "O" for tag in tags)
+
+
+def _letter_and_type(tag: str) -> tuple[str, str]:
+    """Return a tag's letter and type; O has no type."""
+    if tag in ("O", ""):
+        return "O", ""
+    parts = _PARTS.fullmatch(tag)
+    return (parts[1], parts[2]) if parts else ("I", tag)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpdd.data.readers import json_document
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build, tidy
 from mpdd.data.task import Answer, Example
 
@@ -16,8 +16,8 @@ def read(path: Path, part: str, notes: Notes) -> list[Example]:
 
     Raise `InputError` if the file is not JSON or has no such part; bad questions are noted.
     """
-    entries = json_document.part(path, json_document.load(path), part).items()
-    records = json_document.read(path, entries, _FIELDS, notes)
+    entries = json_files.part(path, json_files.load(path), part).items()
+    records = json_files.read_entries(path, entries, _FIELDS, notes)
     return build(records, lambda record: _example(record, f"mirage-{part}:{record['key']}"), notes)
 
 

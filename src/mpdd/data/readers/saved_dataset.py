@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mpdd.data.readers import container, json_document
+from mpdd.data.readers import container, json_files
 from mpdd.data.readers.base import Record, read_bytes
 from mpdd.data.readers.parquet import features_of, records, rows_of
 from mpdd.errors import InputError
@@ -54,7 +54,7 @@ def files(folder: Path) -> list[Path]:
 
 def _listed(state: Path) -> list[str]:
     """Return the names of a dataset's files; none of a file that is another tool's."""
-    content = json_document.load_any(state)
+    content = json_files.load_any(state)
     listed = content.get("_data_files") if isinstance(content, dict) else None
     if isinstance(content, dict) and content.get("_indices_data_files"):
         raise InputError(
@@ -103,6 +103,6 @@ def _opened(content: bytes) -> tuple[Any, Iterable[Any]]:
 def _features(path: Path) -> Mapping[str, Any]:
     """Return the features of the dataset to which a file belongs; none where nothing says them."""
     info = path.parent / _INFO
-    content = json_document.load_any(info) if info.is_file() else None
+    content = json_files.load_any(info) if info.is_file() else None
     features = content.get("features") if isinstance(content, dict) else None
     return features if isinstance(features, dict) else {}

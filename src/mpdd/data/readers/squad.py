@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mpdd.data.passages import ELSEWHERE, nearest
-from mpdd.data.readers import json_document
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build, complete, usable
 from mpdd.data.readers.offsets import Starts
 from mpdd.data.types.spans import occurrences
@@ -53,19 +53,19 @@ def read(path: Path, notes: Notes) -> list[Question]:
     noted as bad. Raise `InputError` if the file is
     not JSON or has no usable question.
     """
-    records = json_document.read(path, _questions(path, notes), {"question": str, "answers": list, "document": str}, notes)
+    records = json_files.read_entries(path, _questions(path, notes), {"question": str, "answers": list, "document": str}, notes)
     starts = _starts(records)
     questions = build(records, lambda record: _question(record, starts, notes), notes)
     return usable(path, [question for question in questions if question])
 
 
 def _questions(path: Path, notes: Notes) -> list[tuple[str, Any]]:
-    content = json_document.load(path)
+    content = json_files.load(path)
     complete(Record(str(path), content), {"data": list}, Notes(strict=True))
-    articles = json_document.read(path, _inside("", content["data"]), {"paragraphs": list}, notes)
+    articles = json_files.read_entries(path, _inside("", content["data"]), {"paragraphs": list}, notes)
     entries = [entry for article in articles for entry in _inside(f"{article['key']}/", article["paragraphs"])]
     joined = [(key, _joined(entry)) for key, entry in entries]
-    paragraphs = json_document.read(path, joined, {"context": str, "qas": list}, notes)
+    paragraphs = json_files.read_entries(path, joined, {"context": str, "qas": list}, notes)
     asked = ((key, _with_paragraph(entry, p)) for p in paragraphs for key, entry in _inside(f"{p['key']}/", p["qas"]))
     return [(key, _first_wording(entry, notes)) for key, entry in asked if not _is_unanswerable(entry, notes)]
 

@@ -7,7 +7,7 @@ the same claim a sentence of the same abstract that does not bear on it. Extract
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import jsonlines
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build, tidy
 from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
 
@@ -36,11 +36,11 @@ def example(record: Record, abstracts: dict[str, list[str]]) -> Example:
 def load(root: Path) -> Splits:
     """Return the upstream splits; the document is the abstract's CORD-19 id."""
     notes = Notes()
-    corpus = jsonlines.read(root / CORPUS, {"cord_id": str, "abstract": list}, notes)
+    corpus = json_files.read_jsonl(root / CORPUS, {"cord_id": str, "abstract": list}, notes)
     abstracts = {record["cord_id"]: record["abstract"] for record in corpus}
 
     def read_part(part: str) -> list[Example]:
-        records = [record for file in PARTS[part] for record in jsonlines.read(root / file, FIELDS, notes)]
+        records = [record for file in PARTS[part] for record in json_files.read_jsonl(root / file, FIELDS, notes)]
         return build(records, lambda record: example(record, abstracts), notes)
 
     return splits.make(read_part("train"), read_part("dev"), read_part("test"), notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mpdd.data import splits
 from mpdd.data.arguments import Span, wording_example
-from mpdd.data.readers import jsonlines
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build
 from mpdd.data.task import Example, Splits, Task, TaskCard
 
@@ -48,7 +48,7 @@ def unmarked(record: Record) -> tuple[str, Pair]:
 def read_examples(path: Path, notes: Notes) -> list[Example]:
     """Return the sentences of a file, each its own document by hash, as upstream gives no ids."""
     sentences: dict[str, list[Pair]] = {}
-    for text, pair in build(jsonlines.read(path, FIELDS, notes), unmarked, notes):
+    for text, pair in build(json_files.read_jsonl(path, FIELDS, notes), unmarked, notes):
         sentences.setdefault(text, []).append(pair)
     names = {text: f"chemprot:{splits.digest(text)[:12]}" for text in sentences}
     return [wording_example(names[t], names[t], t, pairs, notes, directed=False) for t, pairs in sentences.items()]

@@ -6,7 +6,7 @@ Questions that go with an image are dropped.
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import json_document
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build, tidy
 from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
 
@@ -16,10 +16,10 @@ FIELDS = {"qid": str, "qtext": str, "ra": str, "answers": list}
 
 def read_examples(path: Path, notes: Notes) -> list[Example]:
     """Return the questions of all exams of a file."""
-    content = json_document.part(path, json_document.load(path), "exams")
-    exams = json_document.read(path, content.items(), {"data": list}, notes)
+    content = json_files.part(path, json_files.load(path), "exams")
+    exams = json_files.read_entries(path, content.items(), {"data": list}, notes)
     entries = [(f"{exam['key']}/{number}", item) for exam in exams for number, item in enumerate(exam["data"], 1)]
-    records = json_document.read(path, entries, FIELDS, notes)
+    records = json_files.read_entries(path, entries, FIELDS, notes)
     plain = [record for record in records if not record.values.get("image")]
     notes.count("questions with an image", len(records) - len(plain))
     return build(plain, example, notes)

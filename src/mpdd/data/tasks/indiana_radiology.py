@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import csv_table, json_document
+from mpdd.data.readers import csv_table, json_files
 from mpdd.data.readers.base import Notes, Record, build, tidy
 from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
 
@@ -22,8 +22,10 @@ def read_reports(root: Path, notes: Notes) -> list[Record]:
     """Return the reports that have findings and an impression, the first of each id."""
     parts = ("findings", "impression")
     table = csv_table.read(root / FILES[0], ("uid",), notes, optional=parts)
-    items = json_document.load_list(root / FILES[1])
-    more = json_document.read(root / FILES[1], [(str(n), item) for n, item in enumerate(items)], dict.fromkeys(parts, str), notes)
+    items = json_files.load_list(root / FILES[1])
+    more = json_files.read_entries(
+        root / FILES[1], [(str(n), item) for n, item in enumerate(items)], dict.fromkeys(parts, str), notes
+    )
     named = [(record["uid"], record) for record in table] + [(record["study_id"], record) for record in more]
     first: dict[str, Record] = {}
     for uid, record in named:

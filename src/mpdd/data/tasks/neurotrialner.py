@@ -6,7 +6,7 @@ Upstream's tokens and BIO tags (Python lists written as strings) say the same as
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import json_document
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build
 from mpdd.data.task import Entity, Example, Splits, Task, TaskCard
 from mpdd.data.windows import cut
@@ -37,8 +37,8 @@ def examples(record: Record, notes: Notes) -> list[Example]:
 
 def read_examples(path: Path, notes: Notes) -> list[Example]:
     """Return the windows of a file's trials."""
-    entries = enumerate(json_document.load_list(path), 1)
-    records = json_document.read(path, ((str(number), item) for number, item in entries), FIELDS, notes)
+    entries = enumerate(json_files.load_list(path), 1)
+    records = json_files.read_entries(path, ((str(number), item) for number, item in entries), FIELDS, notes)
     return [example for windows in build(records, lambda record: examples(record, notes), notes) for example in windows]
 
 

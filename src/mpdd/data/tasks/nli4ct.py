@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mpdd.data import splits
-from mpdd.data.readers import container, json_document
+from mpdd.data.readers import container, json_files
 from mpdd.data.readers.base import Notes, Record, build, tidy
 from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
 
@@ -59,12 +59,12 @@ def load(root: Path) -> Splits:
     notes = Notes()
     path = root / FILES[0]
     files = {PurePosixPath(name).name: content for name, content in container.read(path, (".json",)).items()}
-    reports = {name.removesuffix(".json"): json_document.parse(path / name, raw) for name, raw in files.items()}
+    reports = {name.removesuffix(".json"): json_files.parse(path / name, raw) for name, raw in files.items()}
     held: set[str] = set()
     parts = {}
     for part in reversed(PARTS):
-        entries = json_document.parse(path / PARTS[part], files[PARTS[part]]).items()
-        records = json_document.read(path / PARTS[part], entries, FIELDS, notes)
+        entries = json_files.parse(path / PARTS[part], files[PARTS[part]]).items()
+        records = json_files.read_entries(path / PARTS[part], entries, FIELDS, notes)
         apart = [record for record in records if held.isdisjoint(trials(record))]
         notes.count(f"{part}: statements on a trial that a later split holds", len(records) - len(apart))
         parts[part] = consistent(build(apart, lambda record: example(record, reports), notes), notes)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mpdd.data import splits
 from mpdd.data.arguments import Span, wording_example
-from mpdd.data.readers import jsonlines
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build
 from mpdd.data.task import Example, Splits, Task, TaskCard
 
@@ -47,7 +47,7 @@ def example(record: Record, notes: Notes) -> Example:
 def load(root: Path) -> Splits:
     """Return the upstream splits; the document is the case report's PMID."""
     notes = Notes()
-    rows = (jsonlines.read(root / file, FIELDS, notes) for file in FILES)
+    rows = (json_files.read_jsonl(root / file, FIELDS, notes) for file in FILES)
     train, dev, test = (build(records, lambda record: example(record, notes), notes) for records in rows)
     return splits.make(train, dev, test, notes)
 

@@ -6,7 +6,7 @@ Test is the 500 official ids; a tenth of the other 500 becomes dev by rule.
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import json_document
+from mpdd.data.readers import json_files
 from mpdd.data.readers.base import Notes, Record, build, tidy
 from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
 
@@ -31,8 +31,8 @@ def load(root: Path) -> Splits:
     """Return the official test set, and train and dev cut 90/10 from the rest."""
     notes = Notes()
     path = root / FILES[0]
-    official = {f"pmid:{key}" for key in json_document.load(root / FILES[1])}
-    examples = build(json_document.read(path, json_document.load(path).items(), FIELDS, notes), example, notes)
+    official = {f"pmid:{key}" for key in json_files.load(root / FILES[1])}
+    examples = build(json_files.read_entries(path, json_files.load(path).items(), FIELDS, notes), example, notes)
     train, dev = splits.cut([e for e in examples if e.document not in official], (90, 10))
     return splits.make(train, dev, [e for e in examples if e.document in official], notes)
 

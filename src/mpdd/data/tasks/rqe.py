@@ -3,12 +3,15 @@
 Train pairs doctors' questions with their short forms; dev and test pair consumers' questions with FAQs.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 
 from mpdd.data import splits
-from mpdd.data.readers import xml_pairs
-from mpdd.data.readers.base import Notes, Record, build
+from mpdd.data.readers.base import Notes, Record, build, complete, read_bytes, texts, usable
 from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
+from mpdd.errors import InputError
 
 PARTS = {
     "train": "mediqa2019_rqe/MEDIQA2019-Task2-RQE-TrainingSet-AMIA2016.xml",
@@ -34,10 +37,39 @@ def load(root: Path) -> Splits:
     notes = Notes()
 
     def read_part(part: str) -> list[Example]:
-        records = xml_pairs.read(root / PARTS[part], "pair", ("pid", "value"), ("chq", "faq"), notes)
+        records = read_elements(root / PARTS[part], "pair", ("pid", "value"), ("chq", "faq"), notes)
         return build(records, lambda record: example(record, part), notes)
 
     return splits.make(read_part("train"), read_part("dev"), read_part("test"), notes)
+
+
+def read_elements(path: Path, tag: str, attributes: Sequence[str], children: Sequence[str], notes: Notes) -> list[Record]:
+    """Return the elements called `tag` as records of their attributes and children, whitespace collapsed.
+
+    Elements that lack one are noted as bad. Entities are not resolved and nothing is loaded from a network.
+    Raise `InputError` naming the line where the XML is broken or cut short.
+    """
+    from lxml import etree  # type: ignore[import-untyped]
+
+    try:
+        parser = etree.XMLParser(resolve_entities=False, no_network=True)
+        root = etree.fromstring(read_bytes(path), parser)
+    except etree.XMLSyntaxError as error:
+        raise InputError(
+            f"The file {path} is not valid XML", found=f"an error on line {error.lineno}", wanted="a complete XML file"
+        ) from None
+    records = []
+    for element in root.iter(tag):
+        values = {name: element.get(name) for name in attributes}
+        values |= {name: _text(element.find(name)) for name in children}
+        record = Record(f"{path} line {element.sourceline}", values)
+        if complete(record, texts((*attributes, *children)), notes):
+            records.append(record)
+    return usable(path, records)
+
+
+def _text(element: object) -> str | None:
+    return None if element is None else " ".join("".join(element.itertext()).split())  # type: ignore[attr-defined]
 
 
 TASK = Task(

@@ -8,7 +8,7 @@ from typing import Any
 from mpdd.data.cards.exports.base import Export, Values, converted, mappings, most
 from mpdd.data.cards.layout import Layout
 from mpdd.data.cards.values import UnfitError, as_list
-from mpdd.data.readers import tags
+from mpdd.data.readers import conll
 from mpdd.data.readers.base import Notes, Record
 
 _TAG_COLUMNS = ("ner_tags", "tags", "labels", "ner", "bio_tags", "iob_tags")
@@ -29,7 +29,7 @@ def _tokens(values: Values) -> Values:
         raise UnfitError(problem, wanted="class names in the metadata of a Parquet file, or tags such as B-Drug")
     if len(given) != len(words) or not all(isinstance(item, str) for item in (*given, *words)):
         raise UnfitError(f"fields 'tokens' and {column!r} do not fit together", wanted="one tag for each token")
-    text, spans = tags.join(words, given)
+    text, spans = conll.join(words, given)
     return {"text": text, "entities": [{"start": start, "end": end, "label": kind} for start, end, kind in spans]}
 
 
