@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 
 import pytest
 import torch
 
+import mpdd.inference.predict as predicting
+from mpdd.backbone.blocked_weights import blocked
 from mpdd.data.batch import encode_input
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
@@ -50,6 +53,43 @@ def test_mixed_batches_equal_one_by_one(tiny):
     alone = [predict(tiny, [request])[0] for request in asked]
     assert [p.output for p in together] == [p.output for p in alone]
     assert len({p.output for p in together}) > 6
+
+
+def test_blocked_weights_change_no_answer(tiny, monkeypatch):
+    """Behind the first tokens, linear layers multiply by weights in the CPU library's layout: same tokens, same likelihoods."""
+    entered = []
+
+    def counted(model, rows):
+        entered.append(rows)
+        return blocked(model, rows)
+
+    asked = [request for request in requests(tiny, 42) if not request.card.labels or request.card is NER]
+    monkeypatch.setattr(predicting, "blocked", counted)
+    with_layout = predict(tiny, asked)
+    monkeypatch.setattr(predicting, "blocked", lambda *_: nullcontext())
+    plain = predict(tiny, asked)
+    assert entered
+    for one, other in zip(with_layout, plain, strict=True):
+        assert [token for token, _ in one.tokens] == [token for token, _ in other.tokens]
+        assert [p for _, p in one.tokens] == pytest.approx([p for _, p in other.tokens], abs=1e-4)
+
+
+@torch.inference_mode()
+def test_blocked_weights_are_those_of_now_and_only_within():
+    layer = torch.nn.Linear(32, 16).requires_grad_(False)
+    states, before = torch.randn(2, 5, 32), vars(layer).keys()
+    for _ in range(2):
+        layer.weight.copy_(torch.randn(16, 32))
+        plain = layer(states)
+        with blocked(torch.nn.Sequential(layer), 5):
+            assert "forward" in vars(layer)
+            torch.testing.assert_close(layer(states), plain, atol=1e-5, rtol=1e-5)
+        assert vars(layer).keys() == before
+    trained, taken = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4).requires_grad_(False)
+    taken.forward = own = lambda states: states
+    with blocked(torch.nn.Sequential(trained, taken), 5):
+        assert "forward" not in vars(trained) and taken.forward is own
+    assert taken.forward is own
 
 
 def test_greedy_generation_equals_transformers(tiny):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from math import exp
 
 import torch
@@ -11,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from mpdd.backbone.blocked_weights import blocked
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.packed.decoding_cache import DecodingCache
 from mpdd.backbone.packed.kv_cache import KVCache
@@ -32,6 +35,7 @@ from mpdd.prompts.pack import Text, pack
 BATCH = 256  # rows at a time, memory permitting
 _KV_BYTES = 2**30  # bytes of keys and values at a time
 _READ = 2**14  # tokens read at a time
+_BLOCKED_FROM = 6  # tokens written, from which on blocked weights are worth their copying
 _TEMPLATE_TOKENS = 64  # tokens that a chat template puts around an input, at most as a rule
 
 
@@ -203,6 +207,11 @@ def _batches(backbone: Backbone, asked: Sequence[Asked], size: int) -> Iterator[
 
 def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | None) -> list[Written]:
     """Greedy decoding; a row leaves the batch when it ends or has its task's most tokens."""
+    with ExitStack() as while_writing:
+        return _written(backbone, asked, cache, while_writing)
+
+
+def _written(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | None, while_writing: ExitStack) -> list[Written]:
     steering = [_steering(backbone, question) for question in asked]
     if not backbone.packs:
         rows = [
@@ -217,7 +226,7 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | N
     last = torch.tensor(packed.ends, device=backbone.device) - 1
     states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep, ids=packed.ids)
     over = [False] * len(asked)
-    while True:
+    for step in count(1):
         logits = backbone.logits(states)
         if any(steering):
             steer(logits, [None if over[row] else steering[row] for row in active.tolist()])
@@ -232,13 +241,16 @@ def _generate(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | N
                 over[row] = token == backbone.end or len(written[row]) == asked[row].most
         going = [k for k, row in enumerate(active.tolist()) if not over[row]]
         if not going:
-            return [Written.of(backbone.tokenizer, tokens) for tokens in written]
+            break
         if len(going) <= 0.75 * len(active):  # dropping rows copies the others
             order = written_on.keep(torch.tensor(going, device=following.device))
             active, following = active[order.to(active.device)], following[order]
+        if step == _BLOCKED_FROM and not backbone.is_split:
+            while_writing.enter_context(blocked(backbone.model, len(active)))
         every = torch.arange(len(active), device=backbone.device)
         states = backbone.packed(backbone.embed(following), written_on.lengths, written_on, every, ids=following)
         written_on.advance()
+    return [Written.of(backbone.tokenizer, tokens) for tokens in written]
 
 
 def _steering(backbone: Backbone, question: Asked) -> Steering | None:

@@ -1,0 +1,56 @@
+"""Weights in the CPU library's own blocked layout, while answers are written a token at a time.
+
+A product of few rows takes less time than laying out the weights for it, which oneDNN otherwise does in every call: for
+ten rows, with bf16 weights 576 wide, a layout made once saves a third of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MOST_BYTES = 2**30  # of weights: the layout is a copy
+
+
+@contextmanager
+def blocked(model: nn.Module, rows: int) -> Iterator[None]:
+    """Let frozen linear layers on a CPU multiply about so many `rows` by blocked copies of their weights, within.
+
+    Only without gradient. Copies are made anew each time, so that they are never those of other weights. Nothing changes
+    where torch has no oneDNN, weights are elsewhere or quantized, or the copies would take more than `MOST_BYTES`.
+    """
+    layers = [module for module in model.modules() if _can_be_blocked(module)]
+    bytes_wanted = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers)
+    if not torch.backends.mkldnn.is_available() or bytes_wanted > MOST_BYTES:
+        layers = []
+    try:
+        for layer in layers:
+            layer.forward = _with_blocked_weight(layer, rows)
+        yield
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)
+
+
+def _can_be_blocked(module: nn.Module) -> bool:
+    """Whether this is a plain linear layer whose forward pass nothing else has taken over."""
+    if type(module) is not nn.Linear or "forward" in vars(module) or module.weight.device.type != "cpu":
+        return False
+    fast = module.weight.dtype == torch.float32 or (
+        module.weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return fast and not module.weight.requires_grad
+
+
+def _with_blocked_weight(layer: Any, rows: int) -> Callable[[Tensor], Tensor]:
+    weight, bias = torch.ops.mkldnn._reorder_linear_weight(layer.weight, rows), layer.bias
+
+    def forward(states: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+        return product
+
+    return forward
