@@ -23,9 +23,9 @@ def blocked(model: nn.Module, rows: int) -> Iterator[None]:
     Only without gradient. Copies are made anew each time, so that they are never those of other weights. Nothing changes
     where torch has no oneDNN, weights are elsewhere or quantized, or the copies would take more than `MOST_BYTES`.
     """
-    layers = [module for module in model.modules() if _can_be_blocked(module)]
+    layers: list[Any] = [module for module in model.modules() if _can_be_blocked(module)]
     bytes_wanted = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers)
-    if not torch.backends.mkldnn.is_available() or bytes_wanted > MOST_BYTES:
+    if not torch.backends.mkldnn.is_available() or bytes_wanted > MOST_BYTES:  # type: ignore[no-untyped-call]
         layers = []
     try:
         for layer in layers:
