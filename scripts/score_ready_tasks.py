@@ -28,7 +28,7 @@ def main() -> None:
     """Score every ready task of a backbone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("backbone")
-    parser.add_argument("--examples", type=int, default=50, help="test examples of each task, at most")
+    parser.add_argument("--examples", type=int, default=50, help="test examples of each task, at most; 0 for all")
     given = parser.parse_args()
     engine = open_backbone(given.backbone)
     for prompt in ready(given.backbone):
@@ -39,7 +39,8 @@ def _score(engine: Engine, backbone: str, prompt: PromptFile, most: int) -> None
     """Score one task, unless its score is there, and write it down."""
     (task,) = prompt.header.tasks
     scores: dict[str, dict[str, Any]] = json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.exists() else {}
-    examples = catalogue.load(task).test[:most]
+    test = catalogue.load(task).test
+    examples = test[: most or None]
     earlier = scores.get(backbone, {}).get(task, {})
     if (earlier.get("metaprompt"), earlier.get("examples")) == (prompt.header.metaprompt, len(examples)):
         return
@@ -51,6 +52,7 @@ def _score(engine: Engine, backbone: str, prompt: PromptFile, most: int) -> None
         "high": round(found.headline.high, 1),
         "baseline": round(found.baseline, 1),
         "examples": found.examples,
+        "test_examples": len(test),
         "metaprompt": prompt.header.metaprompt,
     }
     write_atomically(SCORES, (json.dumps(scores, indent=1, sort_keys=True) + "\n").encode())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from mpdd.backbone.checkpoints import registry
+from mpdd.data import catalogue
 from mpdd.prompts import ready
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, save_prompt
@@ -77,12 +79,63 @@ def test_ready_tasks_are_listed_with_their_scores(mpdd):
     ran = mpdd("tasks", "--ready")
     assert ran.code == 0 and all(name in ran.out for name in (*found, *registry.metaprompts()))
     for backbone, scores in registry.ready_scores().items():
-        digest = ready.load_prompt(registry.metaprompts()[backbone]).header.digest
+        header = ready.load_prompt(registry.metaprompts()[backbone]).header
+        digests = {header.digest, header.provenance.get("rounded_from")}
         for task, score in scores.items():
-            assert score["metaprompt"] == digest, f"{task} was scored with another metaprompt"
+            is_packed = task in registry.packed_tasks(registry.pack_of(backbone))
+            assert is_packed or score["metaprompt"] in digests, f"{task} was scored with another metaprompt"
+            assert 0 < score["examples"] <= score["test_examples"]
             assert score["low"] <= score["value"] <= score["high"]
             assert score["metric"] == ready.catalogue.get(task).headline
     assert mpdd("tasks", "rqe", "--ready").code == 2
+
+
+@pytest.fixture
+def packed(shipped, tiny, tmp_path, monkeypatch):
+    """As if a pack came with the package, too: factors for a task that is no source, and for one that is."""
+    meta = ready.load_prompt(shipped)
+    score = {
+        "metric": "macro_f1",
+        "value": 45.5,
+        "low": 40.0,
+        "high": 50.0,
+        "baseline": 33.3,
+        "examples": 200,
+        "test_examples": 230,
+    }
+    for name in ("rqe", "medqa"):
+        header = replace(
+            meta.header, kind="task", tasks=(name,), card=catalogue.get(name).card, metaprompt=meta.header.digest,
+            licence="MIT", score=score, training={"method": "mpdd", "examples": 32, "steps": 20},
+        )  # fmt: skip
+        factors = {"u": torch.randn(1, 1, LENGTH), "v": torch.randn(1, 1, tiny.width)}
+        save_prompt(tmp_path / "pack" / f"{name}.safetensors", factors, header)
+    monkeypatch.setattr(ready, "pack_of", lambda name: tmp_path / "pack")
+    return tmp_path / "pack"
+
+
+def test_prompts_of_the_pack_are_ready_and_go_before_those_of_sources(mpdd, place, packed, tiny_folder):
+    assert ready.ready_tasks(str(tiny_folder)) == ("bc5cdr_ner", "medqa", "rqe")
+    prompts = {prompt.header.card.name: prompt for prompt in ready.ready(str(tiny_folder))}
+    for name in ("rqe", "medqa"):
+        alone = ready.load_prompt(packed / f"{name}.safetensors")
+        assert prompts[name].header == alone.header
+        factors = alone.tensors
+        assert torch.equal(prompts[name].rows(), prompts[name].tensors["shared"] * (factors["u"][0].T @ factors["v"][0]))
+    assert prompts["rqe"].tensors["shared"] is prompts["medqa"].tensors["shared"]  # kept once
+    assert prompts["bc5cdr_ner"].header.licence == catalogue.get("bc5cdr_ner").licence
+    ran = mpdd("predict", "--task", "medqa", "note.txt", "--backbone", tiny_folder, "--json")
+    assert ran.code == 0 and json.loads(ran.out)["task"] == "medqa", ran.err
+
+
+def test_the_list_says_how_prompts_of_a_pack_were_trained_and_scored(mpdd, packed, shipped, monkeypatch):
+    monkeypatch.setattr(registry, "pack_of", lambda name: packed if name == "smollm2-135m-instruct" else packed / "none")
+    found = {row["name"]: row["scores"] for row in json.loads(mpdd("tasks", "--ready", "--json").out)}
+    score = found["rqe"]["smollm2-135m-instruct"]
+    assert score["training"] == {"method": "mpdd", "examples": 32, "steps": 20} and score["examples"] == 200
+    out = " ".join(mpdd("tasks", "--ready").out.split())
+    assert "45.5 [40.0, 50.0] (33.3), 200 of 230, trained on 32" in out
+    assert "smollm2-135m-instruct: all 21 sources, rqe" in mpdd("tasks").out
 
 
 def test_headers_alone_give_the_sources_of_a_metaprompt():

@@ -147,7 +147,7 @@ def test_the_metaprompt_of_the_package_is_found_by_name_and_by_fingerprint(tmp_p
 def test_a_file_in_the_folder_of_metaprompts_is_all_that_shipping_one_takes(tmp_path, monkeypatch):
     assert (
         registry.metaprompt_of("smollm2-135m-instruct")
-        == Path(mpdd.__file__).parent / "metaprompts/smollm2-135m-instruct.safetensors"
+        == Path(mpdd.__file__).parent / "metaprompts/smollm2-135m-instruct/metaprompt.safetensors"
     )
     monkeypatch.setattr(registry, "METAPROMPTS", tmp_path)
     assert "gemma3-270m" not in registry.metaprompts()

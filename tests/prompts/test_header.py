@@ -27,11 +27,14 @@ from tests.serving.test_folder import write
 CARD = TaskCard("kinds", "classification", "Which kind?", labels=("a", "b"), form="single", max_answer_tokens=4)
 
 
+SCORE = {"metric": "macro_f1", "value": 40.0, "low": 30.0, "high": 50.5, "baseline": 20.0, "examples": 9, "test_examples": 9}
+
+
 def good(tiny):
     """The JSON of a header that is right, with every part filled."""
     return Header(
         "soft", tiny.name, tiny.fingerprint, 2, tiny.width, tasks=("kinds",), card=CARD, template=tiny.template,
-        derived_from_examples=8,
+        derived_from_examples=8, licence="MIT", score=SCORE, training={"method": "mpdd", "examples": 32, "steps": 60},
         calibration={"slope": 1.2, "shift": -0.3, "units": 9}, provenance={"seed": 0, "of": ["x", {"y": None}]},
     ).to_json()  # fmt: skip
 
@@ -60,6 +63,11 @@ def use(tiny, path, capsys):
 ODD = {
     "fewer than no examples": (("derived_from_examples",), -1),
     "a count of examples in words": (("derived_from_examples",), "eight"),
+    "a score above 100": (("score", "value"), 100.5),
+    "half a score": (("score",), {"metric": "f1"}),
+    "a score of no examples": (("score", "examples"), 0),
+    "a licence of two lines": (("licence",), "MIT\nor another"),
+    "steps that are a string": (("training", "steps"), "60"),
     "null calibration": (("calibration",), None),
     "half a calibration": (("calibration",), {"units": 3}),
     "NaN in the calibration": (("calibration", "slope"), float("nan")),

@@ -14,7 +14,7 @@ from mpdd.backbone.model import load as load_backbone
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.prompts.meta import MetaPrompt
-from mpdd.prompts.store import Header, _digest, load_prompt, save_prompt
+from mpdd.prompts.store import Header, _digest, load_prompt, rounded, save_prompt
 from tests.conftest import make_model
 
 CARD = TaskCard("drugs", "ner", "List the drugs.", labels=("Drug",), fields=("Question",))
@@ -166,3 +166,20 @@ def test_a_failed_write_leaves_nothing_behind(tiny, soft, tmp_path, monkeypatch)
         save_prompt(soft.path, {"rows": torch.ones(4, tiny.width)}, soft.header)
     assert soft.path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [soft.path.name]
+
+
+def test_numbers_of_16_bits_are_written_so_and_nothing_is_lost(tiny, soft, tmp_path):
+    halved = rounded(soft)
+    assert (halved.tensors["rows"] - soft.tensors["rows"]).abs().max() <= soft.tensors["rows"].abs().max() * 2**-11
+    written = save_prompt(tmp_path / "half.safetensors", halved.tensors, halved.header)
+    assert soft.stored_bytes - written.stored_bytes >= 2 * soft.tensors["rows"].numel() - 16
+    found = load_prompt(written.path, tiny)
+    assert found.tensors["rows"].dtype == torch.float32 and torch.equal(found.rows(), halved.tensors["rows"])
+    save_file(dict(found.tensors), tmp_path / "wide.safetensors", {"mpdd": json.dumps(written.header.to_json(), sort_keys=True)})
+    assert load_prompt(tmp_path / "wide.safetensors").header.digest == found.header.digest  # the same numbers in 32 bits
+
+
+def test_numbers_that_16_bits_do_not_hold_stay_as_they_are(tiny, tmp_path):
+    rows = torch.full((4, tiny.width), 1e5)
+    prompt = save_prompt(tmp_path / "large.safetensors", {"rows": rows}, header(tiny, "soft", card=CARD))
+    assert torch.equal(rounded(prompt).tensors["rows"], rows) and torch.equal(load_prompt(prompt.path).rows(), rows)

@@ -19,6 +19,7 @@ from mpdd.cli.data_export import data_export
 from mpdd.cli.evaluate import evaluate
 from mpdd.cli.export import export
 from mpdd.cli.federate import federate
+from mpdd.cli.pack import pack
 from mpdd.cli.predict import Grounded, predict
 from mpdd.cli.prompt import prompt
 from mpdd.cli.review import review
@@ -286,6 +287,7 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run
 
 app.command()(audit)
 app.command()(export)
+app.command()(pack)
 app.command()(federate)
 app.command()(serve)
 app.command()(token)

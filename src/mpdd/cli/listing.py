@@ -36,7 +36,14 @@ def print_tasks(tasks: Sequence[Task], as_json: bool) -> None:
     print_line("Ready without training (`mpdd predict --task NAME --backbone BACKBONE NOTE.txt`), scores by --ready:")
     sources = {task.name for task in tasks if task.role == "source"}
     for backbone, names in ready_for().items():
-        print_line(f"  {backbone}: {f'all {len(names)} sources' if sources == set(names) else ', '.join(names)}")
+        print_line(f"  {backbone}: {_ready_line(names, sources)}")
+
+
+def _ready_line(names: Sequence[str], sources: set[str]) -> str:
+    """Names of tasks, the sources as their number where all of them are there."""
+    if not sources <= set(names):
+        return ", ".join(names)
+    return ", ".join((f"all {len(sources)} sources", *(name for name in names if name not in sources)))
 
 
 def print_ready(as_json: bool) -> None:
@@ -47,7 +54,12 @@ def print_ready(as_json: bool) -> None:
         print(json.dumps([{"name": name, "scores": row} for name, row in rows.items()], indent=1))
         return
     print_line("Ready without training: `mpdd predict --task NAME --backbone BACKBONE NOTE.txt`.")
-    print_line("Scores on test examples of the task's own data, with 95 % intervals; in brackets: without a model.")
+    print_line(
+        "Scores on test examples of the task's own data, with 95 % intervals; in brackets: without a model; how many of the"
+    )
+    print_line(
+        "test examples were scored; on how many examples the prompt was trained, if it is not that of a metaprompt's source."
+    )
     lines = []
     for name, row in rows.items():
         shown = next((score for score in row.values() if score), None)
@@ -67,9 +79,11 @@ def _ready_names(ready: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _score(score: Mapping[str, Any] | None) -> str:
-    if score is None:
+    if score is None or "value" not in score:
         return "not scored"
-    return f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}] ({score['baseline']:.1f})"
+    training = f", trained on {score['training']['examples']:,}" if score.get("training") else ""
+    tested = f"{score['examples']:,} of {score['test_examples']:,}"
+    return f"{score['value']:.1f} [{score['low']:.1f}, {score['high']:.1f}] ({score['baseline']:.1f}), {tested}{training}"
 
 
 def print_task(task: Task, as_json: bool) -> None:

@@ -110,6 +110,8 @@ def make_cell(run: Run, key: Key, origin: Origin) -> dict[str, Any]:
     return {
         "row": asdict(row),
         "commit": commit(),
+        "train_examples": len(cell.train),
+        "test_examples": examples.test_examples,
         "metrics": {**scored.values, **other_values(examples.task, examples.test, parsed)},
         "ungrounded": scored.ungrounded,
         "cut_inputs": cut_inputs,

@@ -82,12 +82,11 @@ class RunFolder:
         self._unit(name).unlink(missing_ok=True)
 
     def _unit(self, name: str) -> Path:
-        return self.path / "cells" / f"{name.replace('/', '--')}.json"
+        return _unit_in(self.path, name)
 
     def finished(self, name: str) -> dict[str, Any] | None:
         """The unit `name`, if it is finished."""
-        path = self._unit(name)
-        return _read_json(path, path.read_bytes(), **_CELL) if path.is_file() else None
+        return finished_in(self.path, name)
 
     def unit(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The finished unit `name`, made first if need be."""
@@ -211,6 +210,16 @@ def _cannot_write_to(path: Path, error: OSError) -> InputError:
 def prompt_in(path: Path, name: str) -> Path:
     """Where the prompt file `name` lies in the run folder at `path`."""
     return path / "prompts" / f"{name}.safetensors"
+
+
+def finished_in(path: Path, name: str) -> dict[str, Any] | None:
+    """The unit `name` of the run folder at `path`, if it is finished."""
+    file = _unit_in(path, name)
+    return _read_json(file, file.read_bytes(), **_CELL) if file.is_file() else None
+
+
+def _unit_in(path: Path, name: str) -> Path:
+    return path / "cells" / f"{name.replace('/', '--')}.json"
 
 
 def _continues(experiment: Experiment, written: Path) -> bool:

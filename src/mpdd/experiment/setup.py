@@ -31,7 +31,8 @@ from mpdd.training.tune import Data
 
 @dataclass(frozen=True)
 class Examples:
-    """What an experiment uses of a task, drawn once by its limits; `left_out` counts what a target's test holds.
+    """What an experiment uses of a task, drawn once by its limits; `left_out` counts what a target's test holds, `test_examples`
+    all examples of the split that `test` was drawn from.
 
     Of a user's own task, `notes` count what its files hold that was skipped or read otherwise, and `warning` says whether
     much of the gold was lost.
@@ -44,6 +45,7 @@ class Examples:
     left_out: int = 0
     notes: Mapping[str, int] = field(default_factory=dict)
     warning: str = ""
+    test_examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,10 @@ def draw(experiment: Experiment, name: str, held: Held = NOTHING, loaded: tuple[
     if limits.test_from == "dev":
         chosen = {id(example) for example in dev}
         test = few_shot([example for example in splits.dev if id(example) not in chosen], limits.test, 0)
+    drawn = Examples(task, train, dev, test, left_out, test_examples=len(whole[limits.test_from]))
     if task.role != "user":
-        return Examples(task, train, dev, test, left_out)
-    return Examples(task, train, dev, test, left_out, splits.notes, losses.warning(task.card, splits))
+        return drawn
+    return replace(drawn, notes=splits.notes, warning=losses.warning(task.card, splits))
 
 
 def data_of(run: Run, examples: Examples, shots: Shots, seed: int) -> Data:

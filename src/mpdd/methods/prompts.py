@@ -90,7 +90,12 @@ def zero_shot_target(cell: Cell) -> MetaPrompt:
 
 
 def source_weights(cell: Cell, meta: MetaPrompt) -> Tensor | None:
-    """How much of each source's factors the target's start from [sources]; None for their plain mean."""
+    """How much of each source's factors the target's start from [sources]; None for their plain mean.
+
+    A task that is itself a source, as in a pack, starts from its own.
+    """
+    if cell.task.name in meta.tasks:
+        return torch.tensor([float(task == cell.task.name) for task in meta.tasks])
     if cell.adapt.factor_start == "mean":
         return None
     if cell.adapt.factor_start == "kind":

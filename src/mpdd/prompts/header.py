@@ -16,6 +16,7 @@ from mpdd.data.types.choice import are_distinct
 FORMAT = 1
 Kind = Literal["soft", "meta", "task"]
 _DEEPEST = 50  # levels of lists and objects in a header
+_NOT_WRITTEN_EMPTY = ("derived_from_examples", "licence", "score", "training")  # unknown to earlier versions
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Header:
     `calibration` has the `slope` and `shift` of the scale of confidences, and how many `units` of dev it was fitted on.
     `priors` has the shifts of log-odds that answers are decoded with (`none`, `stop`, `classes`), and how many dev `examples`
     they were fitted on; empty, as in files of an older version: none.
+    `licence` is that of the data that a prompt of a pack was trained on; `score` its score on the task's test split:
+    `metric`, `value` with its 95 % interval from `low` to `high`, `baseline` (what an answer without a model scores), and
+    how many `examples` were scored out of `test_examples`. `training` says by which `method`, on how many `examples` and
+    in how many `steps` it was trained. What is empty of these three is not written.
     """
 
     kind: Kind
@@ -51,6 +56,9 @@ class Header:
     priors: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     derived_from_examples: int = 0
+    licence: str = ""
+    score: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
     digest: str = ""
 
@@ -58,7 +66,7 @@ class Header:
         """Plain JSON values."""
         lists = {"tasks": list(self.tasks), "kinds": list(self.kinds)}
         values = {**asdict(self), **lists, "card": self.card.to_dict() if self.card else None}
-        return {name: value for name, value in values.items() if name != "derived_from_examples" or value}
+        return {name: value for name, value in values.items() if name not in _NOT_WRITTEN_EMPTY or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Header:
@@ -91,6 +99,7 @@ _Line = Annotated[str, StringConstraints(max_length=1000, pattern=_CONTROL)]
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=_CONTROL)]
 _Text = Annotated[str, StringConstraints(max_length=100_000)]
 _Size = Annotated[int, Field(ge=1, le=2**31)]
+_Percentage = Annotated[float, Field(ge=0, le=100)]
 _Odds = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
@@ -152,6 +161,22 @@ class _Priors(_Schema):
     examples: Annotated[int, Field(ge=0)]
 
 
+class _Score(_Schema):
+    metric: _Name
+    value: _Percentage
+    low: _Percentage
+    high: _Percentage
+    baseline: _Percentage
+    examples: _Size
+    test_examples: _Size
+
+
+class _Training(_Schema):
+    method: _Name
+    examples: Annotated[int, Field(ge=0, le=2**31)]
+    steps: Annotated[int, Field(ge=0, le=2**31)]
+
+
 class _Header(_Schema):
     kind: Kind
     backbone: _Line
@@ -170,6 +195,9 @@ class _Header(_Schema):
     priors: _Priors | Annotated[dict[str, Any], Field(max_length=0)] = {}
     provenance: dict[str, Any] = {}
     derived_from_examples: Annotated[int, Field(ge=0, le=2**31)] = 0
+    licence: _Line = ""
+    score: _Score | Annotated[dict[str, Any], Field(max_length=0)] = {}
+    training: _Training | Annotated[dict[str, Any], Field(max_length=0)] = {}
     format: int
     digest: _Line
 
@@ -228,7 +256,7 @@ def _words(kind: str, message: str) -> str:
     return f"{words[0].lower()}{words[1:]}"
 
 
-_KEYS = {name for model in (_Header, _Card, _Template, _Calibration, _Priors) for name in model.model_fields}
+_KEYS = {name for model in (_Header, _Card, _Template, _Calibration, _Priors, _Score, _Training) for name in model.model_fields}
 
 
 def _place(place: tuple[int | str, ...]) -> str:

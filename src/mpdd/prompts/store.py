@@ -32,6 +32,7 @@ from mpdd.prompts.header import Kind as Kind
 from mpdd.prompts.meta import MetaPrompt
 
 SUFFIX = ".safetensors"
+_TYPES = (torch.float32, torch.float16)  # of the tensors in a file
 _LARGEST = 2**31  # bytes of a prompt file; real ones have kilobytes, or megabytes with rows before every layer
 
 
@@ -121,11 +122,31 @@ class PromptFile:
 
 
 def save_prompt(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
-    """Write a prompt file atomically and return it as loaded. Raises `InputError` when the folder is not writable."""
+    """Write a prompt file atomically and return it as loaded. Tensors whose numbers all fit in 16 bits are written so.
+
+    Raises `InputError` when the folder is not writable.
+    """
     prompt = in_memory(path, tensors, header)
-    data = save(dict(prompt.tensors), metadata={"mpdd": json.dumps(prompt.header.to_json(), sort_keys=True)})
+    described = {"mpdd": json.dumps(prompt.header.to_json(), sort_keys=True)}
+    data = save({name: _in_least_bits(tensor) for name, tensor in prompt.tensors.items()}, metadata=described)
     write_atomically(path, data)
     return prompt
+
+
+def _in_least_bits(tensor: Tensor) -> Tensor:
+    """The tensor in fp16 where that loses nothing, else as it is."""
+    half = tensor.half()
+    return half if torch.equal(half.float(), tensor) else tensor
+
+
+def rounded(prompt: PromptFile) -> PromptFile:
+    """The prompt with its numbers rounded to 16 bits (relative error at most 2**-11), so that its file is half as large.
+
+    Tensors with numbers beyond what fp16 holds stay as they are.
+    """
+    halves = {name: tensor.half().float() for name, tensor in prompt.tensors.items()}
+    kept = {name: half if bool(half.isfinite().all()) else prompt.tensors[name] for name, half in halves.items()}
+    return in_memory(prompt.path, kept, prompt.header)
 
 
 def in_memory(path: Path, tensors: Mapping[str, Tensor], header: Header) -> PromptFile:
@@ -149,13 +170,13 @@ def load_prompt(path: Path, backbone: Backbone | Vocabulary | None = None, *, si
     data = _read_bytes(path)
     if signed_by:
         signature.verify(path, signed_by, data)
-    described, tensors = _taken_apart(path, data)
+    described, written = _taken_apart(path, data)
     values = _parsed(path, described)
     header = _header(path, values)
-    found_shapes = {name: (t.dtype, tuple(t.shape)) for name, t in tensors.items()}
-    wanted = [{name: (torch.float32, shape) for name, shape in shapes.items()} for shapes in header.shapes()]
-    if found_shapes not in wanted:
+    has_known_types = all(tensor.dtype in _TYPES for tensor in written.values())
+    if not has_known_types or {name: tuple(tensor.shape) for name, tensor in written.items()} not in header.shapes():
         raise InputError(f"The tensors of the prompt file {path.name} do not fit its header", next_step="Copy it again.")
+    tensors = {name: tensor.float() for name, tensor in written.items()}
     if header.digest != _digest(values, tensors):
         raise InputError(f"The prompt file {path.name} was changed after it was written", next_step="Copy it again.")
     if bad := [name for name, tensor in sorted(tensors.items()) if not bool(torch.isfinite(tensor).all())]:
@@ -269,7 +290,7 @@ def _header(path: Path, values: Mapping[str, Any]) -> Header:
 
 
 def _digest(values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Over the header as written (so that a later version with more fields reads it too) and the tensors."""
+    """Over the header as written (so that a later version with more fields reads it too) and the tensors in fp32."""
     described = {k: v for k, v in values.items() if k != "digest"}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in sorted(tensors):

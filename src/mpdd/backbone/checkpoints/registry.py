@@ -93,8 +93,13 @@ def get(name: str) -> KnownBackbone:
 
 
 def metaprompt_of(name: str) -> Path:
-    """Where the metaprompt for a backbone lies in the package: `metaprompts/NAME.safetensors`; it may not exist."""
-    return EMBEDDED_METAPROMPT if name == EMBEDDED else METAPROMPTS / f"{name}.safetensors"
+    """Where the metaprompt for a backbone lies in the package: `metaprompts/NAME/metaprompt.safetensors`; it may not exist."""
+    return EMBEDDED_METAPROMPT if name == EMBEDDED else pack_of(name) / "metaprompt.safetensors"
+
+
+def pack_of(name: str) -> Path:
+    """The folder in the package with prompts of single tasks for a backbone, as `mpdd pack` writes it; it may not exist."""
+    return METAPROMPTS / name
 
 
 def metaprompts() -> dict[str, Path]:
@@ -104,21 +109,43 @@ def metaprompts() -> dict[str, Path]:
 
 def sources_of(metaprompt: Path) -> tuple[str, ...]:
     """The source tasks of a metaprompt inside the package, from the header of its file alone."""
-    with metaprompt.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return tuple(json.loads(header["__metadata__"]["mpdd"])["tasks"])
+    return tuple(_header_of(metaprompt)["tasks"])
+
+
+def packed_tasks(folder: Path) -> dict[str, Path]:
+    """The prompt files of a pack by the names of their tasks, from their headers alone; none where there is no such folder."""
+    headers = {path: _header_of(path) for path in sorted(folder.glob("*.safetensors"))}
+    return {header["card"]["name"]: path for path, header in headers.items() if header.get("card")}
 
 
 def ready_for() -> dict[str, tuple[str, ...]]:
-    """The tasks that need no training, by the name of the backbone that can answer them."""
-    return {name: sources_of(path) for name, path in metaprompts().items()}
+    """The tasks that need no training, by the name of the backbone that can answer them: sources, then others of its pack."""
+    return {name: tuple(dict.fromkeys((*sources_of(path), *packed_tasks(pack_of(name))))) for name, path in metaprompts().items()}
 
 
 def ready_scores() -> dict[str, dict[str, dict[str, Any]]]:
-    """Test scores of these tasks, by backbone and task, as `scripts/score_ready_tasks.py` wrote them; not all may have one."""
+    """Test scores of these tasks, by backbone and task; not all may have one.
+
+    Sources of a metaprompt have them from `scripts/score_ready_tasks.py`, prompts of a pack in their own headers. The
+    latter also have `training`, how they were trained.
+    """
     path = METAPROMPTS / "scores.json"
     scores: dict[str, dict[str, dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return scores
+    packs = {name: {task: _score_of(path) for task, path in packed_tasks(pack_of(name)).items()} for name in metaprompts()}
+    return {name: {**scores.get(name, {}), **pack} for name, pack in packs.items()}
+
+
+def _score_of(path: Path) -> dict[str, Any]:
+    header = _header_of(path)
+    return {**header.get("score", {}), "training": header.get("training", {})}
+
+
+def _header_of(path: Path) -> dict[str, Any]:
+    """The header of a prompt file in the package, without its tensors."""
+    with path.open("rb") as file:
+        metadata = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+    header: dict[str, Any] = json.loads(metadata["mpdd"])
+    return header
 
 
 def _row(name: str, values: Mapping[str, Any]) -> KnownBackbone:
