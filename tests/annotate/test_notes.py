@@ -392,6 +392,7 @@ def test_a_free_answer_is_its_words():
     note = Note("n", "Takes aspirin.", {"Question": "What?"}, ("an option", "of another task"))
     found = answered(prompt, note, lambda _: " Ibuprofen, I think.\n")
     assert (found["answer"], found["unparseable"], found["ungrounded"]) == ("Ibuprofen, I think.", False, 0)
+    assert found["free"] is True  # not one of several options
     assert answered(prompt, note, lambda _: " ") | {"answer": ""} == answered(prompt, note, lambda _: "")
     assert answered(prompt, note, lambda _: "")["unparseable"]
 

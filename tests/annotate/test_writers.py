@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lxml import etree, html
 
 from mpdd.annotate import writers
+from mpdd.annotate.answers.results import answer_of
 from mpdd.annotate.answers.tokens import tokens
 from mpdd.annotate.answers.types import AnnotatedNote, Entity, Relation, Span, TaskAnswer
 from mpdd.annotate.convert import write
@@ -46,6 +47,36 @@ def test_every_format_is_a_module_of_its_own_and_says_what_it_does_not_hold():
         "prodigy", "spacy",
     }  # fmt: skip
     assert all(writers.writer(name).title and writers.writer(name).lost for name in writers.formats())
+
+
+@pytest.mark.parametrize("to", ["doccano", "prodigy", "label-studio", "fhir", "inception", "spacy"])
+def test_a_free_answer_is_no_class_in_any_format(to):
+    """Its words, which may quote the note, would be a label of their own for each note."""
+    words = "Because of chest pain."
+    answer = answer_of({"task": "why", "answer": words, "free": True})
+    assert answer.kind == "free" and answer.categories == () and answer_of(answer.to_dict()) == answer
+    content = b"".join(content for _, content in writers.writer(to).files([AnnotatedNote("17", TEXT, (answer,))], ORIGIN)).decode(
+        "latin-1"
+    )
+    if to in ("doccano", "prodigy"):
+        assert words not in content and '"label": [' not in content and "options" not in content
+    elif to == "spacy":
+        assert words in content and list(docs_of(content.encode("latin-1")))[0].cats == {}
+    else:
+        assert words in content and "choices" not in content.lower() and "valueCodeableConcept" not in content
+
+
+def docs_of(content):
+    spacy = pytest.importorskip("spacy")
+    from spacy.tokens import DocBin
+
+    return DocBin().from_bytes(content).get_docs(spacy.blank("xx").vocab)
+
+
+def test_formats_are_available_where_their_packages_are(monkeypatch):
+    assert set(writers.available()) == set(writers.formats())
+    monkeypatch.setattr(writers, "find_spec", lambda name: None if name == "cassis" else object())
+    assert set(writers.formats()) - set(writers.available()) == {"inception"}
 
 
 def test_a_new_format_takes_one_file(tmp_path, monkeypatch):

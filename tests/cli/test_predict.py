@@ -217,3 +217,42 @@ def test_what_is_not_read_of_a_note_is_said(mpdd, place):
     assert ran.code == 0 and "Answers to a part of their note: 1; " in ran.err
     ran = mpdd("predict", "short.safetensors", "n.txt")
     assert ran.code == 0 and "characters at the end did not fit the context" in " ".join(ran.out.split())
+
+
+def test_prompts_are_taken_from_a_folder_and_from_the_hub(mpdd, place, shelf, tiny_folder, monkeypatch):
+    """A folder without notes is one of prompts; of the hub's cache, in its library's layout, as there is no network here."""
+    from huggingface_hub import constants
+
+    from mpdd.serving import server
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = place / "cache" / "models--org--tasks"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    for name in ("drugs.safetensors", "meta.safetensors"):
+        (snapshot / name).write_bytes((shelf / name).read_bytes())
+    for prompts in ("hf://org/tasks", snapshot):
+        ran = mpdd("predict", prompts, "note.txt", "--backbone", tiny_folder, "--json")
+        assert ran.code == 0 and json.loads(ran.out)["task"] == "drugs", ran.err
+    assert json.loads(mpdd("inspect", "hf://org/tasks", "--json").out)["file"] == "drugs.safetensors"
+    ran = mpdd("export", "hf://org/tasks", "--to", "peft", "--out", "made", "--backbone", tiny_folder)
+    assert ran.code == 0 and (place / "made" / "adapter_config.json").is_file(), ran.err
+    (place / "gold.jsonl").write_text('{"text": "aspirin", "entities": []}\n')
+    ran = mpdd("evaluate", "hf://org/tasks", "gold.jsonl", "--backbone", tiny_folder)
+    assert ran.code == 0 and ran.out.startswith("drugs: 1 examples"), ran.err
+    monkeypatch.setattr(server, "run", lambda service, host, port: None)
+    ran = mpdd("serve", "--prompts", "hf://org/tasks", "--backbone", tiny_folder)
+    assert ran.code == 0 and "1 tasks at" in ran.err, ran.err
+    for command in (
+        ("predict", "hf://org/none", "note.txt"),
+        ("inspect", "hf://org/none"),
+        ("serve", "--prompts", "hf://org/none"),
+    ):
+        ran = mpdd(*command)
+        assert (ran.code, ran.err.count("\n")) == (2, 1) and "hf://org/none cannot be fetched" in ran.err
+    (snapshot / "says.safetensors").write_bytes((shelf / "says.safetensors").read_bytes())
+    ran = mpdd("inspect", "hf://org/tasks")
+    assert ran.code == 2 and "holds several prompts; found drugs.safetensors, says.safetensors" in ran.err

@@ -124,12 +124,14 @@ def test_prompts_of_the_pack_are_ready_and_go_before_those_of_sources(mpdd, plac
         assert torch.equal(prompts[name].rows(), prompts[name].tensors["shared"] * (factors["u"][0].T @ factors["v"][0]))
     assert prompts["rqe"].tensors["shared"] is prompts["medqa"].tensors["shared"]  # kept once
     assert prompts["bc5cdr_ner"].header.licence == catalogue.get("bc5cdr_ner").licence
-    ran = mpdd("predict", "--task", "medqa", "note.txt", "--backbone", tiny_folder, "--json")
+    (place / "note.jsonl").write_text('{"text": "Is it so?", "choices": ["yes", "no"]}\n', encoding="utf-8")
+    ran = mpdd("predict", "--task", "medqa", "note.jsonl", "--backbone", tiny_folder, "--json")
     assert ran.code == 0 and json.loads(ran.out)["task"] == "medqa", ran.err
 
 
 def test_the_list_says_how_prompts_of_a_pack_were_trained_and_scored(mpdd, packed, shipped, monkeypatch):
-    monkeypatch.setattr(registry, "pack_of", lambda name: packed if name == "smollm2-135m-instruct" else packed / "none")
+    known = {"rqe": packed / "rqe.safetensors"}
+    monkeypatch.setattr(registry, "packed_tasks", lambda folder: known if folder.name == "smollm2-135m-instruct" else {})
     found = {row["name"]: row["scores"] for row in json.loads(mpdd("tasks", "--ready", "--json").out)}
     score = found["rqe"]["smollm2-135m-instruct"]
     assert score["training"] == {"method": "mpdd", "examples": 32, "steps": 20} and score["examples"] == 200

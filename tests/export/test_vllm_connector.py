@@ -229,6 +229,14 @@ def test_placeholders_are_pieces_of_text_and_tell_prompts_apart(tiny, digests, l
     assert max(first + second) < len(tiny.table)
 
 
+def test_the_vocabulary_is_listed_once_for_all_prompts(tiny, monkeypatch):
+    listed, kind = [], type(tiny.tokenizer)
+    whole = kind.get_vocab
+    monkeypatch.setattr(kind, "get_vocab", lambda self: listed.append(1) or whole(self))
+    assert len({tuple(placeholder_ids(tiny, digest * 64, 8)) for digest in "0123456789abcdef"}) == 16
+    assert len(listed) <= 1  # none where another test has asked before
+
+
 def test_a_prompt_of_few_rows_is_refused(tiny, tmp_path):
     rows = deepened(tiny, from_vocabulary(tiny, FEWEST - 1, 0))
     with pytest.raises(InputError, match="too short for placeholder ids; found 3 rows; wanted 4 or more"):

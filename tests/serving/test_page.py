@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from mpdd.annotate.writers import available
 from mpdd.serving.converting import converted
 from mpdd.serving.schema import Convert
 
@@ -99,7 +100,7 @@ class Stub(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
-        self.tasks = TASKS
+        self.tasks, self.formats = TASKS, list(available())
         self.refusal: tuple[int, str, dict[str, str]] | None = None
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
@@ -136,7 +137,7 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path != "/v1/tasks":
             self.reply(404, "{}")
         elif not self.refused():
-            self.reply(200, json.dumps({"tasks": self.server.tasks}))
+            self.reply(200, json.dumps({"tasks": self.server.tasks, "formats": self.server.formats}))
 
     def do_POST(self) -> None:  # noqa: N802
         self.server.paths.append(self.path)

@@ -15,7 +15,7 @@ import pytest
 from mpdd.data.cards.card_file import read
 from tests.cli.conftest import Ran, mpdd  # noqa: F401  a fixture
 from tests.serving import test_page
-from tests.serving.test_page import NOTE, Tab, needs_chromium, span
+from tests.serving.test_page import NOTE, Stub, Tab, needs_chromium, span
 
 browser, stub, tab = test_page.browser, test_page.stub, test_page.tab
 pytestmark = needs_chromium
@@ -172,6 +172,23 @@ def test_formats_say_which_tasks_they_leave_out(tab: Tab, tmp_path: Path) -> Non
     said = {result["from_name"]: result["value"] for result in task["annotations"][0]["result"] if result["type"] != "labels"}
     assert said == {"urgency": {"choices": ["routine"]}, "free": {"text": ["A headache."]}}
     assert tab.run(leaves) is True
+
+
+def test_formats_that_cannot_be_chosen_say_why(tab: Tab, stub: Stub, tmp_path: Path) -> None:
+    stub.formats = ["brat", "csv", "omop"]
+    annotate(tab, "drugs", "urgency")
+    every = "Object.fromEntries([...$('format').options].map((option) => [option.value, [option.textContent, option.disabled]]))"
+    offered = tab.run(every)
+    assert offered["inception"] == ["INCEpTION (zip) (not installed on this server)", True]
+    assert offered["spacy"] == ["spaCy DocBin (not installed on this server)", True]
+    assert offered["omop"] == ["OMOP NOTE_NLP (names of notes must be whole numbers)", True]
+    assert offered["label-studio"] == ["Label Studio", False]  # the page itself writes it
+    tab.run("$('opened').textContent = '4711.txt'")  # as when a file of this name was opened
+    tab.run("$('go').click()")
+    tab.wait("[...$('format').options].some((option) => option.value === 'omop' && !option.disabled)")
+    assert tab.run(every)["omop"] == ["OMOP NOTE_NLP, without urgency", False]
+    (row, *_) = csv.DictReader(io.StringIO(tab.download(tmp_path, "omop").read_text(encoding="utf-8")))
+    assert row["note_id"] == "4711"
 
 
 @pytest.mark.parametrize("to", ["bioc-json", "bioc-xml", "csv", "fhir", "html", "prodigy"])

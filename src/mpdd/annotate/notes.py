@@ -224,7 +224,7 @@ def _body(
     if task.form == "multiple":
         return {"labels": [task.labels[index] for index in answer.labels]}
     if task.form == "free":
-        return {"answer": answer.text}
+        return {"answer": answer.text, "free": True}  # words of the model's own, and no option
     if task.form == "extractive":
         return {"answer": _extracted(note, answer.text)}
     return {"answer": None if answer.choice is None else (parts[0].choices or task.labels)[answer.choice]}

@@ -7,9 +7,10 @@ from typing import Any, overload
 
 from mpdd.annotate.annotator import Annotator, Text
 from mpdd.annotate.answers.types import Span, TaskAnswer
-from mpdd.api.prompts import HUB, load_prompts, ready_prompts
+from mpdd.api.prompts import load_prompts, ready_prompts
 from mpdd.errors import InputError
 from mpdd.inference.engines import Engine
+from mpdd.prompts.hub import is_on_hub
 from mpdd.prompts.store import SUFFIX, PromptFile
 
 Result = list[dict[str, Any]]
@@ -64,7 +65,7 @@ def pipeline(
 
 
 def _named(prompt: str | Path, backbone: Engine | str | Path | None) -> list[PromptFile]:
-    is_file = isinstance(prompt, Path) or prompt.startswith(HUB) or prompt.endswith(SUFFIX) or Path(prompt).exists()
+    is_file = isinstance(prompt, Path) or is_on_hub(prompt) or prompt.endswith(SUFFIX) or Path(prompt).exists()
     if is_file:
         return load_prompts(prompt)
     return ready_prompts(str(prompt), backbone=str(backbone) if isinstance(backbone, str | Path) else "")

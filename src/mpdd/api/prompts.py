@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mpdd.errors import InputError
-from mpdd.prompts import signature
 from mpdd.prompts.ready import ready
 from mpdd.prompts.store import SUFFIX, PromptFile, in_memory, load_prompt, load_tasks
 from mpdd.prompts.store import save_prompt as write_prompt
-
-HUB = "hf://"  # before the id of a repository on the Hugging Face hub
 
 
 def load_prompts(*paths: str | Path) -> list[PromptFile]:
@@ -21,23 +18,7 @@ def load_prompts(*paths: str | Path) -> list[PromptFile]:
     the hub's own cache; nothing else goes to the network. Raise `InputError` for a file that is no prompt file, a named file that
     is a metaprompt, a folder without task prompts, and a repository that cannot be fetched.
     """
-    return load_tasks([_fetched(path) if isinstance(path, str) and path.startswith(HUB) else path for path in paths])
-
-
-def _fetched(name: str) -> Path:
-    """The folder with the prompts of a repository: from the hub, or without a network from its cache."""
-    from huggingface_hub import snapshot_download
-
-    repository, _, revision = name.removeprefix(HUB).partition("@")
-    wanted = [f"*{SUFFIX}", f"*{signature.SUFFIX}"]
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted, ignore_patterns="peft/*"))
-    except (OSError, ValueError) as error:  # no network, no such repository or no access; an id that is none
-        raise InputError(
-            f"The prompts {name} cannot be fetched from the Hugging Face hub",
-            found=type(error).__name__,
-            wanted=f"{HUB}ORG/NAME of a repository that you may read, or a folder",
-        ) from error
+    return load_tasks(paths)
 
 
 def ready_prompts(tasks: str | Iterable[str] = (), *, backbone: str = "") -> list[PromptFile]:

@@ -269,12 +269,16 @@ app.command()(evaluate)
 
 
 @app.command()
-def inspect(file: Annotated[Path, typer.Argument(metavar="FILE", help="A prompt file.")], as_json: AsJson = False) -> None:
+def inspect(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A prompt file, or hf://ORG/NAME of a repository with one.")],
+    as_json: AsJson = False,
+) -> None:
     """Say what a prompt file is, what it was made from and for which backbone."""
     from mpdd.cli.show import print_header
-    from mpdd.prompts.store import load_prompt
+    from mpdd.prompts.hub import is_on_hub
+    from mpdd.prompts.store import load_prompt, one_task
 
-    print_header(load_prompt(file), as_json)
+    print_header(one_task(file) if is_on_hub(file) else load_prompt(Path(file)), as_json)
 
 
 @app.command()

@@ -24,7 +24,9 @@ _SHOWN = 20  # errors on the screen; --json has all
 
 
 def evaluate(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt file, or a task that needs none (`mpdd tasks`).")],
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="The prompt file, hf://ORG/NAME, or a task that needs none (`mpdd tasks`).")
+    ],
     labelled: Annotated[
         list[Path], typer.Argument(metavar="LABELLED...", help="Labelled files, or a task card for its test split.")
     ],
@@ -69,9 +71,12 @@ def evaluate(
 
 def _prompt(name: str, backbone: str) -> PromptFile:
     """A prompt file, or the prompt of a source task that comes with the package."""
+    from mpdd.prompts.hub import is_on_hub
     from mpdd.prompts.ready import ready
-    from mpdd.prompts.store import SUFFIX, load_prompt
+    from mpdd.prompts.store import SUFFIX, load_prompt, one_task
 
+    if is_on_hub(name):
+        return one_task(name)
     if name.endswith(SUFFIX) or Path(name).exists():
         return load_prompt(Path(name))
     (prompt,) = ready(backbone, [name])

@@ -24,7 +24,9 @@ class Dtype(StrEnum):
 
 
 def export(
-    files: Annotated[list[Path], typer.Argument(metavar="PROMPT...", help="Prompt files, one for each task.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="PROMPT...", help="Prompt files, folders of them or hf://ORG/NAME, one for each task.")
+    ],
     to: Annotated[Format, typer.Option("--to", help="What to write; docs/export.md says which program reads what.")],
     out: Annotated[Path, typer.Option("--out", help="The folder to make.")],
     dtype: Annotated[
@@ -40,13 +42,12 @@ def export(
 ) -> None:
     """Write prompts for other programs: a checkpoint with prompts as token ids, PEFT adapters, or keys and values."""
     from mpdd.files import require_new
-    from mpdd.prompts.store import load_prompt, task_card
+    from mpdd.prompts.store import load_tasks
 
     _require_fit(to, len(files), dtype)
     require_new(out)
-    prompts = [load_prompt(path) for path in files]
-    for prompt in prompts:
-        task_card(prompt)
+    prompts = load_tasks(files)
+    _require_fit(to, len(prompts), dtype)
     name = backbone or prompts[0].header.backbone
     if to is Format.HUB_FOLDER:
         from mpdd.api.hub import push_to_folder

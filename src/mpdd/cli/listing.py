@@ -54,12 +54,8 @@ def print_ready(as_json: bool) -> None:
         print(json.dumps([{"name": name, "scores": row} for name, row in rows.items()], indent=1))
         return
     print_line("Ready without training: `mpdd predict --task NAME --backbone BACKBONE NOTE.txt`.")
-    print_line(
-        "Scores on test examples of the task's own data, with 95 % intervals; in brackets: without a model; how many of the"
-    )
-    print_line(
-        "test examples were scored; on how many examples the prompt was trained, if it is not that of a metaprompt's source."
-    )
+    print_line("Scores on test examples of the task's own data, with 95 % intervals; in brackets: without a model.")
+    print_line("Then: how many of the test examples were scored, and on how many examples a prompt of a pack was trained.")
     lines = []
     for name, row in rows.items():
         shown = next((score for score in row.values() if score), None)

@@ -28,7 +28,10 @@ Grounded = Annotated[
 
 
 def predict(
-    files: Annotated[list[Path], typer.Argument(metavar="PROMPT... INPUT...", help="Prompt files, then the notes.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="PROMPT... INPUT...", help="Prompt files, folders of them or hf://ORG/NAME, then the notes."),
+    ],
     task: Annotated[
         list[str] | None,
         typer.Option("--task", help="A source task that needs no prompt file (`mpdd tasks`); may be repeated."),
@@ -66,7 +69,9 @@ def predict(
     with quick_start():
         from mpdd.annotate.note_files import columns_of, read_inputs
         from mpdd.annotate.notes import shard
+        from mpdd.prompts.hub import local
 
+        files = [local(name) for name in names]
         named, inputs = _prompts_and_inputs(files, task or [])
         columns = columns_of(column or ())
         prompts = _prompts(named, task or [], backbone)
@@ -89,13 +94,11 @@ def predict(
 
 def _prompts(files: Sequence[Path], tasks: Sequence[str], backbone: str) -> list[PromptFile]:
     """The prompts of files and of source tasks that need none; raise `InputError` for one that is of no task."""
-    from mpdd.prompts.store import load_prompt, task_card
+    from mpdd.prompts.store import load_tasks
 
-    prompts = [load_prompt(path) for path in files]
+    prompts = load_tasks(files) if files else []
     if tasks:
         prompts += _ready(tasks, backbone or (prompts[0].header.backbone if prompts else ""))
-    for prompt in prompts:
-        task_card(prompt)
     return prompts
 
 
@@ -107,12 +110,14 @@ def _ready(tasks: Sequence[str], backbone: str) -> list[PromptFile]:
 
 
 def _prompts_and_inputs(files: Sequence[Path], tasks: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Tell prompt files from notes, by their endings. Raise `InputError` where there are no notes, or neither prompts nor
-    `tasks` that need none."""
+    """Tell prompts from notes: files by their endings, folders by what they hold.
+
+    Raise `InputError` where there are no notes, or neither prompts nor `tasks` that need none.
+    """
     from mpdd.annotate.note_files import is_readable
     from mpdd.prompts.store import SUFFIX
 
-    prompts = [path for path in files if path.suffix == SUFFIX and not path.is_dir()]
+    prompts = [path for path in files if (_holds_prompts(path) if path.is_dir() else path.suffix == SUFFIX)]
     inputs = [path for path in files if path not in prompts]
     if tasks and inputs:
         return prompts, inputs
@@ -127,6 +132,13 @@ def _prompts_and_inputs(files: Sequence[Path], tasks: Sequence[str]) -> tuple[li
     if not prompts or not inputs:
         raise InputError("Too few files", found=len(files), wanted=_WANTED)
     return prompts, inputs
+
+
+def _holds_prompts(folder: Path) -> bool:
+    """Whether a folder is one of prompt files, as a pack is: it has some, and no note."""
+    from mpdd.prompts.store import SUFFIX
+
+    return any(folder.glob(f"*{SUFFIX}")) and not any(folder.rglob("*.txt"))
 
 
 def _engine(prompts: Sequence[PromptFile], backbone: str, engine: str, grounded: bool | None) -> Engine:

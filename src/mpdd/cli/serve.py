@@ -21,8 +21,11 @@ _KERNELS = "64"  # compiled products that torch keeps on a CPU; its 1,024 come t
 
 def serve(
     prompts: Annotated[
-        Path | None,
-        typer.Option("--prompts", help="The folder of prompt files, which may change; left out: the tasks that need none."),
+        str | None,
+        typer.Option(
+            "--prompts",
+            help="The folder of prompt files, which may change, or hf://ORG/NAME; left out: the tasks that need none.",
+        ),
     ] = None,
     tokens: Annotated[
         Path | None, typer.Option("--tokens", help="Who may use what (`mpdd token`); without it, one for now.")
@@ -52,6 +55,7 @@ def serve(
     except ImportError as error:
         raise MpddError("Serving needs more libraries; `pip install 'mpdd[serve]'` brings them.") from error
     from mpdd.inference.engines import open_engine
+    from mpdd.prompts.hub import local
     from mpdd.prompts.ready import ready
     from mpdd.serving.access import Tokens
     from mpdd.serving.audit import AuditLog
@@ -59,11 +63,12 @@ def serve(
     from mpdd.serving.limits import Limits
     from mpdd.serving.service import Service
 
-    if prompts is not None and not prompts.is_dir():
+    folder = None if prompts is None else local(prompts)
+    if folder is not None and not folder.is_dir():
         raise InputError(
-            "There is no such folder of prompt files", found=str(prompts), wanted="a folder, for example runs/demo/prompts"
+            "There is no such folder of prompt files", found=prompts, wanted="a folder, for example runs/demo/prompts"
         )
-    if prompts is None and signed_by:
+    if folder is None and signed_by:
         raise InputError("The tasks of the package are not signed", found="--signed-by without --prompts", wanted="--prompts")
     if tokens is None and not _is_loopback(host):
         raise InputError(
@@ -72,11 +77,11 @@ def serve(
         )  # fmt: skip
     allowed = Tokens.read(tokens) if tokens else _one_for_now()
     log = AuditLog(audit) if audit else None
-    package_prompts = ready(backbone) if prompts is None else []  # before the backbone is opened: there may be none for it
+    package_prompts = ready(backbone) if folder is None else []  # before the backbone is opened: there may be none for it
     answers = open_engine(backbone, engine, patience=30.0, grounded=grounded)
     words = answers.vocabulary
     tasks = (
-        FixedTasks(package_prompts, words, answers) if prompts is None else PromptFolder(prompts, words, signed_by or (), answers)
+        FixedTasks(package_prompts, words, answers) if folder is None else PromptFolder(folder, words, signed_by or (), answers)
     )
     service = Service(answers, tasks, allowed, log, Limits(per_minute=per_minute, connections=connections), abstain_below)
     listing = service.folder.look()

@@ -125,16 +125,23 @@ def predict(
     grammars = Grammars()  # kept no longer than this call, as they hold text
     asked = [ask(words, request, grammars) for request in requests]
     predictions: dict[int, Prediction] = {}
-    for batch in _batches(backbone, asked, batch_size):
-        chosen = [asked[i] for i in batch]
-        if chosen[0].options:
-            outputs = choose(chosen, _likelihoods(backbone, chosen, cache).tolist())
-        else:
-            outputs = _generate(backbone, chosen, cache)
+    for batch, outputs in _answered(backbone, asked, batch_size, cache):
         for i, written in zip(batch, outputs, strict=True):
             predictions[i] = prediction_of(requests[i], asked[i], written)
         tick(len(batch))
     return [predictions[i] for i in range(len(requests))]
+
+
+def _answered(
+    backbone: Backbone, asked: Sequence[Asked], batch_size: int, cache: PromptCache | None = None
+) -> Iterator[tuple[list[int], Sequence[Written]]]:
+    """Yield batch by batch the indices of what was asked, and what the backbone answers."""
+    for batch in _batches(backbone, asked, batch_size):
+        chosen = [asked[i] for i in batch]
+        if chosen[0].options:
+            yield batch, choose(chosen, _likelihoods(backbone, chosen, cache).tolist())
+        else:
+            yield batch, _generate(backbone, chosen, cache)
 
 
 def prediction_of(request: Request, asked: Asked, written: Written) -> Prediction:
@@ -325,8 +332,7 @@ def _cached(asked: Sequence[Asked], cache: PromptCache | None) -> dict[int, KVCa
 def continued(backbone: Backbone, rows: Sequence[Sequence[int]], prompt: Tensor | None, most: int) -> list[str]:
     """What the backbone writes behind each row of tokens under one prompt, greedily, at most so many tokens."""
     asked = [Asked(tuple(ids), prompt, (), (), most, False, 0) for ids in rows]
-    found: dict[int, str] = {}
-    for batch in _batches(backbone, asked, BATCH):
-        outputs = _generate(backbone, [asked[i] for i in batch], None)
-        found |= {i: written.text for i, written in zip(batch, outputs, strict=True)}
-    return [found[i] for i in range(len(rows))]
+    texts: dict[int, str] = {}
+    for batch, outputs in _answered(backbone, asked, BATCH):
+        texts |= {i: written.text for i, written in zip(batch, outputs, strict=True)}
+    return [texts[i] for i in range(len(rows))]

@@ -29,6 +29,7 @@ from mpdd.prompts import signature
 from mpdd.prompts.header import FORMAT, problems_of
 from mpdd.prompts.header import Header as Header
 from mpdd.prompts.header import Kind as Kind
+from mpdd.prompts.hub import local
 from mpdd.prompts.meta import MetaPrompt
 
 SUFFIX = ".safetensors"
@@ -190,13 +191,23 @@ def load_prompt(path: Path, backbone: Backbone | Vocabulary | None = None, *, si
 
 
 def load_tasks(paths: Sequence[str | Path]) -> list[PromptFile]:
-    """Load the task prompts of files and folders, in order; metaprompts in folders are passed over.
+    """Load the task prompts of files, folders and repositories on the hub (`hf://ORG/NAME`), in order; metaprompts in folders are
+    passed over.
 
     Raise `InputError` for a file that is no prompt of a task, a folder without any, and where no path is given.
     """
     if not paths:
         raise InputError("No prompt file was named", wanted=f"{SUFFIX} files, or folders of them")
-    return [prompt for path in map(Path, paths) for prompt in (_of_folder(path) if path.is_dir() else [_task(path)])]
+    return [prompt for path in map(local, paths) for prompt in (_of_folder(path) if path.is_dir() else [_task(path)])]
+
+
+def one_task(path: str | Path) -> PromptFile:
+    """Load the one task prompt of a file, a folder or a repository; raise `InputError` where there are several."""
+    prompts = load_tasks([path])
+    if len(prompts) > 1:
+        names = ", ".join(prompt.path.name for prompt in prompts)
+        raise InputError(f"{path} holds several prompts", found=names, wanted="one; name its file in the folder")
+    return prompts[0]
 
 
 def _of_folder(folder: Path) -> list[PromptFile]:

@@ -15,10 +15,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from mpdd import __version__
+from mpdd.annotate import writers
 from mpdd.annotate.notes import Note, result_of, takes_choices
 from mpdd.serving import routes
 from mpdd.serving.access import Caller
-from mpdd.serving.bodies import describe, described, read
+from mpdd.serving.bodies import describe, described, read_body
 from mpdd.serving.converting import add_convert_route
 from mpdd.serving.errors import RefusedError, error_response
 from mpdd.serving.guard import Guard, account_of
@@ -78,7 +79,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         address = request.client.host if request.client else ""
         return service.caller(request.headers.get("authorization"), address, account_of(request.scope))
 
-    known = Depends(caller)
+    known, formats = Depends(caller), list(writers.available())
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(who: Caller = known) -> Response:
@@ -95,7 +96,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/tasks", responses=ERRORS)
     async def tasks(who: Caller = known) -> Tasks:
-        """The tasks that this token may use."""
+        """The tasks that this token may use, and the formats that are written here."""
         usable = await run_in_threadpool(service.tasks_for, who)
         return Tasks(
             tasks=[
@@ -105,14 +106,15 @@ def _add_routes(app: FastAPI, service: Service) -> None:
                     prompt=served.digest,
                 )
                 for served in usable
-            ]
+            ],
+            formats=formats,
         )  # fmt: skip
 
     @app.post("/v1/annotate", responses={200: {"model": Annotations}, **ERRORS}, openapi_extra=described(Annotate))
     async def annotate(request: HttpRequest, who: Caller = known) -> Response:
         """Structured answers to any number of tasks about one note, in one mixed batch."""
         async with service.admission.admitted(who.name) as place:
-            body = await read(request, Annotate)
+            body = await read_body(request, Annotate)
             tasks = await run_in_threadpool(service.chosen, who, body.tasks)
             note = Note(new_id(), body.text, body.fields, tuple(body.choices))
             asked = await service.asked([note], tasks, account_of(request.scope), place)

@@ -33,14 +33,14 @@ _HINTS = {
 }
 
 
-async def read(request: HttpRequest, model: type[Model]) -> Model:
+async def read_body(request: HttpRequest, model: type[Model]) -> Model:
     """The request's body. Raises `RefusedError` 422, which names the fields that do not fit and nothing that was sent."""
     content = await request.body()
     return await run_in_threadpool(parse, content, model)
 
 
 def parse(content: bytes, model: type[Model]) -> Model:
-    """See `read`; blocking."""
+    """See `read_body`; blocking."""
     try:
         return model.model_validate_json(content)
     except ValidationError as error:

@@ -18,7 +18,7 @@ from mpdd.annotate.writers import formats, writer
 from mpdd.annotate.writers.base import File, Origin
 from mpdd.errors import InputError, MpddError
 from mpdd.serving.access import Caller
-from mpdd.serving.bodies import described, read
+from mpdd.serving.bodies import described, read_body
 from mpdd.serving.errors import RefusedError
 from mpdd.serving.guard import account_of
 from mpdd.serving.routes import ERRORS
@@ -36,7 +36,7 @@ def add_convert_route(app: FastAPI, service: Service, caller: Callable[[HttpRequ
     async def convert(request: HttpRequest, who: Caller = authorized) -> Response:
         """Notes and answers as a file of another tool's format, or as a zip of its files. Each item counts as a row."""
         async with service.admission.admitted(who.name) as place:
-            body = await read(request, Convert)
+            body = await read_body(request, Convert)
             account_of(request.scope).characters = sum(len(note.text) for note in body.notes)
             place.take(1 + _items(body.notes, service))
             return await run_in_threadpool(converted, body)

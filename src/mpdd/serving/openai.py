@@ -18,7 +18,7 @@ from mpdd.annotate.notes import Note
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.inference.predict import Prediction
 from mpdd.serving.access import Caller
-from mpdd.serving.bodies import described, read
+from mpdd.serving.bodies import described, read_body
 from mpdd.serving.errors import RefusedError
 from mpdd.serving.guard import account_of
 from mpdd.serving.openai_schema import Chat, Completion, OpenAi
@@ -75,7 +75,7 @@ def add_openai_routes(app: FastAPI, service: Service, caller: Callable[..., Any]
     async def completions(request: HttpRequest, who: Caller = authorized) -> Response:
         """OpenAI's legacy completions: the raw output of one task about the prompt, or about each of several."""
         async with service.admission.admitted(who.name) as place:
-            body = await read(request, Completion)
+            body = await read_body(request, Completion)
             tasks = await run_in_threadpool(service.chosen, who, [body.model], "model")
             notes = [Note(new_id(), text, {}) for text in body.texts]
             asked = await service.asked(notes, tasks, account_of(request.scope), place, body.max_tokens, "prompt")
@@ -86,7 +86,7 @@ def add_openai_routes(app: FastAPI, service: Service, caller: Callable[..., Any]
     async def chat(request: HttpRequest, who: Caller = authorized) -> Response:
         """OpenAI's chat completions: the last message is the note; the task's own instruction is used, no other."""
         async with service.admission.admitted(who.name) as place:
-            body = await read(request, Chat)
+            body = await read_body(request, Chat)
             last, most = body.messages[-1], body.most_tokens
             if last.role != "user":
                 raise RefusedError(422, "invalid", "messages: the last one must be the user's; it is the note.")

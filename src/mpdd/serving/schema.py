@@ -65,9 +65,10 @@ class Task(BaseModel):
 
 
 class Tasks(BaseModel):
-    """All tasks that the caller may use."""
+    """All tasks that the caller may use, and the formats that `POST /v1/convert` writes here."""
 
     tasks: list[Task]
+    formats: list[str]
 
 
 class Message(BaseModel):

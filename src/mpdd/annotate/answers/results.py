@@ -54,7 +54,7 @@ def _body(result: Result) -> dict[str, Any]:
     if isinstance(given, Mapping):
         span = None if given["start"] is None else _span(given)
         return {"kind": "extract", "answer": _text(given["text"]), "span": span}
-    return {"kind": "answer", "answer": None if given is None else _text(given)}
+    return {"kind": "free" if result.get("free") else "answer", "answer": None if given is None else _text(given)}
 
 
 def _from_body(answer: TaskAnswer) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _from_body(answer: TaskAnswer) -> dict[str, Any]:
     if answer.kind == "extract":
         place = {"start": None, "end": None, "text": answer.answer} if answer.span is None else _from_span(answer.span)
         return {"answer": place}
-    return {"answer": answer.answer}
+    return {"answer": answer.answer} | ({"free": True} if answer.kind == "free" else {})
 
 
 def _entity(values: Result) -> Entity:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mpdd.errors import InputError
 
-Kind = Literal["entities", "relations", "labels", "answer", "extract", "summary"]
+Kind = Literal["entities", "relations", "labels", "answer", "free", "extract", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ class Relation:
 class TaskAnswer:
     """The answer to one note for one task. `kind` says which fields are filled.
 
-    `entities` and `relations`: those lists. `labels`: several labels. `answer`: the chosen option or free words (None: none).
+    `entities` and `relations`: those lists. `labels`: several labels. `answer`: the chosen option (None: none).
+    `free`: `answer` has the model's own words.
     `extract`: `answer` has the words and `span` their place in the note, if they stand there. `summary`: `answer` has it.
     `confidence` is that of the least certain item. `ungrounded` counts items that name something outside the note, which
     were left out; `cut_characters` how many characters at the end of the note were not read.

@@ -6,6 +6,7 @@ import difflib
 import pkgutil
 from collections.abc import Collection
 from importlib import import_module
+from importlib.util import find_spec
 
 from mpdd.annotate.writers.base import Writer
 from mpdd.errors import InputError
@@ -16,6 +17,11 @@ _HELPERS = ("base", "bioc", "rows")
 def formats() -> tuple[str, ...]:
     """The names of all formats that can be written."""
     return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
+
+
+def available() -> tuple[str, ...]:
+    """The names of the formats that can be written here: of those whose packages are installed."""
+    return tuple(name for name in formats() if not (needs := writer(name).needs) or find_spec(needs) is not None)
 
 
 def writer(name: str, conditions: Collection[str] = ()) -> Writer:

@@ -31,13 +31,15 @@ class Origin:
 class Writer:
     """A format. `files` gives the files of annotated notes one by one; `suffix` is the ending of the one file that there is,
     empty where the output is a folder. `lost` says in a phrase what the format does not hold. `with_conditions`, where the
-    format knows diagnoses, gives the writer that makes such candidates of entities with the labels that it gets."""
+    format knows diagnoses, gives the writer that makes such candidates of entities with the labels that it gets. `needs` is
+    the module of another package that it writes with, which an extra of mpdd brings; empty where there is none."""
 
     title: str
     suffix: str
     files: Callable[[Sequence[AnnotatedNote], Origin], Iterator[File]]
     lost: str
     with_conditions: Callable[[Collection[str]], Writer] | None = None
+    needs: str = ""
 
 
 def json_lines(rows: Iterable[Any]) -> bytes:

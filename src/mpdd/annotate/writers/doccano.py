@@ -36,4 +36,4 @@ def _example(number: int, note: AnnotatedNote) -> dict[str, Any]:
     return example | ({"label": labels} if labels else {})
 
 
-WRITER = Writer("doccano", ".jsonl", files, "confidences, summaries and extracted answers")
+WRITER = Writer("doccano", ".jsonl", files, "confidences, summaries, extracted and free answers")

@@ -110,7 +110,7 @@ def _bodies(answer: TaskAnswer) -> Iterator[tuple[str, Resource]]:
     for label in answer.categories:
         value = {"valueCodeableConcept": {"text": _string(label)}}
         yield label, {"code": {"text": _string(answer.task)}, **value, **_components({}, answer.confidence)}
-    if answer.kind in ("extract", "summary") and answer.answer and answer.answer.strip():
+    if answer.kind in ("free", "extract", "summary") and answer.answer and answer.answer.strip():
         places = _places(answer.span) if answer.span else {}
         component = {"valueString": _string(answer.answer)}
         yield "", {"code": {"text": _string(answer.task)}, **component, **_components(places, answer.confidence)}

@@ -96,4 +96,4 @@ def _add(cas: Any, system: Any, items: Marked) -> None:
         cas.add(relation(**place, **ends, label=legal_xml(link.label), confidence=link.confidence))
 
 
-WRITER = Writer("INCEpTION (UIMA CAS XMI)", "", files, "control characters of the text, which become spaces")
+WRITER = Writer("INCEpTION (UIMA CAS XMI)", "", files, "control characters of the text, which become spaces", needs="cassis")

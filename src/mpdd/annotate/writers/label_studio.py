@@ -15,7 +15,7 @@ from mpdd.annotate.answers.marks import Link, Mark, Marked, marked
 from mpdd.annotate.answers.types import AnnotatedNote, TaskAnswer
 from mpdd.annotate.writers.base import File, Origin, Writer, json_document
 
-_WORDS = ("extract", "summary")  # kinds of answers that are written as text
+_WORDS = ("free", "extract", "summary")  # kinds of answers that are written as text
 
 
 def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:

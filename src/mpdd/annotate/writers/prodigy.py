@@ -54,4 +54,4 @@ def _relation(link: Link, spans: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {**ends, "label": link.label}
 
 
-WRITER = Writer("Prodigy", ".jsonl", files, "summaries and extracted answers; confidences of relations and labels")
+WRITER = Writer("Prodigy", ".jsonl", files, "summaries, extracted and free answers; confidences of relations and labels")

@@ -21,4 +21,4 @@ def files(notes: Sequence[AnnotatedNote], origin: Origin) -> Iterator[File]:
     yield "", DocBin(docs=[doc_of(vocab, note) for note in notes], store_user_data=True).to_bytes()
 
 
-WRITER = Writer("spaCy DocBin", ".spacy", files, "entities that overlap others, which stand in doc.spans only")
+WRITER = Writer("spaCy DocBin", ".spacy", files, "entities that overlap others, which stand in doc.spans only", needs="spacy")

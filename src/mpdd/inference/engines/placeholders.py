@@ -7,7 +7,10 @@ with them but by a chance of one in vocabulary ** length.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import shake_256
+
+from transformers import PreTrainedTokenizerBase
 
 from mpdd.backbone.model import Backbone
 from mpdd.backbone.vocabulary import Vocabulary
@@ -25,15 +28,17 @@ def placeholder_ids(vocabulary: Backbone | Vocabulary, digest: str, length: int)
     """
     if length < FEWEST:
         raise InputError("The prompt is too short for placeholder ids", found=f"{length} rows", wanted=f"{FEWEST} or more")
-    ordinary = _ordinary_ids(vocabulary)
+    tokenizer = vocabulary.tokenizer
+    ordinary = _ordinary_ids(tokenizer, len(tokenizer), len(vocabulary.table))
     stream = shake_256(f"mpdd placeholders {digest}".encode()).digest(_BYTES * length)
     numbers = (int.from_bytes(stream[start : start + _BYTES], "big") for start in range(0, len(stream), _BYTES))
     return [ordinary[number % len(ordinary)] for number in numbers]
 
 
-def _ordinary_ids(vocabulary: Backbone | Vocabulary) -> list[int]:
-    """The ids of pieces of text; others may mean something to an engine, an image for example."""
-    tokenizer = vocabulary.tokenizer
-    known = min(len(vocabulary.table), max(tokenizer.get_vocab().values()) + 1)
+@lru_cache(maxsize=1)
+def _ordinary_ids(tokenizer: PreTrainedTokenizerBase, tokens: int, rows: int) -> tuple[int, ...]:
+    """The ids of pieces of text among the `rows` of a backbone's table; others may mean something to an engine, an image
+    for example. Kept for the next prompt, as long as the tokenizer has the same number of `tokens`."""
+    known = min(rows, max(tokenizer.get_vocab().values()) + 1)
     special = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
-    return [number for number in range(known) if number not in special]
+    return tuple(number for number in range(known) if number not in special)
