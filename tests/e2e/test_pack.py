@@ -19,7 +19,7 @@ EXPERIMENT = {
     "methods": ["mpdd"],
     "targets": ["rqe", "nli4ct", "scifact"],  # the second has no stated licence, the third is a source of the metaprompt
     "limits": {"train": 8, "dev": 2, "test": 2},
-    "prompt": {"length": 32, "rank": 2, "depth": "all"},
+    "prompt": {"length": 64, "rank": 2, "depth": "all"},
     "adapt": {"steps": 4, "batch_size": 2, "every": 2, "select_by": "accuracy", "factor_start": "kind", "mpdd": [0.1]},
 }
 
