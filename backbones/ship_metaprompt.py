@@ -1,4 +1,4 @@
-"""Puts the metaprompt of a finished run into the package, where `mpdd adapt` finds it, with where it comes from.
+"""Puts the metaprompt of a finished run into the package in 16 bits, where `mpdd adapt` finds it, with where it comes from.
 
 `python -m backbones.ship_metaprompt RUN_FOLDER`; the run's backbone is `embedded` or a known one (`mpdd backbone list`).
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
-from mpdd.backbone.checkpoints.registry import EMBEDDED, metaprompt_of, table
+from mpdd.api.pack import halved
+from mpdd.backbone.checkpoints.registry import EMBEDDED, metaprompt_of, pack_of, packed_tasks, table
 from mpdd.backbone.vocabulary import load as load_vocabulary
 from mpdd.errors import InputError
-from mpdd.prompts.store import Header, load_prompt
+from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 
 def main() -> None:
@@ -30,9 +30,20 @@ def main() -> None:
         )  # fmt: skip
     load_prompt(made, load_vocabulary(header.backbone))
     to = metaprompt_of(header.backbone)
-    shutil.copyfile(made, to)
+    metaprompt = halved(load_prompt(made))
+    to.parent.mkdir(exist_ok=True)
+    header = save_prompt(to, metaprompt.tensors, metaprompt.header).header
+    _remove_prompts_of_others(header.backbone, header.digest)
     made_by = json.loads((args.run / "provenance.json").read_text(encoding="utf-8"))
     to.with_suffix(".md").write_text(origin(header, made_by), encoding="utf-8")
+
+
+def _remove_prompts_of_others(backbone: str, metaprompt: str) -> None:
+    """Take away the prompts of the pack that were adapted from another metaprompt; `mpdd pack` puts new ones there."""
+    for task, path in packed_tasks(pack_of(backbone)).items():
+        if load_prompt(path).header.metaprompt != metaprompt:
+            path.unlink()
+            print(f"Removed from the pack: {task}, adapted from the former metaprompt")
 
 
 def origin(header: Header, provenance: dict[str, str]) -> str:

@@ -140,6 +140,17 @@ def test_the_list_says_how_prompts_of_a_pack_were_trained_and_scored(mpdd, packe
     assert "smollm2-135m-instruct: all 21 sources, rqe" in mpdd("tasks").out
 
 
+def test_packs_in_the_package_belong_to_its_metaprompts_and_are_small():
+    for name, path in registry.metaprompts().items():
+        meta, packed = ready.load_prompt(path), registry.packed_tasks(registry.pack_of(name))
+        for task, file in packed.items():
+            header = ready.load_prompt(file).header
+            assert (header.fingerprint, header.metaprompt) == (meta.header.fingerprint, meta.header.digest)
+            assert header.licence == catalogue.get(task).licence and header.score["metric"] == catalogue.get(task).headline
+            assert header.training["examples"] > 0
+        assert sum(file.stat().st_size for file in {path, *packed.values()}) <= 6_000_000
+
+
 def test_headers_alone_give_the_sources_of_a_metaprompt():
     for path in registry.metaprompts().values():
         assert registry.sources_of(path) == ready.load_prompt(path).header.tasks

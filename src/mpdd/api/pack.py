@@ -129,7 +129,7 @@ def _write_metaprompt(items: Any, folder: Path) -> PromptFile | None:
         return None
     (origin,) = origins.values()
     path = folder / METAPROMPT
-    metaprompt = _halved(replace(origin, path=path))
+    metaprompt = halved(replace(origin, path=path))
     if not path.is_file():
         return save_prompt(path, metaprompt.tensors, metaprompt.header)
     if (there := load_prompt(path)).header.digest != metaprompt.header.digest:
@@ -140,7 +140,7 @@ def _write_metaprompt(items: Any, folder: Path) -> PromptFile | None:
     return there
 
 
-def _halved(origin: PromptFile) -> PromptFile:
+def halved(origin: PromptFile) -> PromptFile:
     """A metaprompt in 16 bits, which says what it was rounded from; one whose numbers are so already stays what it is."""
     metaprompt = rounded(origin)
     if metaprompt.header.digest == origin.header.digest:
