@@ -125,7 +125,7 @@ def test_a_killed_scoring_goes_on_with_the_prompt_that_it_was_at(runs, tiny, tmp
     examples = tuple(Example(f"e{n}", f"d{n}", "aspirin", Answer(choice=n % 2), (("Question", "aspirin"),)) for n in range(3))
     monkeypatch.setattr(catalogue, "load", lambda name: Splits((), (), examples if name == "rqe" else ner_like))
     ner_like = tuple(Example(f"e{n}", f"d{n}", "aspirin", Answer()) for n in range(3))
-    monkeypatch.setattr(packs, "open_engine", lambda *_: Local(tiny))
+    monkeypatch.setattr(packs, "open_engine", lambda *_, **__: Local(tiny))
     score = packs.score_examples
 
     def score_one(prompt, chosen, *rest, **more):

@@ -68,7 +68,8 @@ def test_the_list_of_tasks_says_which_are_ready(mpdd):
     ran = mpdd("tasks", "--json")
     found = {row["name"]: row["ready_for"] for row in json.loads(ran.out)}
     assert found["bc5cdr_ner"] == list(registry.metaprompts())
-    assert found["ncbi_disease"] == []  # a target
+    assert found["ncbi_disease"] == ["smollm2-135m-instruct"]  # a target, in the pack
+    assert found["aci_bench"] == []  # the spare
     ran = mpdd("tasks")
     assert "  embedded: all 21 sources" in ran.out
 

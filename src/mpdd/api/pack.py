@@ -224,7 +224,7 @@ class _Scorer:
         """Answer the test examples of a task under a prompt, and score the answers."""
         test = _test(item, prompt)
         chosen = test[: self.test_examples or None]
-        engine = self._engine or open_engine(self.backbone or item.experiment.backbone, "")
+        engine = self._engine or open_engine(self.backbone or item.experiment.backbone, "", patience=float("inf"))
         self._engine = engine
         with self.reporter.job(f"{item.task.name} scores", len(chosen)) as tick:
             evaluation = score_examples(prompt, chosen, engine, {}, tick=tick)
