@@ -61,7 +61,7 @@ def test_a_free_answer_is_no_class_in_any_format(to):
     if to in ("doccano", "prodigy"):
         assert words not in content and '"label": [' not in content and "options" not in content
     elif to == "spacy":
-        assert words in content and list(docs_of(content.encode("latin-1")))[0].cats == {}
+        assert next(docs_of(content.encode("latin-1"))).cats == {}
     else:
         assert words in content and "choices" not in content.lower() and "valueCodeableConcept" not in content
 
