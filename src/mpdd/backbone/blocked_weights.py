@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 
 MOST_BYTES = 2**30  # of weights: the layout is a copy
+# torch's compiler uses these operations; they have no public name, so another version may lack them.
+_OPERATIONS_THERE = torch.backends.mkldnn.is_available() and all(  # type: ignore[no-untyped-call]
+    hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
+)
 
 
 @contextmanager
@@ -21,11 +25,12 @@ def blocked(model: nn.Module, rows: int) -> Iterator[None]:
     """Let frozen linear layers on a CPU multiply about so many `rows` by blocked copies of their weights, within.
 
     Only without gradient. Copies are made anew each time, so that they are never those of other weights. Nothing changes
-    where torch has no oneDNN, weights are elsewhere or quantized, or the copies would take more than `MOST_BYTES`.
+    where torch lacks these operations, weights are elsewhere or quantized, or the copies would take more than `MOST_BYTES`.
     """
-    layers: list[Any] = [module for module in model.modules() if _can_be_blocked(module)]
+    modules = model.modules() if _OPERATIONS_THERE else ()
+    layers: list[Any] = [module for module in modules if _can_be_blocked(module)]
     bytes_wanted = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers)
-    if not torch.backends.mkldnn.is_available() or bytes_wanted > MOST_BYTES:  # type: ignore[no-untyped-call]
+    if bytes_wanted > MOST_BYTES:
         layers = []
     try:
         for layer in layers:
