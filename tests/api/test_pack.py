@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from mpdd.api import pack as packs
+from mpdd.api.hub import scores_of
 from mpdd.api.pack import may_publish, pack
 from mpdd.data import catalogue
 from mpdd.data.task import Answer, Example, Splits
@@ -84,6 +85,9 @@ def test_a_pack_holds_each_prompt_with_its_score_licence_and_training(runs, tmp_
     }  # fmt: skip
     assert header.training == {"method": "mpdd", "examples": 8, "steps": 60}
     assert header.provenance["seed"] == 0 and header.provenance["commit"] == "abc"
+    (score,) = scores_of(load_prompt(tmp_path / "pack" / "rqe.safetensors"))  # for the card of a model repository
+    assert (score.target, score.metric, score.value, score.ci_low, score.ci_high) == ("rqe", "macro_f1", 40.12, 30.0, 50.0)
+    assert (score.n_examples, score.shots) == (20, 8)
     page = (tmp_path / "pack" / "README.md").read_text(encoding="utf-8")
     assert "| rqe | nli | macro_f1 | 40.1 | 30.0 to 50.0 | 12.5 | 20 of 230 | 8 | 60 | mpdd | CC BY 4.0 (train, dev)" in page
     assert "Left out" in page and "- nli4ct: licence: not stated" in page

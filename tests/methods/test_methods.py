@@ -17,7 +17,7 @@ from mpdd.errors import InputError
 from mpdd.experiment import config, pipeline
 from mpdd.experiment.folder import commit
 from mpdd.experiment.setup import Run, data_of, source_data
-from mpdd.methods.prompts import same_kind
+from mpdd.methods.prompts import same_kind, source_weights
 from mpdd.methods.registry import METHODS, UNTRAINED
 from mpdd.progress import Silent
 from mpdd.prompts.meta import MetaPrompt
@@ -155,6 +155,13 @@ def test_factors_of_the_same_kind_are_those_of_sources_with_such_answers(tiny, t
         task = SimpleNamespace(card=TaskCard("x", task_type, "Do it."))
         weights = same_kind(SimpleNamespace(meta=load_prompt(file.path), task=task), meta)
         assert (None if weights is None else weights.tolist()) == wanted
+
+
+@pytest.mark.parametrize("start", ["mean", "kind", "nearest"])
+def test_a_source_that_is_adapted_further_starts_from_its_own_factors(tiny, start):
+    meta = MetaPrompt(torch.ones(3, tiny.width), ("a", "b", "c"))
+    task = SimpleNamespace(card=TaskCard("b", "ner", "Do it."), name="b")
+    assert source_weights(SimpleNamespace(task=task, adapt=SimpleNamespace(factor_start=start)), meta).tolist() == [0, 1, 0]
 
 
 def test_one_source_is_enough(made, tmp_path):

@@ -75,7 +75,8 @@ def _without_place(backbone: str) -> str:
 
 
 def scores_of(prompt: PromptFile, results: str | Path | None = None) -> list[Score]:
-    """The headline scores that a run has for a prompt, found by the prompt's file name; none where there is no run.
+    """The headline scores that a run has for a prompt, found by the prompt's file name; without a run that of the prompt's header,
+    which prompts of a pack have.
 
     `results` is a run folder or its `results.json`; by default that of the run in which the prompt lies. Raise `InputError`
     where it cannot be read.
@@ -83,9 +84,18 @@ def scores_of(prompt: PromptFile, results: str | Path | None = None) -> list[Sco
     path = Path(results) if results is not None else prompt.path.parent.parent / "results.json"
     path = path / "results.json" if path.is_dir() else path
     if results is None and not path.is_file():
-        return []
+        return _score_of_header(prompt)
     return [
         Score(**{name: getattr(row, name) for name in Score.__dataclass_fields__})
         for row in read_results(path)
         if f"{row.target}-{row.method}-{row.shots}-s{row.seed}" == prompt.path.stem and row.metric in HEADLINES[row.task_type]
     ]
+
+
+def _score_of_header(prompt: PromptFile) -> list[Score]:
+    card, score = prompt.header.card, prompt.header.score
+    if card is None or not score:
+        return []
+    interval = {"value": score["value"], "ci_low": score["low"], "ci_high": score["high"]}
+    shots = prompt.header.training.get("examples", 0)
+    return [Score(card.name, card.type, score["metric"], **interval, n_examples=score["examples"], shots=shots)]
