@@ -75,8 +75,8 @@ def _without_place(backbone: str) -> str:
 
 
 def scores_of(prompt: PromptFile, results: str | Path | None = None) -> list[Score]:
-    """The headline scores that a run has for a prompt, found by the prompt's file name; without a run that of the prompt's header,
-    which prompts of a pack have.
+    """The headline scores that a run has for a prompt, found by the prompt's file name; without a run that of the prompt's
+    header, which prompts of a pack have.
 
     `results` is a run folder or its `results.json`; by default that of the run in which the prompt lies. Raise `InputError`
     where it cannot be read.
