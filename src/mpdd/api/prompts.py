@@ -22,7 +22,7 @@ def load_prompts(*paths: str | Path) -> list[PromptFile]:
 
 
 def ready_prompts(tasks: str | Iterable[str] = (), *, backbone: str = "") -> list[PromptFile]:
-    """The prompts of source tasks that come with the package for a backbone, usable without any training; all by default.
+    """The prompts that come with the package for a backbone, by task, usable without any training; all by default.
 
     Raise `InputError` for a backbone that none come for, and for a task that is not among them.
     """

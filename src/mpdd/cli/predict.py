@@ -34,7 +34,7 @@ def predict(
     ],
     task: Annotated[
         list[str] | None,
-        typer.Option("--task", help="A source task that needs no prompt file (`mpdd tasks`); may be repeated."),
+        typer.Option("--task", help="A task that needs no prompt file (`mpdd tasks --ready`); may be repeated."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Write JSON lines here.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an output that holds something else.")] = False,
@@ -53,7 +53,7 @@ def predict(
 ) -> None:
     """Answer notes (txt, jsonl, json, csv, tsv, parquet, folders of txt) with one or more prompt files in mixed batches.
 
-    With --task the prompts of source tasks that come with the package are used, without any training. With --output the
+    With --task the prompts that come with the package are used, without any training. With --output the
     same command goes on where a stopped one was. With --workers the notes are a Parquet file or a folder of them, and the
     output is a folder.
     """

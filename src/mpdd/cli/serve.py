@@ -47,7 +47,7 @@ def serve(
 ) -> None:
     """Serve all tasks of a folder over HTTP, with a web page; stop with Ctrl-C, and what was accepted is finished.
 
-    Without a folder, the source tasks that come with the package for the backbone are served, without any training.
+    Without a folder, the tasks that come with the package for the backbone are served, without any training.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
     try:
