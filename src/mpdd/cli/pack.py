@@ -66,6 +66,6 @@ def _made(experiment: Path, run: Path | None, method: str, settings: Sequence[st
     chosen = {task.name for task in map(catalogue.get, read.targets) if may_publish(task)}
     with alone_in(folder):
         opened = Run.open(read, folder, Reporter(), "mpdd pack")
-        metaprompt = metaprompt_for(opened, [method])
+        metaprompt = metaprompt_for(opened, [method], has_seen_targets=True)
         compare_methods(opened, metaprompt, only=lambda key: key.method == method and key.target in chosen)
     return folder

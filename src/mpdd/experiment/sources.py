@@ -78,15 +78,19 @@ def distil_sources(run: Run, teachers: Mapping[str, PromptFile], name: str = "me
     return save_metaprompt(run, path, meta, provenance | ({"start": begun.header.digest} if begun else {}))
 
 
-def metaprompt_for(run: Run, methods: Sequence[str]) -> PromptFile | None:
-    """The metaprompt, unless none of `methods` starts from it."""
-    return metaprompt_of(run) if set(methods) - ALONE - set(MULTITASK) else None
+def metaprompt_for(run: Run, methods: Sequence[str], *, has_seen_targets: bool = False) -> PromptFile | None:
+    """The metaprompt, unless none of `methods` starts from it. With `has_seen_targets` it may have been distilled from targets,
+    as for a pack, where no method is held against another."""
+    return metaprompt_of(run, has_seen_targets=has_seen_targets) if set(methods) - ALONE - set(MULTITASK) else None
 
 
-def metaprompt_of(run: Run) -> PromptFile | None:
-    """The metaprompt that the experiment names, else the run folder's, made by stages 1 and 2; None where no method needs one."""
+def metaprompt_of(run: Run, *, has_seen_targets: bool = False) -> PromptFile | None:
+    """The metaprompt that the experiment names, else the run folder's, made by stages 1 and 2; None where no method needs one.
+
+    Raise `InputError` for one that was distilled from a target, unless it may (`has_seen_targets`).
+    """
     if run.experiment.metaprompt:
-        return _finished_metaprompt(run)
+        return _finished_metaprompt(run, has_seen_targets=has_seen_targets)
     if not run.experiment.sources:
         return None
     path = run.folder.prompt("metaprompt")
@@ -199,12 +203,12 @@ def _all_sources(run: Run) -> dict[str, Data]:
     return {task: source_data(run, run.tasks[task]) for task in run.sources}
 
 
-def _finished_metaprompt(run: Run) -> PromptFile:
+def _finished_metaprompt(run: Run, *, has_seen_targets: bool) -> PromptFile:
     """A copy in the run folder, because prompts of factors alone need their metaprompt beside them."""
     path, copy = Path(run.experiment.metaprompt), run.folder.prompt("metaprompt")
     given = _fitting(run, path)
     shared = [task for task in given.metaprompt().tasks if task in run.targets]
-    if shared:
+    if shared and not has_seen_targets:
         raise InputError(
             f"The metaprompt {path.name} was distilled from a target of this experiment",
             found=", ".join(shared),
