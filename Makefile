@@ -24,7 +24,7 @@ unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e" -n auto --dist loadgroup
 
 e2e: setup
-	$(BIN)/pytest -m e2e
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m e2e -n 2 --dist loadgroup
 
 lint: setup
 	$(BIN)/ruff check src backbones benchmarks scripts tests

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     import mpdd.backbone.model
 
 # Shapes in their signatures are checked at every call.
@@ -94,18 +96,25 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("tiny"), seed=0)
 
 
-def make_model(folder: Path, seed: int, width: int = 32, context: int = 256, layers: int = 2) -> Path:
-    """Write a random Llama with a tokenizer of its own into a folder."""
-    import torch
+def make_tokenizer(end: str = "<end>") -> PreTrainedTokenizerFast:
+    """A tokenizer of some 400 tokens, which reads any text; `end` is the one at which an answer ends."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(TEXT * 3, trainers.BpeTrainer(vocab_size=400, special_tokens=["<end>"], initial_alphabet=alphabet))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<end>")
+    core.train_from_iterator(TEXT * 3, trainers.BpeTrainer(vocab_size=400, special_tokens=[end], initial_alphabet=alphabet))
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=end)
+
+
+def make_model(folder: Path, seed: int, width: int = 32, context: int = 256, layers: int = 2) -> Path:
+    """Write a random Llama with a tokenizer of its own into a folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = make_tokenizer()
     tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(

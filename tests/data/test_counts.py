@@ -31,6 +31,7 @@ def test_what_is_counted_of_splits():
     assert row["ids"] != counts.measure(replace(splits, dev=splits.test, test=()))["ids"]
 
 
+@pytest.mark.e2e
 @real_data
 def test_the_committed_table_is_what_the_command_writes(monkeypatch, capsys):
     assert run(update_counts, monkeypatch, "--check") == 0

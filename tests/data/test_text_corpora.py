@@ -15,7 +15,8 @@ from mpdd.data.task import SPLITS
 
 MIRROR = Path(os.environ.get("MPDD_MIRROR") or Path(__file__).resolve().parents[3] / "shared" / "data")
 
-pytestmark = pytest.mark.skipif(not MIRROR.is_dir(), reason="no real data: ../shared/data is absent and MPDD_MIRROR is not set")
+NO_DATA = "no real data: ../shared/data is absent and MPDD_MIRROR is not set"
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not MIRROR.is_dir(), reason=NO_DATA)]
 
 
 @pytest.fixture(autouse=True)

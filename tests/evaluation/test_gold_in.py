@@ -11,13 +11,18 @@ from mpdd.data.types import parse, render_target
 from mpdd.evaluation.metrics import metrics_for, score
 from mpdd.evaluation.row import HEADLINES
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("MPDD_MIRROR") and not os.environ.get("MPDD_DATA"),
-    reason="no real data: neither MPDD_MIRROR nor MPDD_DATA is set",
+HAS_DATA = os.environ.get("MPDD_MIRROR") or os.environ.get("MPDD_DATA")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not HAS_DATA, reason="no real data: neither MPDD_MIRROR nor MPDD_DATA is set"),
+]
+# In the process that runs the other tests of the task, and has read its data.
+every_task = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in catalogue.names()]
 )
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@every_task
 def test_gold_in_top_score_out(name):
     card, examples = catalogue.get(name).card, catalogue.load(name).test[:300]
     found = score(card, examples, [parse(card, e, render_target(card, e)) for e in examples])
@@ -35,7 +40,7 @@ def test_gold_in_top_score_out(name):
     assert found.headline in HEADLINES[card.type]
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@every_task
 def test_a_wrong_answer_scores_less(name):
     """Every example answered with the gold of another one: no task is so easy that this goes unseen."""
     card, examples = catalogue.get(name).card, catalogue.load(name).test[:100]

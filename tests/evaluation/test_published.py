@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,13 +47,16 @@ def test_published_cells_have_no_text_and_are_those_of_the_results(run):
 
 @pytest.mark.parametrize("run", [r for r in PUBLISHED if (raw_files(r) / "results.json").is_file()], ids=name)
 def test_the_report_of_published_results_is_the_same_each_time(run, tmp_path):
-    for place in (tmp_path / "a", tmp_path / "b"):
-        publish(run, place / name_of(run))
-        assert (place / run.name).read_bytes() == run.read_bytes()
-        page = write_report(place / run.name)
-        assert page == write_report(place / name_of(run)) == place / f"{name_of(run)}.html"
-        assert "<svg" in page.read_text(encoding="utf-8")
-    assert (tmp_path / "a" / page.name).read_bytes() == page.read_bytes()
+    publish(run, tmp_path / name_of(run))
+    assert (tmp_path / run.name).read_bytes() == run.read_bytes()
+    page = write_report(tmp_path / run.name)
+    assert page == tmp_path / f"{name_of(run)}.html"
+    first = page.read_bytes()
+    assert b"<svg" in first
+    other = tmp_path / "b"
+    other.mkdir()
+    shutil.copy(run, other)
+    assert write_report(other / name_of(run)).read_bytes() == first  # in another folder, and named without its suffix
 
 
 def test_no_report_and_no_single_file_of_a_run_is_committed():

@@ -30,6 +30,16 @@ CARDS = {
 
 
 @pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """The Chromium in which all tests of the page open their tabs."""
+    from tests.serving.test_page import Browser
+
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
 def prompts(tiny, tmp_path_factory):
     """A folder of one prompt file for each card."""
     folder = tmp_path_factory.mktemp("prompts")

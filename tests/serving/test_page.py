@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from mpdd.serving.schema import Convert
 PAGE = Path(__file__).resolve().parents[2] / "src" / "mpdd" / "serving" / "web" / "index.html"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+# A test in a real browser is end-to-end; all of them run in one process and share one Chromium.
+IN_CHROMIUM = [pytest.mark.e2e, pytest.mark.xdist_group("chromium"), needs_chromium]
 
 TOKEN = "right-token"
 NOTE = "😀 Took aspirin for acute renal\nfailure, then e\u0301lan. <b>Headache</b> after aspirin."
@@ -302,11 +304,11 @@ class Tab:
         return str(self.run("$('status').textContent"))
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("chromium"))
-    yield browser
-    browser.close()
+def in_chromium(test: Callable[..., None]) -> Callable[..., None]:
+    """Give a test the marks of tests in a browser."""
+    for mark in IN_CHROMIUM:
+        test = mark(test)
+    return test
 
 
 @pytest.fixture
@@ -338,7 +340,7 @@ def test_the_page_is_whole_in_itself() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|localStorage|://", html)
 
 
-@needs_chromium
+@in_chromium
 def test_entities_are_marked_where_the_server_counts_them(tab: Tab, stub: Stub) -> None:
     tab.annotate("drugs")
     assert stub.asked == [{"text": NOTE, "tasks": ["drugs"]}]
@@ -367,7 +369,7 @@ def test_entities_are_marked_where_the_server_counts_them(tab: Tab, stub: Stub) 
     assert tab.run("document.activeElement.id") == "results"
 
 
-@needs_chromium
+@in_chromium
 def test_placeholders_of_de_identification_are_marked_whole(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
     note = "Seen [**2151-7-16**] or <DATE>, ___ by XXXX."
     forms = ["[**2151-7-16**]", "<DATE>", "___", "XXXX"]
@@ -382,7 +384,7 @@ def test_placeholders_of_de_identification_are_marked_whole(tab: Tab, monkeypatc
     assert tab.run("$('words').value") == "[**2151-7-16**]"
 
 
-@needs_chromium
+@in_chromium
 def test_a_relation_lights_both_its_spans(tab: Tab) -> None:
     tab.annotate("drugs", "effects")
     assert tab.run("all('.cards .list .go').at(-1).textContent") == "aspirin → Headache Adverse effect"
@@ -392,7 +394,7 @@ def test_a_relation_lights_both_its_spans(tab: Tab) -> None:
     assert tab.run("all('.lit').length") == 0
 
 
-@needs_chromium
+@in_chromium
 def test_what_is_copied(tab: Tab) -> None:
     tab.annotate("drugs", "effects")
     tab.run("$('copy-json').click(), $('copy-brat').click()")
@@ -413,7 +415,7 @@ def test_what_is_copied(tab: Tab) -> None:
         assert " ".join(NOTE[int(start) : int(end)] for start, end in pieces) == line.split("\t")[2]
 
 
-@needs_chromium
+@in_chromium
 def test_copying_over_plain_http(tab: Tab) -> None:
     tab.annotate("drugs")
     tab.run("document.addEventListener('copy', () => copied.push(document.activeElement.value))")
@@ -423,7 +425,7 @@ def test_copying_over_plain_http(tab: Tab) -> None:
     assert tab.run("copied[0]") == answer(["drugs"])
 
 
-@needs_chromium
+@in_chromium
 def test_further_inputs_and_how_sure_an_answer_is(tab: Tab, stub: Stub) -> None:
     tab.sign_in()
     tab.type("note", NOTE)
@@ -457,7 +459,7 @@ def test_further_inputs_and_how_sure_an_answer_is(tab: Tab, stub: Stub) -> None:
     assert tab.run("all('.fields label').length") == 0
 
 
-@needs_chromium
+@in_chromium
 def test_a_wrong_token_is_asked_for_again(tab: Tab, stub: Stub) -> None:
     tab.sign_in("wrong")
     assert tab.status() == "The access token is not known: enter the access token again."
@@ -474,7 +476,7 @@ def test_a_wrong_token_is_asked_for_again(tab: Tab, stub: Stub) -> None:
     assert tab.run("[$('asking').hidden, $('token').value, document.activeElement.id]") == [False, "", "token"]
 
 
-@needs_chromium
+@in_chromium
 def test_refusals_are_one_sentence(tab: Tab, stub: Stub) -> None:
     tab.sign_in()
     tab.type("note", NOTE)
@@ -496,7 +498,7 @@ def test_refusals_are_one_sentence(tab: Tab, stub: Stub) -> None:
     assert tab.run("$('results').hidden")
 
 
-@needs_chromium
+@in_chromium
 def test_the_token_is_kept_only_on_request(tab: Tab, stub: Stub) -> None:
     tab.sign_in()
     assert tab.run("sessionStorage.length + localStorage.length + document.cookie.length") == 0
@@ -510,7 +512,7 @@ def test_the_token_is_kept_only_on_request(tab: Tab, stub: Stub) -> None:
     assert tab.run("sessionStorage.length") == 0
 
 
-@needs_chromium
+@in_chromium
 def test_a_file_is_sent_as_it_is(tab: Tab, stub: Stub, tmp_path: Path) -> None:
     file = tmp_path / "note.txt"
     file.write_bytes("one\r\n😀 two\r\n".encode())

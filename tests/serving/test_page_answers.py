@@ -15,10 +15,10 @@ import pytest
 from mpdd.data.cards.card_file import read
 from tests.cli.conftest import Ran, mpdd  # noqa: F401  a fixture
 from tests.serving import test_page
-from tests.serving.test_page import NOTE, Stub, Tab, needs_chromium, span
+from tests.serving.test_page import IN_CHROMIUM, NOTE, Stub, Tab, span
 
-browser, stub, tab = test_page.browser, test_page.stub, test_page.tab
-pytestmark = needs_chromium
+stub, tab = test_page.stub, test_page.tab
+pytestmark = IN_CHROMIUM
 
 
 def card(task: str, selector: str) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 from mpdd.data.readers import brat
 from mpdd.data.readers.base import Notes
 from tests.serving import test_page
-from tests.serving.test_page import NOTE, TASKS, Stub, Tab, needs_chromium, span
+from tests.serving.test_page import IN_CHROMIUM, NOTE, TASKS, Stub, Tab, span
 
-browser, stub, tab = test_page.browser, test_page.stub, test_page.tab
-pytestmark = needs_chromium
+stub, tab = test_page.stub, test_page.tab
+pytestmark = IN_CHROMIUM
 GIVEN = [
     ("Chemical", "aspirin", 0), ("Disease", "acute renal\nfailure", 0), ("Sign", "renal\nfailure, then", 0),
     ("Sign", "e\u0301lan", 0), ("Chemical", "aspirin", 1),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def _warnings(provenance: Mapping[str, Any]) -> list[str]:
     return [_text(message) for message in warnings.values()] if isinstance(warnings, dict) else []
 
 
+@cache
 def _template() -> Any:
+    """The report's template; to compile it takes as long as the rest of a report, so that is done once in a process."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(wording=wording, ours=OURS, legend_mark=plots.legend_mark, style=plots.style)
     return environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
