@@ -36,6 +36,11 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what this process, 
 settings.register_profile("thorough", max_examples=1000)  # pytest --hypothesis-profile=thorough
 
 
+def tries(count: int) -> int:
+    """How many examples of a property to try: `count`, or ten times as many with the profile "thorough"."""
+    return count * settings.default.max_examples // 100
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Import what tests share, with checks of shapes; not in a process that only starts workers, which runs no test."""
     if getattr(config.option, "numprocesses", None):

@@ -27,6 +27,7 @@ from mpdd.inference.engines.local import Local
 from mpdd.inference.predict import Prediction, Request, ask
 from mpdd.prompts.store import Header, load_prompt, save_prompt
 from tests.cases import CASES
+from tests.conftest import tries
 
 NER = TaskCard("drugs", "ner", "List drugs.", labels=("Drug", "Dose: mg"), max_answer_tokens=8)
 RE = TaskCard("causes", "re", "List pairs.", labels=("induces", "treats; or cures"), max_answer_tokens=8)
@@ -246,7 +247,7 @@ def test_all_of_a_text_without_spaces_is_read(prompts):
     assert "".join(seen) == note.text
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=tries(30))
 @given(st.lists(st.sampled_from(SCRIPTS), min_size=1, max_size=250).map("".join))
 def test_no_window_is_cut_by_the_context_whatever_the_script(tiny, prompts, text):
     """A letter of another script may take three tokens: its windows are smaller, and hold all of the note but white space."""

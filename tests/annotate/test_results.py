@@ -15,6 +15,7 @@ from mpdd.annotate.answers.types import AnnotatedNote, Entity, Span, TaskAnswer
 from mpdd.annotate.notes import Note
 from mpdd.errors import InputError
 from tests.annotate.strategies import batches
+from tests.conftest import tries
 
 SECRET = "ZZPATIENTNAMEZZ"
 OTHERS = (
@@ -26,14 +27,14 @@ OTHERS = (
 
 
 @given(notes=batches(), other=st.sampled_from(OTHERS))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 def test_a_line_says_all_that_an_answer_has(notes, other):
     for answer in (other, *(answer for note in notes for answer in note.answers)):
         assert answer_of(json.loads(json.dumps(to_result(answer)))) == answer
 
 
 @given(notes=batches())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 def test_a_file_of_answers_is_put_beside_its_notes(tmp_path_factory, notes):
     path = tmp_path_factory.mktemp("answers") / "a.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for note in notes for line in note.to_dicts()), encoding="utf-8")

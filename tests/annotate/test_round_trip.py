@@ -13,6 +13,7 @@ from mpdd.annotate.convert import write
 from mpdd.annotate.writers.base import without_spaces
 from mpdd.data.cards.labelled import Naming, read_labelled
 from tests.annotate.strategies import LABELS, NER, RE, RELATIONS, batches, entities_of, relations_of
+from tests.conftest import tries
 
 # A label without white space stands for ours in brat; [data.labels] of a card says so.
 NAMES = {name: label for label, name in (without_spaces(LABELS) | without_spaces(RELATIONS)).items() if name != label}
@@ -49,7 +50,7 @@ NEEDS = {"spacy": "spacy", "inception": "cassis"}
 
 @pytest.mark.parametrize("to", FORMATS)
 @given(notes=batches())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(25), deadline=None)
 def test_entities_and_relations_come_back_as_they_were(to, notes):
     assume(any(note.entities for note in notes))  # files without one item of a card are refused
     if to in NEEDS:

@@ -7,11 +7,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from transformers.utils import logging
+from typer.main import get_command
 
 from mpdd import cli
 from mpdd.data.task import TaskCard
@@ -25,6 +27,9 @@ CARDS = (
     TaskCard("says", "nli", "Does the text say so?", labels=("yes", "no"), fields=("Hypothesis",)),
     TaskCard("short", "summarization", "Say it in one line.", max_answer_tokens=8),
 )
+
+
+parser_of = cache(get_command)  # typer makes the parser of all commands anew at each call: half of a short call's time
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def mpdd(monkeypatch, capfd) -> Iterator[Callable[..., Ran]]:
         return Ran(left.value.code, *capfd.readouterr())
 
     monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr("typer.main.get_command", parser_of)
     logging.disable_progress_bar()  # the libraries read the variables that `mpdd` sets when they are imported: here, before
     yield run
     logging.enable_progress_bar()

@@ -17,6 +17,7 @@ from mpdd.data.readers.base import Notes, read_text
 from mpdd.data.readers.parquet import read as read_parquet
 from mpdd.data.tasks import meqsum
 from mpdd.errors import InputError
+from tests.conftest import tries
 
 METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 
@@ -69,7 +70,7 @@ def test_a_damaged_archive_is_read_or_ends_in_one_sentence(read, name, content, 
     whole = read(path)
     assert whole
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=tries(40), deadline=None)
     @given(st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
     def damage(changes, cut):
         damaged = bytearray(content)

@@ -11,6 +11,7 @@ from mpdd.data.batch import collate, encode, encode_answer, encode_input, pad_le
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import render_input
 from mpdd.errors import InputError
+from tests.conftest import tries
 
 CARD = TaskCard("short", "summarization", "Say it in one line.", fields=("Question",))
 
@@ -20,7 +21,7 @@ def example(text, answer="fever", question="what"):
 
 
 @given(rows=st.lists(st.tuples(st.text(max_size=40), st.text(min_size=1, max_size=20)), min_size=1, max_size=5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 def test_the_loss_looks_at_the_answer_and_at_nothing_else(tiny, rows):
     encoded = [encode(tiny.tokenizer, CARD, example(text, answer), tiny.context) for text, answer in rows]
     batch = collate(encoded, tiny.end)
@@ -47,7 +48,7 @@ def test_what_is_spelt_like_the_end_token_is_text(tiny):
 
 
 @given(text=st.text(max_size=400), room=st.integers(40, 120))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=tries(80), deadline=None)
 def test_a_long_text_loses_its_end_and_the_loss_is_counted(tiny, text, room):
     found = encode_input(tiny.tokenizer, CARD, example(text), room)
     assert len(found.input_ids) <= room

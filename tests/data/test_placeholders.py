@@ -18,6 +18,7 @@ from mpdd.data.types import parse, render_input, render_target
 from mpdd.data.windows import sentences, windows
 from mpdd.inference.decoding.answers import grammar_of
 from mpdd.inference.decoding.note import Note
+from tests.conftest import tries
 
 FORMS = ("[**Name**]", "[**2151-7-16**]", "___", "XXXX", "<DATE>", "**NAME[Smith, J.]", "[**Hospital 18. A\nWing; 2: B**]")
 CARD = TaskCard("t", "ner", "Find.", labels=("Name", "DATE", "Problem"))
@@ -124,7 +125,7 @@ def test_no_predicted_entity_cuts_a_placeholder(text, data):
     assert cut(text, [(e.start, e.end) for e in parse(CARD, example(text), output).answer.entities]) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(notes, st.integers(0, 10**6))
 @pytest.mark.parametrize("card", [CARD, EXTRACT], ids=["ner", "extractive"])
 def test_grounded_answers_name_placeholders_whole(card, text, seed):
@@ -138,7 +139,7 @@ def test_grounded_answers_name_placeholders_whole(card, text, seed):
         assert parsed.ungrounded == 0 and cut(text, [(e.start, e.end) for e in parsed.answer.entities]) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(notes, st.integers(1, 60))
 def test_a_text_that_does_not_fit_is_cut_before_a_placeholder(tiny, text, surplus):
     whole = encode_input(tiny.tokenizer, CARD, example(text), 10**6)

@@ -15,6 +15,7 @@ from mpdd.errors import InputError
 from mpdd.evaluation.canaries import canaries, exposure
 from mpdd.evaluation.extraction import extraction, longest_run
 from mpdd.evaluation.privacy_page import page
+from tests.conftest import tries
 
 CARDS = (
     TaskCard("a", "ner", "Find.", labels=("Drug", "Sign")),
@@ -50,7 +51,7 @@ def test_no_canaries_are_refused():
         canaries(CARDS[0], 0, 0)
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(st.lists(st.integers(0, 15), min_size=1, max_size=8), st.integers(0, 5))
 def test_exposure_is_that_of_the_definition(ranks, seed):
     """Each canary is given a rank among 15 others: so many have a lower loss."""

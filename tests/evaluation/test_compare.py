@@ -11,6 +11,7 @@ from scipy import stats  # type: ignore[import-untyped]
 from mpdd.errors import InputError
 from mpdd.evaluation import compare
 from mpdd.evaluation.compare import bootstrap_interval, holm, paired_difference
+from tests.conftest import tries
 
 Array = NDArray[np.float64]
 
@@ -118,7 +119,7 @@ def test_a_higher_level_is_wider() -> None:
     assert most.low < ninety.low < ninety.high < most.high
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(30), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
 def test_an_interval_stays_on_the_scale(rows: list[tuple[int, bool]]) -> None:
     documents, right = [row[0] for row in rows], [row[1] for row in rows]

@@ -16,6 +16,7 @@ from mpdd.errors import InputError
 from mpdd.evaluation.failures import ERRORS, at_most_shots, failures, failures_of, instructive_examples
 from mpdd.evaluation.metrics import metrics_for, score
 from mpdd.evaluation.report.failure_tables import failure_tables
+from tests.conftest import tries
 
 LABELS = ("Drug", "Gene")
 NER = TaskCard("t", "ner", "Find.", labels=LABELS)
@@ -171,7 +172,7 @@ def test_options_of_each_example_have_no_confusion_table() -> None:
     assert failures(FIXED, [example(choice=1)], [Parsed(Answer(choice=1))])["confusion"] == [[0, 0, 0], [0, 1, 0]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.none() | st.integers(0, 2)), min_size=1, max_size=12))
 def test_right_choices_are_those_of_accuracy(pairs: list[tuple[int, int | None]]) -> None:
     examples = [example(choice=gold) for gold, _ in pairs]

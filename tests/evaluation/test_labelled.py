@@ -9,6 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from mpdd.data.task import Answer, Entity, Example, Parsed, TaskCard
 from mpdd.evaluation.labelled import evaluated
+from tests.conftest import tries
 
 LABELS = ("a", "b", "c")
 CHOICE = TaskCard("choose", "classification", "Choose.", labels=LABELS)
@@ -29,7 +30,7 @@ def by_sklearn(gold, predicted, average=None):
 
 
 @given(pairs=st.lists(st.tuples(choices, choices), min_size=1, max_size=12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=tries(15), deadline=None)
 def test_choices_are_scored_as_by_sklearn(pairs):
     examples = [example(number, Answer(choice=gold)) for number, (gold, _) in enumerate(pairs)]
     found = evaluated(CHOICE, examples, [Parsed(Answer(choice=choice)) for _, choice in pairs])
@@ -43,7 +44,7 @@ def test_choices_are_scored_as_by_sklearn(pairs):
 
 
 @given(pairs=st.lists(st.tuples(st.sets(choices), st.sets(choices)), min_size=1, max_size=10))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=tries(15), deadline=None)
 def test_several_labels_are_scored_as_by_sklearn(pairs):
     examples = [example(number, Answer(labels=tuple(sorted(gold)))) for number, (gold, _) in enumerate(pairs)]
     found = evaluated(SEVERAL, examples, [Parsed(Answer(labels=tuple(sorted(labels)))) for _, labels in pairs])
@@ -56,7 +57,7 @@ def test_several_labels_are_scored_as_by_sklearn(pairs):
 
 
 @given(pairs=st.lists(st.tuples(entities, entities), min_size=1, max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=tries(15), deadline=None)
 def test_items_and_errors_add_up(pairs):
     examples = [example(number, Answer(entities=tuple(sorted(gold)))) for number, (gold, _) in enumerate(pairs)]
     found = evaluated(NER, examples, [Parsed(Answer(entities=tuple(sorted(items)))) for _, items in pairs])

@@ -13,6 +13,7 @@ from mpdd.errors import InputError
 from mpdd.experiment import config
 from mpdd.experiment.check import require_tasks
 from mpdd.experiment.config import Experiment, build, read, to_toml
+from tests.conftest import tries
 
 LEAST = {"name": "small", "sources": ["bc5cdr_ner", "scifact"], "targets": ["rqe"]}
 
@@ -260,7 +261,7 @@ def experiments(draw):
     }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 @given(experiments())
 def test_what_is_written_reads_back_equal(values):
     made = build(values, "a.toml")

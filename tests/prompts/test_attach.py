@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from mpdd.prompts.attach import attach, move
 from mpdd.prompts.meta import MetaPrompt
+from tests.conftest import tries
 
 
 def text(tiny, lengths, side, seed=0):
@@ -50,7 +51,7 @@ def test_equals_concatenation_by_hand(tiny, padded, side):
     padded=st.sampled_from(["left", "right"]),
     side=st.sampled_from(["left", "right"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 def test_layout(rows, padded, side):
     """Every row reads prompt then text, padding gathers on one side, positions count real tokens from 0."""
     lengths, prompt_lengths = [n for n, _ in rows], [p for _, p in rows]

@@ -22,6 +22,7 @@ from mpdd.prompts.header import Header, problems_of
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import _digest, load_prompt, save_prompt
 from mpdd.serving.folder import PromptFolder
+from tests.conftest import tries
 from tests.serving.test_folder import write
 
 CARD = TaskCard("kinds", "classification", "Which kind?", labels=("a", "b"), form="single", max_answer_tokens=4)
@@ -203,7 +204,7 @@ def changed(draw, values):
     return values
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_header_is_refused_in_one_sentence_or_works_and_others_are_served(tiny, tmp_path_factory, capsys, data):
     folder = tmp_path_factory.mktemp("prompts")

@@ -16,6 +16,7 @@ from mpdd.errors import InputError
 from mpdd.prompts import signature
 from mpdd.prompts.store import Header, load_prompt, save_prompt, without_provenance
 from mpdd.serving.folder import PromptFolder
+from tests.conftest import tries
 
 CARD = TaskCard("drugs", "ner", "List drugs.", labels=("Drug",))
 
@@ -48,7 +49,7 @@ def test_a_signed_file_is_verified_and_another_key_is_not_trusted(file, keys, tm
         signature.new_keys(tmp_path / "ward")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_changed_byte_passes(file, keys, data):
     private, public = keys

@@ -18,6 +18,7 @@ from mpdd.inference.engines.local import Local
 from mpdd.prompts.store import load_prompt
 from mpdd.serving import routes
 from mpdd.serving.audit import verify
+from tests.conftest import tries
 from tests.serving.conftest import CARDS
 
 SECRET = "Zacharias Quimby MRN 90210-77"
@@ -46,7 +47,7 @@ def test_answers_are_those_of_predict_in_one_mixed_request(client, tiny, prompts
         assert result == wanted
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tries(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(min_size=1, max_size=300))
 def test_offsets_are_those_of_the_text_as_sent(client, text):
     response = client.post("/v1/annotate", json={"text": text, "tasks": ["drugs", "pairs"]})
@@ -197,14 +198,14 @@ def test_too_many_requests_and_a_full_server_say_when_to_come_back(make, monkeyp
 
 
 def test_a_slow_engine_ends_in_a_timeout_and_the_next_request_works(make, monkeypatch):
-    client = make(limits={"seconds": 1.0})
+    client, go = make(limits={"seconds": 1.0}), threading.Event()
     engine = client.service.batcher._engine
-    monkeypatch.setattr(client.service.batcher, "_engine", lambda requests: time.sleep(2) or engine(requests))
+    monkeypatch.setattr(client.service.batcher, "_engine", lambda requests: go.wait(20) and engine(requests))
     late = client.post("/v1/annotate", json={"text": NOTE, "tasks": ["drugs"]})
     error(late, 503)
     assert int(late.headers["Retry-After"]) >= 1
     monkeypatch.setattr(client.service.batcher, "_engine", engine)
-    time.sleep(2.2)
+    go.set()
     assert client.post("/v1/annotate", json={"text": NOTE, "tasks": ["drugs"]}).status_code == 200
 
 

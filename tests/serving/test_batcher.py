@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mpdd.errors import InputError
 from mpdd.serving.batcher import Batcher, EngineError, StoppedError
 from mpdd.serving.pace import Pace
+from tests.conftest import tries
 
 
 class Engine:
@@ -147,7 +148,7 @@ def test_callers_who_had_alike_share_their_batches(engine):
     batcher.stop()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(
     jobs=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 20)), min_size=1, max_size=20),
     rows=st.integers(1, 8), threads=st.integers(1, 3), bad=st.sets(st.integers(0, 19)), gone=st.sets(st.integers(0, 19)),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mpdd.serving import service as service_module
 from mpdd.serving.app import create_app
+from tests.conftest import tries
 from tests.serving.test_app import NOTE, error
 
 ANNOTATE = {"text": NOTE, "tasks": ["drugs"]}
@@ -267,7 +268,7 @@ PATHS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tries(150), deadline=None, suppress_health_check=list(HealthCheck))
 @given(method=METHODS, path=PATHS, content=st.binary(max_size=30), token=st.sampled_from(["all", "wrong", ""]))
 def test_every_answer_that_is_no_success_has_the_one_form(make, method, path, content, token):
     client = getattr(make, "_shared", None) or make()

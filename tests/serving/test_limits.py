@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpdd.serving.limits import Admission, Full, Limits, RateLimit
+from tests.conftest import tries
 
 
 class Clock:
@@ -100,7 +101,7 @@ def test_rows_of_a_caller_are_bounded_and_given_back():
     asyncio.run(go())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(60), deadline=None)
 @given(
     st.integers(1, 6), st.integers(1, 3), st.integers(1, 12),
     st.lists(st.tuples(st.sampled_from("acsse"), st.integers(0, 9), st.sampled_from("xyz"), st.integers(0, 8)), max_size=60),

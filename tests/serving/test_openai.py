@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mpdd.serving.bodies import parse
 from mpdd.serving.errors import RefusedError
 from mpdd.serving.openai_schema import Chat, Completion
+from tests.conftest import tries
 from tests.serving.test_app import NOTE, SECRET, error
 
 USER = [{"role": "user", "content": NOTE}]
@@ -218,7 +219,7 @@ ANYTHING = st.recursive(
 KEYS = sorted({*Chat.model_fields, *Completion.model_fields, SECRET})
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tries(400), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     model=st.sampled_from([Chat, Completion]), changes=st.dictionaries(st.sampled_from(KEYS), ANYTHING, min_size=1, max_size=3)
 )
@@ -233,7 +234,7 @@ def test_any_body_fits_or_is_refused_by_fields_without_what_was_sent(model, chan
         )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(200), deadline=None)
 @given(content=st.binary(max_size=60) | st.text(alphabet='{}[]",:\\ud80x0', max_size=40).map(lambda text: text.encode()))
 def test_any_bytes_are_refused_in_one_sentence(content):
     for model in (Chat, Completion):

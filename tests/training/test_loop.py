@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mpdd.errors import MpddError
 from mpdd.training.loop import Dev, Group, Plan, fit
+from tests.conftest import tries
 
 GOALS = {"a": torch.tensor([1.0, -2.0, 0.5, 3.0]), "b": torch.tensor([-1.0, 0.0, 2.0, 9.0]), "c": torch.zeros(4) + 0.1}
 
@@ -59,7 +60,7 @@ def test_never_ends_worse_than_it_began():
     assert problem.validate("a")["a"].loss == pytest.approx(0, abs=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=tries(20), deadline=None)
 @given(jobs=st.permutations("abc"), patience=st.integers(0, 2), lr=st.sampled_from([0.01, 0.3, 2.0]))
 def test_jobs_together_end_where_each_ends_alone(jobs, patience, lr):
     plan = Plan(24, 1, 3, patience=patience)

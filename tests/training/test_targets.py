@@ -12,6 +12,7 @@ from mpdd.training import targets
 from mpdd.training.distil import Weights, step_losses
 from mpdd.training.passes import Row, encoded_batch
 from mpdd.training.targets import LiveTeachers, TopK, Whole, cached
+from tests.conftest import tries
 
 
 def rows():
@@ -43,7 +44,7 @@ def test_what_is_kept_is_what_was_asked(tiny, prompts, tmp_path):
         torch.testing.assert_close(said.layers, asked.layers, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 @given(seed=st.integers(0, 999), k=st.integers(1, 11), sharpness=st.floats(0.1, 8), temperature=st.sampled_from([1.0, 2.0]))
 def test_top_k_divergence_is_between_zero_and_the_whole(seed, k, sharpness, temperature):
     generator = torch.Generator().manual_seed(seed)

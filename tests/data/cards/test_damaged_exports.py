@@ -14,6 +14,7 @@ from mpdd.data.cards.layout import Layout
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
+from tests.conftest import tries
 from tests.data.cards.conftest import SECRET
 from tests.data.cards.exported import WRITERS, Annotated
 
@@ -48,7 +49,7 @@ def damaged(value, places, other):
     return value
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(places=PLACES, other=OTHER | st.just("missing"), card=st.sampled_from(CARDS), strict=st.booleans())
 @pytest.mark.parametrize("name", [name for name, (file, _) in WRITERS.items() if file.endswith((".json", ".jsonl"))])
 def test_a_damaged_export_is_read_or_refused_in_one_sentence(name, places, other, card, strict):

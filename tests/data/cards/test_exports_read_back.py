@@ -11,6 +11,7 @@ from mpdd.data.cards import formats
 from mpdd.data.cards.layout import Layout
 from mpdd.data.readers.base import Notes
 from mpdd.data.task import TaskCard
+from tests.conftest import tries
 from tests.data.cards.exported import TOKEN_WRITERS, WRITERS, Annotated, write
 
 LABELS = ("Drug", "Problem")
@@ -46,7 +47,7 @@ def spans(example):
     return tuple(sorted((e.start + example.offset, e.end + example.offset, e.label) for e in example.gold.entities))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(25), deadline=None)
 @given(st.lists(annotated(), min_size=1, max_size=3))
 @pytest.mark.parametrize("name", WRITERS)
 def test_spans_read_back_as_they_were(name, documents):
@@ -62,7 +63,7 @@ def test_spans_read_back_as_they_were(name, documents):
         assert any("recognised as" in note for note in notes)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(25), deadline=None)
 @given(st.lists(annotated(between=(" ", " 😢 ", " é ", " 心 "), fillers=("ward", "Ä")), min_size=1, max_size=3))
 @pytest.mark.parametrize("name", TOKEN_WRITERS)
 def test_spans_of_words_read_back_as_they_were(name, documents):
@@ -72,7 +73,7 @@ def test_spans_of_words_read_back_as_they_were(name, documents):
     assert [(example.text, spans(example)) for example in examples] == [(d.text, d.spans) for d in documents]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(25), deadline=None)
 @given(st.lists(annotated(), min_size=1, max_size=3))
 @pytest.mark.parametrize("name", ["label-studio", "doccano-relations", "prodigy", "bigbio", "bioc", "bioc-utf8"])
 def test_relations_read_back_with_their_direction(name, documents):

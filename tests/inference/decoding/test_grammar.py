@@ -12,6 +12,7 @@ from mpdd.data.task import Answer, Entity, Example, Relation, TaskCard
 from mpdd.data.types import parse, render_target
 from mpdd.inference.decoding.answers import grammar_of
 from mpdd.inference.decoding.note import Note
+from tests.conftest import tries
 
 NER = TaskCard("t", "ner", "Find.", labels=("Drug", "Side effect"))
 RE = TaskCard("t", "re", "Find.", labels=("causes", "treats"))
@@ -69,7 +70,7 @@ def bounded_spans(text):
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(notes, st.data())
 def test_gold_entities_of_whole_words_may_be_written(text, data):
     spans = data.draw(st.lists(st.sampled_from(bounded_spans(text)), max_size=4, unique=True)) if bounded_spans(text) else []
@@ -78,7 +79,7 @@ def test_gold_entities_of_whole_words_may_be_written(text, data):
     assert grammar_of(NER, Note(gold.text), True).accepts(f" {render_target(NER, gold)}".encode())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=tries(100), deadline=None)
 @given(notes, st.integers(0, 10**6))
 @pytest.mark.parametrize("card", [NER, RE, EXTRACT, CODES], ids=lambda card: card.form or card.type)
 def test_whatever_may_be_written_is_parseable_and_in_the_text(card, text, seed):
