@@ -70,7 +70,7 @@ def _warnings(provenance: Mapping[str, Any]) -> list[str]:
 
 @cache
 def _template() -> Any:
-    """The report's template; to compile it takes as long as the rest of a report, so that is done once in a process."""
+    """The report's template, compiled once in a process."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals.update(wording=wording, ours=OURS, legend_mark=plots.legend_mark, style=plots.style)
     return environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
