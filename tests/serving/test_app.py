@@ -198,14 +198,22 @@ def test_too_many_requests_and_a_full_server_say_when_to_come_back(make, monkeyp
 
 
 def test_a_slow_engine_ends_in_a_timeout_and_the_next_request_works(make, monkeypatch):
-    client, go = make(limits={"seconds": 1.0}), threading.Event()
+    client, go_on, ended = make(limits={"seconds": 1.0}), threading.Event(), threading.Event()
     engine = client.service.batcher._engine
-    monkeypatch.setattr(client.service.batcher, "_engine", lambda requests: go.wait(20) and engine(requests))
+
+    def slow(requests):
+        go_on.wait(20)
+        answers = engine(requests)
+        ended.set()
+        return answers
+
+    monkeypatch.setattr(client.service.batcher, "_engine", slow)
     late = client.post("/v1/annotate", json={"text": NOTE, "tasks": ["drugs"]})
     error(late, 503)
     assert int(late.headers["Retry-After"]) >= 1
     monkeypatch.setattr(client.service.batcher, "_engine", engine)
-    go.set()
+    go_on.set()
+    assert ended.wait(20)
     assert client.post("/v1/annotate", json={"text": NOTE, "tasks": ["drugs"]}).status_code == 200
 
 
