@@ -48,6 +48,7 @@ COMMANDS = {
     "report": "Make report.html anew from results.json.",
     "audit": "Attack a prompt: what does it tell of its training notes?",
     "export": "Write prompts for other programs",
+    "pack": "Make a prompt pack: a folder of prompts in 16 bits",
     "federate": "Train one metaprompt with other sites: prompts travel, text does not.",
     "serve": "Serve all tasks of a folder over HTTP, with a web page",
     "token": "Make an access token",
@@ -115,7 +116,7 @@ def test_tasks_lists_the_whole_catalogue_by_role_with_sizes(mpdd, monkeypatch):
     lines, ready = lines[:32], lines[32:]
     assert ready[0].startswith("Ready without training") and ready[1:] == [
         "  embedded: all 21 sources",
-        "  smollm2-135m-instruct: all 21 sources",
+        "  smollm2-135m-instruct: all 21 sources, ncbi_disease, phee, rqe",
     ]
     assert [line.split()[1] for line in lines] == ["source"] * 21 + ["target"] * 10 + ["spare"]
     assert sorted(line.split()[0] for line in lines) == list(catalogue.names())
