@@ -154,8 +154,8 @@ def vllm(python: str, name: str, stream: Stream, rounds: int) -> tuple[Tokens, l
     return [stream.ended(t, a) for t, a in zip(result["tokens"], stream.asked, strict=True)], result["seconds"][1:]
 
 
-def measure(name: str, *, examples: int, alone: int, rounds: int, python: str | None, few: int = 2) -> dict[str, Any]:
-    """Equal answers in fp32 on `few` examples of each task, then answers a CPU second in the fastest number format;
+def measure(name: str, *, examples: int, alone: int, rounds: int, few: int = 2) -> dict[str, Any]:
+    """Equal answers in fp32 on `few` examples of each task, then CPU seconds a request in the fastest number format;
     PEFT one by one answers `alone` examples of each task."""
     ways: dict[str, Way] = {
         "ours": ours, "peft_one_by_one": partial(peft, 1), "peft_in_batches": partial(peft, examples),
@@ -163,15 +163,11 @@ def measure(name: str, *, examples: int, alone: int, rounds: int, python: str | 
     }  # fmt: skip
     exact = Stream.of(common.load(name, torch.float32), name, few)
     texts = {way: run(exact) for way, run in ways.items()}
-    if python:
-        texts["vllm"], _ = vllm(python, name, exact, 0)
     del exact
     stream = Stream.of(common.load(name), name, examples)
     of_way = {way: stream.first(alone * len(TASKS)) if way == "peft_one_by_one" else stream for way in ways}
     runs = {way: partial(_seconds_a_request, run, of_way[way]) for way, run in ways.items()}
     times = common.alternate(runs, rounds)
-    if python:
-        times["vllm"] = [seconds / len(stream.requests) for seconds in vllm(python, name, stream, rounds)[1]]
     return {
         "examples": len(stream.requests),
         "examples_one_by_one": alone * len(TASKS),
@@ -182,7 +178,24 @@ def measure(name: str, *, examples: int, alone: int, rounds: int, python: str | 
         "compared_in_fp32": few * len(TASKS),
         "seconds_a_request": {way: common.spread(values) for way, values in times.items()},
         "speed_ratio": {way: common.ratio(values, times["ours"]) for way, values in times.items() if way != "ours"},
-        **({} if python else {"left_out": NO_VLLM}),
+    }
+
+
+def beside_vllm(name: str, *, examples: int, rounds: int, python: str | None) -> dict[str, Any]:
+    """CPU seconds a request of ours and of vLLM, both after a round that does not count, and how many answers are equal."""
+    if python is None:
+        return {"left_out": NO_VLLM}
+    stream = Stream.of(common.load(name), name, examples)
+    answers = ours(stream)
+    own = [_seconds_a_request(ours, stream) for _ in range(rounds)]
+    texts, seconds = vllm(python, name, stream, rounds)
+    times = {"ours": own, "vllm": [taken / len(stream.requests) for taken in seconds]}
+    return {
+        "examples": len(stream.requests),
+        "dtype": str(stream.backbone.table.dtype).removeprefix("torch."),
+        "equal": sum(map(tuple.__eq__, texts, answers)),
+        "seconds_a_request": {way: common.spread(values) for way, values in times.items()},
+        "speed_ratio": common.ratio(times["vllm"], times["ours"]),
     }
 
 
@@ -199,11 +212,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--vllm", metavar="PYTHON", default=os.environ.get("MPDD_VLLM_PYTHON"))
     args = parser.parse_args()
-    print(json.dumps(
-        measure(args.backbone, examples=args.examples, alone=args.alone, rounds=args.rounds, python=args.vllm), indent=1
-    ))  # fmt: skip
-    if not args.vllm:
-        print(NO_VLLM)
+    beside = beside_vllm(args.backbone, examples=args.examples, rounds=args.rounds, python=args.vllm)
+    found = measure(args.backbone, examples=args.examples, alone=args.alone, rounds=args.rounds)
+    print(json.dumps({**found, "beside_vllm": beside}, indent=1))
 
 
 if __name__ == "__main__":

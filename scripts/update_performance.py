@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ PEERS = {
     "peft_one_by_one": ("PEFT one by one", 5.0),
     "peft_in_batches": ("PEFT in padded batches of a task", 3.0),
     "transformers_in_batches": ("transformers `generate` in padded batches, tasks mixed", 1.0),
-    "vllm": ("vLLM on the CPU", 1.0),
 }
 NOT_MEASURED = "not measured"
 
@@ -104,6 +103,9 @@ def _bars_of_answers(suite: Mapping[str, Any], name: str, title: str) -> Iterato
         equal = answered.get("equal_in_fp32", {}).get(peer)
         note = "" if equal is None else f" ({equal} of {answered['compared_in_fp32']} answers equal in fp32)"
         yield _row(f"{title}: ten tasks mixed, {words} / ours{note}", answered.get("speed_ratio", {}).get(peer), least=bar)
+    beside = suite.get(f"vllm_{name}", {})
+    note = f" ({beside['equal']} of {beside['examples']} answers equal in {beside['dtype']})" if "equal" in beside else ""
+    yield _row(f"{title}: ten tasks mixed, vLLM on the CPU / ours{note}", beside.get("speed_ratio"), least=1.0)
 
 
 def _other_bars(suite: Mapping[str, Any]) -> Iterator[str]:
@@ -157,8 +159,14 @@ def answers(suite: Mapping[str, Any]) -> Iterator[str]:
     yield "| --- | ---: | ---: |"
     for way, words in ways.items():
         times = (suite.get(f"prediction_{name}", {}).get("seconds_a_request", {}).get(way) for name in BACKBONES)
-        cells = (f"{1 / each['median']:.1f}" if each else NOT_MEASURED for each in times)
-        yield f"| {words} | {' | '.join(cells)} |"
+        yield _rates(words, list(times))
+    for way, words in (("ours", "ours, in the run beside vLLM"), ("vllm", "vLLM on the CPU")):
+        yield _rates(words, [suite.get(f"vllm_{name}", {}).get("seconds_a_request", {}).get(way) for name in BACKBONES])
+
+
+def _rates(words: str, times: Sequence[Mapping[str, Any] | None]) -> str:
+    cells = (f"{1 / each['median']:.1f}" if each else NOT_MEASURED for each in times)
+    return f"| {words} | {' | '.join(cells)} |"
 
 
 def soak(result: Mapping[str, Any]) -> Iterator[str]:

@@ -51,9 +51,9 @@ def test_a_night_follows_from_the_speeds_measured():
 def test_without_vllm_a_sentence_says_so(monkeypatch, capsys):
     monkeypatch.delenv("MPDD_VLLM_PYTHON", raising=False)
     monkeypatch.setattr(sys, "argv", ["prediction"])
-    monkeypatch.setattr(prediction, "measure", lambda *_, python, **__: {"python": python})
+    monkeypatch.setattr(prediction, "measure", lambda *_, **__: {})
     prediction.main()
-    assert prediction.NO_VLLM in capsys.readouterr().out
+    assert json.loads(capsys.readouterr().out) == {"beside_vllm": {"left_out": prediction.NO_VLLM}}
 
 
 def test_a_cell_of_fewer_steps_stands_for_a_whole_one():
