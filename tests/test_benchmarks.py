@@ -26,6 +26,7 @@ def measured(tmp_path_factory):
     return json.loads(out.read_text(encoding="utf-8"))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", gpu.NAMES)
 def test_every_part_is_measured_with_its_peers(measured, name):
     parts = measured["shapes"][name]

@@ -269,6 +269,7 @@ def test_a_flood_of_connections_uses_up_no_descriptors(live, caplog):
     assert "out of system resource" not in caplog.text
 
 
+@pytest.mark.e2e
 def test_with_64_descriptors_a_burst_of_connections_is_survived():
     """The whole server, in a process of its own with 64 descriptors, while 200 connections come at once, twice."""
     code = """if True:
