@@ -71,7 +71,7 @@ def test_what_is_left_out_of_a_folder_is_said(mpdd, place):
         (["note.txt"], "note.txt is a note or a table of notes, and no prompt file was given; wanted one or more prompt files"),
         (["folder"], "folder is a folder, and no prompt file was given"),
         (["drugs.safetensors", "folder"], "folder is a folder without texts; found 1 .csv; wanted files that end in .txt. Give"),
-        (["drugs.safetensors", "prompts"], "found 1 .safetensors; wanted files that end in .txt. Give its prompt files themsel"),
+        (["drugs.safetensors", "prompts"], "Too few files; found 2; wanted one or more prompt files, then the input"),
         (["drugs.safetensors", "note.txt", "--column", "text"], "A column is not understood; found text; wanted NAME=COLUMN"),
         (["drugs.safetensors", "folder/a.csv"], "no text; found 2 columns; wanted a column text. Perhaps --column text=NOTE."),
         (["drugs.safetensors", "none"], "There is no such input file; found none"),
