@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mpdd.evaluation.conditions import commits_named, provenance_of, seeds_named
+from mpdd.evaluation.published import commits_named, provenance_of, seeds_named
 from mpdd.evaluation.records import run_files, runs_in
 from scripts.generated_pages import grid, put
 

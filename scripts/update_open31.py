@@ -13,8 +13,8 @@ from typing import Any
 
 from mpdd.data import catalogue, counts, store
 from mpdd.data.task import SPLITS
-from mpdd.evaluation import ablations, by_shots
-from mpdd.evaluation.conditions import commits_named, objective_note, provenance_of, seeds_named
+from mpdd.evaluation import published
+from mpdd.evaluation.published import commits_named, objective_note, provenance_of, seeds_named
 from mpdd.evaluation.records import is_run
 from scripts.generated_pages import grid, put
 
@@ -99,24 +99,24 @@ def catalogue_lines() -> Iterator[str]:
     yield from grid(heads, rows)
 
 
-def ablation_lines(variants: Mapping[str, ablations.Place]) -> Iterator[str]:
+def ablation_lines(variants: Mapping[str, published.Place]) -> Iterator[str]:
     """What each part of the method is worth, or another one in its place, where it was run."""
-    if not (rows := ablations.rows(ABLATIONS, variants)):
+    if not (rows := published.variant_rows(ABLATIONS, variants)):
         yield "Not run yet."
         return
     yield _made("sh experiments/ablations.sh", [ABLATIONS / name for name in sorted({folder for folder, _ in variants.values()})])
     yield ""
-    yield from grid(ablations.HEADS, rows)
+    yield from grid(published.VARIANT_HEADS, rows)
 
 
 def label_lines() -> Iterator[str]:
     """The method against each baseline with labels in the input and without, on all targets."""
-    if not (rows := ablations.rows(RESULTS, LABELS)):
+    if not (rows := published.variant_rows(RESULTS, LABELS)):
         yield "Not run yet."
         return
     yield _made("mpdd run experiments/open31.toml --out runs/open31", [RESULTS / "open31"])
     yield ""
-    yield from grid([head.replace("base", "mpdd").replace("variant", "method", 1) for head in ablations.HEADS], rows)
+    yield from grid([head.replace("base", "mpdd").replace("variant", "method", 1) for head in published.VARIANT_HEADS], rows)
 
 
 def shot_lines() -> Iterator[str]:
@@ -129,7 +129,7 @@ def shot_lines() -> Iterator[str]:
     for run in runs:
         yield _made(provenance_of(run)["command"], [run])
         yield ""
-    yield from grid(by_shots.heads(against), [row.cells for row in by_shots.rows(runs, against)])
+    yield from grid(published.shot_heads(against), [row.cells for row in published.shot_rows(runs, against)])
 
 
 def audit_lines(audit: Mapping[str, Any]) -> Iterator[str]:

@@ -9,9 +9,9 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from mpdd.evaluation import by_shots
-from mpdd.evaluation.conditions import objective_note, provenance_of, seeds_named
+from mpdd.evaluation import published
 from mpdd.evaluation.differences import difference_tables, mean_gap
+from mpdd.evaluation.published import objective_note, provenance_of, seeds_named
 from mpdd.evaluation.records import is_run, raw_files, run_files
 from mpdd.evaluation.results import read_results, results_tables
 from mpdd.evaluation.table import Cell, Table
@@ -68,10 +68,10 @@ def by_examples() -> list[str]:
     options = config.read_written(raw_files(most) / "config.toml")
     named = {"all": f"all, up to {options.limits.train:,} ({options.adapt.steps} steps of {options.adapt.batch_size})"}
     others = [name for name in TRAINED if name in config.read_written(raw_files(few) / "config.toml").methods]
-    heads = ["examples a target", *by_shots.heads(others)[1:], "run"]
+    heads = ["examples a target", *published.shot_heads(others)[1:], "run"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 2) + "---|"]
     made = {run: provenance_of(run) for run in runs}
-    for row in by_shots.rows(runs, others):
+    for row in published.shot_rows(runs, others):
         where = f"`results/{row.run.name}`, {seeds_named(made[row.run]['seeds'])}"
         examples, *cells = row.cells
         lines.append("| " + " | ".join([named.get(examples, examples), *cells, where]) + " |")

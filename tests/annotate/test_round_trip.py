@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 
 from mpdd.annotate.convert import write
+from mpdd.annotate.writers import formats, writer
 from mpdd.annotate.writers.base import without_spaces
 from mpdd.data.cards.labelled import Naming, read_labelled
 from tests.annotate.strategies import LABELS, NER, RE, RELATIONS, batches, entities_of, relations_of
@@ -74,3 +75,16 @@ def read_entities(example):
 def read_relations(example):
     forms = {key: " ".join(words[0].split()) for key, words in example.arguments.items()}
     return {(r.label, forms[r.head], forms[r.tail]) for r in example.gold.relations}
+
+
+# docs/formats.md lists every format that is written, with what it does not hold.
+
+PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_what_can_be_written():
+    table = PAGE.partition("## What is written")[2]
+    for name in formats():
+        of = writer(name)
+        output = f"`{of.suffix}`" if of.suffix else "a folder"
+        assert f"| `{name}` | {output} | {of.title} | {of.lost} |" in table

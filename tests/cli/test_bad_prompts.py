@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
+import time
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from mpdd.cli import insistent
 from tests.prompts.test_header import ODD, good, rows, seal
 
 CASES = ["null calibration", "a name that is a list", "half a surrogate pair in a label", "no labels", "a length below 0"]
@@ -37,3 +40,33 @@ def test_inspect_and_predict_give_one_sentence(mpdd, place, tiny, case):
         assert (ran.code, ran.out) == (2, "")
         assert len(ran.err.splitlines()) == 1 and "odd.safetensors" in ran.err and "Traceback" not in ran.err
     assert inspected.err == predicted.err
+
+
+# An interrupt
+
+
+class Swallows:
+    """Python only prints what a destructor raises."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_a_destructor_swallows_comes_again():
+    before = signal.getsignal(signal.SIGINT)
+    passed_the_destructor = False
+    with pytest.raises(KeyboardInterrupt), insistent():
+        Swallows()
+        passed_the_destructor = True
+        time.sleep(20)
+    assert passed_the_destructor
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_without_an_interrupt_nothing_changes():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)
+    with insistent():
+        pass
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGALRM)) == before

@@ -1,8 +1,11 @@
 """The catalogue: found by listing a folder, unknown names answered with near ones, cheap to import."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 import mpdd
 from mpdd.data import catalogue
 from mpdd.data.store import registry
+from mpdd.data.task import FORMS, TaskCard
 from mpdd.data.tasks import __path__ as folders
 from mpdd.errors import InputError
 
@@ -61,3 +65,49 @@ def test_getting_every_task_imports_nothing_heavy():
     environment = {**os.environ, "PYTHONPATH": str(Path(mpdd.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"
+
+
+# Task cards: forms of answers, and JSON.
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [("qa", "choice"), ("classification", "single"), ("ner", ""), ("re", ""), ("nli", ""), ("summarization", "")],
+)
+def test_the_form_is_filled_in(kind, form):
+    assert TaskCard("t", kind, "Do it.").form == form
+
+
+@pytest.mark.parametrize(("kind", "form"), [(kind, form) for kind, forms in FORMS.items() for form in forms])
+def test_every_form_survives_json(kind, form):
+    card = TaskCard("t", kind, "Do it.", form=form)
+    assert card.form == form
+    assert TaskCard.from_dict(card.to_dict()) == card
+    assert replace(card, name="u").form == form
+
+
+def test_a_choice_may_have_labels_or_not():
+    assert TaskCard("t", "qa", "Answer.", labels=("yes", "no")).form == "choice"
+    assert TaskCard("t", "qa", "Answer.", labels=("yes", "no"), form="choice").form == "choice"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "ner", "form": "single"},
+        {"type": "nli", "form": "choice"},
+        {"type": "summarization", "form": "free"},
+        {"type": "qa", "form": "multiple"},
+        {"type": "classification", "form": "extractive"},
+        {"type": "qa", "form": "Free"},
+        {"type": "qa", "form": "extractive", "labels": ("yes", "no")},
+        {"type": "qa", "form": "free", "labels": ("yes", "no")},
+        {"type": "qa", "form": True},
+        {"type": "qa", "form": False},
+        {"type": "qa", "form": None},
+        {"type": "qa", "form": ["free"]},
+    ],
+)
+def test_a_form_that_does_not_fit_is_one_error(wrong):
+    with pytest.raises(InputError, match="The task t cannot have answers of this form; found form .* wanted for qa: choice, "):
+        TaskCard(**{"name": "t", "instruction": "Do it.", **wrong})

@@ -16,7 +16,7 @@ from mpdd.errors import InputError
 from mpdd.inference.engines import EngineDownError
 from mpdd.inference.engines.local import Local
 from mpdd.prompts.store import load_prompt
-from mpdd.serving import routes
+from mpdd.serving import schema
 from mpdd.serving.audit import verify
 from tests.conftest import tries
 from tests.serving.conftest import CARDS
@@ -225,7 +225,7 @@ def test_unsure_answers_are_marked(make):
 def test_the_page_runs_its_own_parts_only(client):
     response = client.get("/", headers={"Authorization": ""})
     policy = response.headers["content-security-policy"]
-    assert policy == routes.POLICY and "unsafe" not in policy and policy.count("sha256-") == 2
+    assert policy == schema.POLICY and "unsafe" not in policy and policy.count("sha256-") == 2
     assert response.headers["x-frame-options"] == "DENY" and response.headers["cache-control"] == "no-store"
 
 

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpdd.errors import InputError
-from mpdd.serving.batcher import Batcher, EngineError, StoppedError
-from mpdd.serving.pace import Pace
+from mpdd.serving.batcher import Batcher, EngineError, Pace, StoppedError
 from tests.conftest import tries
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mpdd.serving.bodies import parse
-from mpdd.serving.errors import RefusedError
+from mpdd.serving.bodies import RefusedError, parse
 from mpdd.serving.openai_schema import Chat, Completion
 from tests.conftest import tries
 from tests.serving.test_app import NOTE, SECRET, error

@@ -16,8 +16,8 @@ from flwr.client.mod import secaggplus_mod
 from flwr.clientapp import ClientApp
 
 from mpdd.errors import MpddError
+from mpdd.federated.agreement import SECURE, require_only_prompts
 from mpdd.federated.federation import DisagreementError, require_silence
-from mpdd.federated.leaving import SECURE, require_only_prompts
 
 if TYPE_CHECKING:
     from mpdd.federated.site import Site

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from mpdd.backbone.model import Backbone
 from mpdd.federated import travelling
-from mpdd.federated.agreement import Agreement, opening
+from mpdd.federated.agreement import LOSS, Agreement, opening
 from mpdd.federated.averaging import Averaging, SecureAveraging
 from mpdd.federated.federation import Federation, require_silence
-from mpdd.federated.leaving import LOSS
 from mpdd.federated.travelling import Factors
 from mpdd.files import write_atomically
 from mpdd.prompts.meta import MetaPrompt

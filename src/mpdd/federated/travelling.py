@@ -18,9 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mpdd.errors import MpddError
-from mpdd.federated.agreement import Agreement
+from mpdd.federated.agreement import EXAMPLES, GUARANTEE, LOSS, PRIVACY, Agreement
 from mpdd.federated.federation import DisagreementError, Federation
-from mpdd.federated.leaving import EXAMPLES, GUARANTEE, LOSS, PRIVACY
 from mpdd.federated.site import Turn
 from mpdd.methods.options import Privacy
 

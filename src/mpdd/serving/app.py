@@ -17,16 +17,14 @@ from starlette.exceptions import HTTPException
 from mpdd import __version__
 from mpdd.annotate import writers
 from mpdd.annotate.notes import Note, result_of, takes_choices
-from mpdd.serving import routes
+from mpdd.serving import schema
 from mpdd.serving.access import Caller
-from mpdd.serving.bodies import describe, described, read_body
+from mpdd.serving.bodies import RefusedError, describe, described, error_response, read_body
 from mpdd.serving.converting import add_convert_route
-from mpdd.serving.errors import RefusedError, error_response
 from mpdd.serving.guard import Guard, account_of
 from mpdd.serving.limits import Full
 from mpdd.serving.openai import add_openai_routes
-from mpdd.serving.routes import ERRORS, as_json, new_id, until_gone
-from mpdd.serving.schema import Annotate, Annotations, Error, Task, Tasks
+from mpdd.serving.schema import ERRORS, Annotate, Annotations, Error, Task, Tasks, as_json, new_id, until_gone
 from mpdd.serving.service import Asked, Service
 
 _STOP = 3.0  # seconds for what the engine is at when the server stops
@@ -60,7 +58,7 @@ def _add_open_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def home() -> HTMLResponse:
-        return HTMLResponse(routes.HTML, headers={"Content-Security-Policy": routes.POLICY})
+        return HTMLResponse(schema.HTML, headers={"Content-Security-Policy": schema.POLICY})
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -16,7 +16,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mpdd.errors import MpddError
-from mpdd.serving.errors import RefusedError, body_of, headers_of
+from mpdd.serving.bodies import RefusedError, body_of, headers_of
 from mpdd.serving.limits import Limits
 
 _LINGER = 5.0  # seconds to send what is left when a connection is closed

@@ -18,11 +18,9 @@ from mpdd.annotate.writers import formats, writer
 from mpdd.annotate.writers.base import File, Origin
 from mpdd.errors import InputError, MpddError
 from mpdd.serving.access import Caller
-from mpdd.serving.bodies import described, read_body
-from mpdd.serving.errors import RefusedError
+from mpdd.serving.bodies import RefusedError, described, read_body
 from mpdd.serving.guard import account_of
-from mpdd.serving.routes import ERRORS
-from mpdd.serving.schema import AnsweredNote, Convert
+from mpdd.serving.schema import ERRORS, AnsweredNote, Convert
 from mpdd.serving.service import Service
 
 _LISTS = ("entities", "relations", "labels")

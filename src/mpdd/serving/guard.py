@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mpdd.errors import InputError
 from mpdd.serving.audit import Entry
-from mpdd.serving.errors import GoneError, RefusedError, error_response, shutting_down
+from mpdd.serving.bodies import GoneError, RefusedError, error_response, shutting_down
 from mpdd.serving.service import Account, Service
 
 log = logging.getLogger("mpdd.serving")

@@ -18,11 +18,10 @@ from mpdd.annotate.notes import Note
 from mpdd.backbone.vocabulary import Vocabulary
 from mpdd.inference.predict import Prediction
 from mpdd.serving.access import Caller
-from mpdd.serving.bodies import described, read_body
-from mpdd.serving.errors import RefusedError
+from mpdd.serving.bodies import RefusedError, described, read_body
 from mpdd.serving.guard import account_of
 from mpdd.serving.openai_schema import Chat, Completion, OpenAi
-from mpdd.serving.routes import ERRORS, as_json, new_id, until_gone
+from mpdd.serving.schema import ERRORS, as_json, new_id, until_gone
 from mpdd.serving.service import Asked, Service
 
 _PIECE = re.compile(r"\S{1,16}\s*|\s+")  # of a stream: a word with the space behind it, or a part of a long one

@@ -16,12 +16,11 @@ from mpdd.inference.engines import Engine, EngineDownError
 from mpdd.inference.predict import Prediction, Request
 from mpdd.serving.access import Caller, Tokens
 from mpdd.serving.audit import AuditLog
-from mpdd.serving.batcher import Batcher, EngineError, StoppedError
-from mpdd.serving.errors import GoneError, RefusedError, shutting_down
+from mpdd.serving.batcher import Batcher, EngineError, Pace, StoppedError
+from mpdd.serving.bodies import GoneError, RefusedError, shutting_down
 from mpdd.serving.folder import Served, Tasks
 from mpdd.serving.limits import Admission, Full, Limits, Place, RateLimit
 from mpdd.serving.metrics import Metrics
-from mpdd.serving.pace import Pace
 
 _TURN = 0.4  # seconds that a batch should take, so that nobody waits long for a turn
 _SHOWN = 1.0  # seconds for which an answer of `/health/ready` is kept

@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from mpdd.backbone import distributed
 from mpdd.backbone.model import Backbone
 from mpdd.data.batch import Batch, Encoded, collate
-from mpdd.training.choices import choice_losses, with_options
 from mpdd.training.forward import Outputs, forward
-from mpdd.training.losses import cross_entropy, sum_by_example
+from mpdd.training.losses import choice_losses, cross_entropy, sum_by_example, with_options
 
 TOKENS = 8192  # padded tokens a chunk may have; a longer row goes alone
 Prompts = Mapping[str, Float[Tensor, "_ width"] | None]

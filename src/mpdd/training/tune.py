@@ -41,7 +41,7 @@ class Data:
         """Encode examples for a prompt of `length` tokens; the share `rephrase_share` of the training ones is asked otherwise.
 
         The loss of an answer is divided by the mean number of answer tokens of the training examples, or with `loss_per`
-        example by its own number. With `choice_loss` t-few the wrong options of a choice take part (`mpdd.training.choices`).
+        example by its own number. With `choice_loss` t-few the wrong options of a choice take part (`mpdd.training.losses`).
         """
         room, parts = backbone.context - length, (asked(card, train, rephrase_share, 0), asked(card, dev, 0, 0))
         rows = [[_encode(backbone, c, e, room, choice_loss) for c, e in part] for part in parts]

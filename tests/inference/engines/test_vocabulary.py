@@ -9,6 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, Qwen2C
 from mpdd.backbone import model as backbone
 from mpdd.backbone import vocabulary
 from mpdd.errors import InputError
+from mpdd.inference.engines.local import Local, Thrift
+from tests.inference.test_predict import requests
 
 
 def same(alone, whole):
@@ -55,3 +57,20 @@ def test_a_folder_without_weights_is_named(tiny_folder, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match=r"no embedding matrix to be read alone; wanted model\.embed_tokens\.weight"):
         vocabulary.load(str(tmp_path))
+
+
+# The engine in this process gives freed memory back to the system, now and then.
+
+
+def test_every_call_may_give_memory_back(tiny):
+    calls, engine = [], Local(tiny)
+    engine._thrift._trim, engine._thrift._every = calls.append, 0.0
+    engine.predict(requests(tiny, 2))
+    assert calls == [0]
+
+
+def test_not_more_often_than_it_should():
+    calls, thrift = [], Thrift(every=3600.0)
+    thrift._trim = calls.append
+    thrift(), thrift()
+    assert calls == []
