@@ -14,7 +14,7 @@ from mpdd.inference.predict import Request, predict
 from mpdd.inference.prompt_cache import PromptCache
 from mpdd.prompts.pack import Text, pack
 from mpdd.prompts.soft import deepened
-from tests.backbone.packed.test_architectures import PACKED, make  # noqa: F401  a fixture
+from tests.backbone.packed.test_families import PACKED, make  # noqa: F401  a fixture
 from tests.inference.test_predict import requests
 
 

@@ -1,5 +1,8 @@
 """Windows of users' texts: as long as the context has room, or as the card says; the same in training and prediction."""
 
+from __future__ import annotations
+
+import tomllib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,14 +12,16 @@ from hypothesis import strategies as st
 
 from mpdd.annotate.notes import Note, requests_for
 from mpdd.backbone.vocabulary import load_tokenizer
-from mpdd.data.cards import card_file
+from mpdd.data.cards import card_file, new, sniff
 from mpdd.data.cards.check import facts
 from mpdd.data.cards.fitting import CHARS_PER_TOKEN, fitted, longest_window
+from mpdd.data.cards.names import proposed
 from mpdd.data.task import SPLITS, TaskCard
 from mpdd.data.windows import windows
+from mpdd.errors import InputError
 from mpdd.methods.options import PromptOptions
 from tests.data import refusals
-from tests.data.cards.conftest import lines, record, refusal
+from tests.data.cards.conftest import CARDS, lines, record, refusal
 
 RE = TaskCard("own", "re", "Do it.", ("treats", "causes"), max_answer_tokens=200)
 
@@ -146,3 +151,69 @@ def test_a_pair_that_fits_one_window_stays_in_one():
     pair = (text.index("ddd"), text.index("fff") + 3)
     assert [text[start:end] for start, end in windows(text, 18)] == ["Aaa bbb. Ccc ddd.", "Eee fff. Ggg hhh."]
     assert [text[start:end] for start, end in windows(text, 18, [pair])] == ["Aaa bbb.", "Ccc ddd. Eee fff.", "Ggg hhh."]
+
+
+# What a new card proposes from a first record, and copies of the ready cards.
+
+
+def card(kind):
+    values = {"name": "own", "instruction": "Do it.", **CARDS[kind]}
+    return TaskCard.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "wanted"),
+    [
+        ("nli", ["sentence1", "sentence2", "gold_label", "pairID"],
+         {"text": "sentence1", "Hypothesis": "sentence2", "answer": "gold_label", "id": "pairID"}),
+        ("choice", ["id", "question", "opa", "opb", "opc", "cop", "exp"],
+         {"text": "question", "answer": "cop", "id": "id", "choices": ("opa", "opb", "opc")}),
+        ("extractive", ["Context", "question", "answer", "answer_start", "zebra"],
+         {"text": "Context", "Question": "question", "answer": "answer", "answer_start": "answer_start"}),
+        ("ner", ["NOTE", "spans", "patient_id"], {"text": "NOTE", "entities": "spans", "document": "patient_id"}),
+        ("summary", ["a", "b"], {}),
+    ],
+)  # fmt: skip
+def test_columns_are_proposed_by_their_names(kind, there, wanted):
+    assert proposed(card(kind), there) == wanted
+
+
+def test_what_is_known_is_not_proposed():
+    assert proposed(card("nli"), ["sentence2"], ("text", "answer")) == {"Hypothesis": "sentence2"}
+
+
+def test_only_columns_of_another_name_are_written():
+    chosen = {"text": "text", "document": "document", "choices": ("a", "b"), "id": "nr"}
+    assert new.named(chosen) == {"document": "document", "choices": ["a", "b"], "id": "nr"}
+
+
+def test_a_file_without_content_is_told_by_its_ending(tmp_path):
+    known = {"a.CSV": "csv", "b/c/d.ann": "brat", "e/f.jsonl": "jsonl", "g/h.con": "i2b2-2010", "i/j.xml": ""}
+    for name, wanted in known.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+        if wanted in ("brat", "i2b2-2010", ""):
+            path = str(tmp_path / name.partition("/")[0])
+            assert new.recognised([path], "ner", "") == {path: wanted}
+        assert sniff.written_as(tmp_path / name.partition("/")[0]) == wanted
+
+
+def test_columns_are_those_of_the_first_record(tmp_path):
+    (tmp_path / "a.jsonl").write_text(lines([record("nli", 1) | {"more": 1}, {"other": 2}]))
+    assert new.columns("jsonl", [tmp_path], card("nli")) == ("Hypothesis", "answer", "text", "more")
+    assert new.columns("brat", [tmp_path], card("ner")) == ()
+
+
+@pytest.mark.parametrize("name", new.presets())
+def test_a_ready_card_is_copied_as_it_is_or_with_other_values(name):
+    text = new.preset(name, {"data": {}})
+    assert text == new.presets()[name]
+    changed = tomllib.loads(new.preset(name, {"name": "mine", "labels": None, "data": {"train": "x", "test": []}}))
+    before = tomllib.loads(text)
+    assert changed == {**before, "name": "mine", "data": {**before["data"], "train": "x"}}
+    assert card_file.build(changed, "mine.toml").name == "mine"
+
+
+def test_an_unknown_ready_card_is_answered_with_near_ones():
+    with pytest.raises(InputError, match="no ready card called 'mednil'; wanted perhaps mednli"):
+        new.preset("mednil", {"data": {}})
