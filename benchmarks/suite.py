@@ -66,7 +66,7 @@ def main() -> int:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of processes that are started
     failed = [name for name, measure in parts(args.rounds, args.vllm).items() if name in args.only and not run(name, measure)]
-    if not args.vllm:
+    if not args.vllm and any(name.startswith("vllm") for name in args.only):
         print(prediction.NO_VLLM)
     return int(bool(failed))
 
