@@ -151,8 +151,9 @@ def test_a_file_in_the_folder_of_metaprompts_is_all_that_shipping_one_takes(tmp_
     )
     monkeypatch.setattr(registry, "METAPROMPTS", tmp_path)
     assert "gemma3-270m" not in registry.metaprompts()
-    (tmp_path / "gemma3-270m.safetensors").touch()
-    assert registry.metaprompts()["gemma3-270m"] == tmp_path / "gemma3-270m.safetensors"
+    (tmp_path / "gemma3-270m").mkdir()
+    (tmp_path / "gemma3-270m" / "metaprompt.safetensors").touch()
+    assert registry.metaprompts()["gemma3-270m"] == tmp_path / "gemma3-270m" / "metaprompt.safetensors"
 
 
 def test_without_a_metaprompt_the_task_is_learnt_by_prompt_tuning(tmp_path, tiny_folder):
