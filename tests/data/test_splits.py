@@ -1,17 +1,22 @@
-"""The splitting rule: by document, from ids alone; no document or input in two splits."""
+"""The splitting rule, by document and from ids alone, and the leak rule between sources and tests."""
 
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections import Counter
+from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openpyxl import Workbook
 
-from mpdd.data import splits
+from mpdd.data import leaks, splits
+from mpdd.data.leaks import Held, example_runs, runs, words
 from mpdd.data.mixture import few_shot, mixed, single
 from mpdd.data.readers.base import Notes
-from mpdd.data.task import Answer, Example
+from mpdd.data.task import Answer, Example, Splits
 
 
 def example(name, document=None, text=None, fields=()):
@@ -108,3 +113,82 @@ def test_few_shot_is_nested_over_shots_and_differs_over_seeds():
     assert set(few_shot(items, 4, 0)) < set(few_shot(items, 16, 0))
     assert few_shot(items, 16, 0) != few_shot(items, 16, 1)
     assert few_shot(items, 1000, 0) == tuple(items)
+
+
+# The leak rule: what counts as shared, and that a source keeps nothing that a test holds.
+
+RUN = " ".join(f"w{number}" for number in range(13))
+
+
+def example_with(name, text="", **others):
+    return Example(name, others.pop("document", f"doc:{name}"), text or f"text of {name}", others.pop("gold", Answer()), **others)
+
+
+def test_words_are_lower_case_letters_and_digits_without_json_escapes():
+    assert words(r"The 2-Drug\ncombo\u00e9s: IL-2, “cat”!") == ["the", "2", "drug", "combo", "s", "il", "2", "cat"]
+
+
+def test_runs_are_all_thirteen_words_in_a_row():
+    tokens = RUN.split()
+    assert list(runs(tokens[:12])) == []
+    assert len(list(runs(tokens))) == 1
+    assert len(list(runs([*tokens, "x", "y"]))) == 3
+    assert list(runs([*tokens, "x"]))[0] == next(runs(tokens))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        example_with("a", f"Before. {RUN.upper()} after"),
+        example_with("a", RUN.replace(" ", ", ")),
+        example_with("a", fields=(("Question", f"What {RUN}?"),)),
+        example_with("a", choices=("no", RUN)),
+        example_with("a", gold=Answer(text=RUN)),
+    ],
+)
+def test_every_part_of_an_example_counts(other):
+    assert example_runs(other) & set(runs(RUN.split()))
+
+
+def test_parts_are_not_joined_and_twelve_words_are_not_enough():
+    first, rest = RUN.split()[:6], RUN.split()[6:]
+    apart = example_with("a", " ".join(first), fields=(("Question", " ".join(rest)),))
+    assert not example_runs(apart) & set(runs(RUN.split()))
+    assert not example_runs(example_with("a", " ".join(RUN.split()[:12]) + " other")) & set(runs(RUN.split()))
+
+
+def test_a_source_loses_what_shares_a_document_or_a_run_with_a_test():
+    held = Held.by([example_with("t1", f"so {RUN}"), example_with("t2", document="pmid:1")])
+    source = Splits(
+        (example_with("a"), example_with("b", document="pmid:1"), example_with("c", f"{RUN} too")),
+        (example_with("d", gold=Answer(text=RUN)), example_with("e", document="doc:t1"), example_with("f")),
+        (example_with("g", RUN),),
+        {"former": 2},
+    )
+    apart = leaks.without(source, held)
+    assert [[e.id for e in apart[part]] for part in ("train", "dev", "test")] == [["a"], ["f"], ["g"]]
+    assert apart.notes == {
+        "dev: examples of a document that a target tests on": 1,
+        "dev: examples that share 13 words in a row with a target's test": 1,
+        "former": 2,
+        "train: examples of a document that a target tests on": 1,
+        "train: examples that share 13 words in a row with a target's test": 1,
+    }
+    assert source.notes == {"former": 2}
+    assert leaks.without(source, leaks.NOTHING) == source
+    assert leaks.without(source, Held.by([replace(e, document="x") for e in source.test])).test == source.test
+
+
+def test_the_runs_of_a_folder_are_those_of_its_texts_and_sheets(tmp_path):
+    folder = tmp_path / "set" / "inner"
+    folder.mkdir(parents=True)
+    (folder / "a.json").write_text('["' + RUN.replace(" ", "\\n") + '"]', encoding="utf-8")
+    (tmp_path / "set" / "README.md").write_text("r " * 13, encoding="utf-8")
+    (tmp_path / "other.txt").write_text("o " * 13, encoding="utf-8")
+    (folder / "latin.txt").write_bytes(b"\xe9 " + b"l " * 13)
+    book = Workbook()
+    book.active.append([1, None, "x " * 13])
+    book.save(folder / "b.xlsx")
+    found = leaks.folder_runs(tmp_path, ["set", "not there"])
+    assert set(runs(RUN.split())) | set(runs(["l"] * 13)) | set(runs(["x"] * 13)) == found
+    assert zipfile.is_zipfile(folder / "b.xlsx")

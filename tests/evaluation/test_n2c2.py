@@ -1,9 +1,9 @@
-"""The rules of the n2c2 2018 script, by hand where it differs from our one-to-one matching."""
+"""The rules of the n2c2 2018 script, by hand where it differs from our one-to-one matching, and what a run records of them."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
+from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, Splits, Task, TaskCard
+from mpdd.data.tasks import maccrobat_ner
 from mpdd.errors import InputError
 from mpdd.evaluation import n2c2
 from mpdd.evaluation.compare import Pair, bootstrap_interval, holm, mean_difference, paired_difference
 from mpdd.evaluation.differences import difference_tables
 from mpdd.evaluation.joint import MEAN, comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import score
+from mpdd.evaluation.n2c2 import other_values
 from mpdd.evaluation.report.page import write_report
 from mpdd.evaluation.results import write_results
 from mpdd.evaluation.row import Row
@@ -266,3 +268,49 @@ def test_a_damaged_record_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="comparisons.json is not what a run writes"):
         difference_tables(tmp_path / "comparisons.json")
     assert difference_tables(tmp_path / "none.json") == []
+
+
+# What a run records beside the metrics of a task.
+
+
+N2C2 = {f"n2c2_{mode}_{mean}_f1" for mode in ("strict", "lenient") for mean in ("micro", "macro")}
+
+
+def task(kind, form=""):
+    card = TaskCard("t", kind, "Do it.", labels=() if form == "free" else ("Date", "Time"), form=form)
+    return Task(card, "target", (), lambda root: Splits((), (), ()), "", "")
+
+
+def answer_of(*items):
+    return Answer(entities=tuple(Entity(*item) for item in items))
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "names"),
+    [("ner", "", N2C2), ("re", "", N2C2), ("qa", "free", set()), ("nli", "", set()), ("classification", "multiple", set())],
+)
+def test_entities_and_relations_have_the_values_of_n2c2(kind, form, names):
+    assert set(other_values(task(kind, form), [Example("e", "d", "", Answer())], [Parsed(Answer())])) == names
+
+
+def test_maccrobat_is_scored_by_its_groups_too():
+    gold = answer_of((0, 4, "Date"), (5, 9, "Duration"), (10, 15, "Medication"))
+    answer = answer_of((0, 4, "Duration"), (5, 9, "Duration"), (12, 15, "Dosage"))
+    found = other_values(maccrobat_ner.TASK, [Example("e", "d", "", gold)], [Parsed(answer)])
+    # Date and Duration are of the group Time, Medication and Dosage of Treatment: 2 of 3 strictly, all leniently.
+    assert found["coarse_strict_f1"] == pytest.approx(200 / 3)
+    assert found["coarse_lenient_f1"] == 100
+    assert found["n2c2_strict_micro_f1"] == pytest.approx(100 / 3)
+    assert set(found) == N2C2 | {"coarse_strict_f1", "coarse_lenient_f1"}
+
+
+def test_spans_that_fall_into_one_group_count_once():
+    made = replace(task("ner"), coarse=maccrobat_ner.coarse)
+    both = answer_of((0, 4, "Date"), (0, 4, "Time"))
+    found = other_values(made, [Example("e", "d", "", both)], [Parsed(answer_of((0, 4, "Date")))])
+    assert found["coarse_strict_f1"] == 100
+    assert found["n2c2_strict_micro_f1"] == pytest.approx(200 / 3)
+
+
+def test_coarse_labels_are_the_groups_of_the_card():
+    assert {maccrobat_ner.COARSE[label] for label in maccrobat_ner.TASK.card.labels} == set(maccrobat_ner.GROUPS)

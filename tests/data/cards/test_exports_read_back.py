@@ -1,4 +1,4 @@
-"""Generated texts and spans, written in each export by writers of our own, read back as they were."""
+"""Generated texts and spans, written in each export and as tables, read back as they were."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpdd.data.cards import formats
+from mpdd.data.cards import card_file, formats
 from mpdd.data.cards.layout import Layout
 from mpdd.data.readers.base import Notes
-from mpdd.data.task import TaskCard
+from mpdd.data.task import SPLITS, TaskCard
+from mpdd.data.types import parse, render_target
 from mpdd.errors import InputError
 from tests.conftest import tries
-from tests.data.cards.conftest import SECRET
+from tests.data.cards.conftest import CARDS as VALUES_OF_CARDS
+from tests.data.cards.conftest import SECRET, lines, table
 from tests.data.cards.exported import TOKEN_WRITERS, WRITERS, Annotated, write
 
 LABELS = ("Drug", "Problem")
@@ -145,3 +148,66 @@ def test_a_damaged_export_is_read_or_refused_in_one_sentence(name, places, other
             return
     assert all(entity.end <= len(example.text) for example in examples for entity in example.gold.entities)
     assert SECRET not in " ".join(notes.counts)
+
+
+# Random tables: every entity and extracted answer is what its offsets give, and every gold answer reads back.
+
+KNOWN = ["fever", "a", "Ä", "💊", "\u2028", "no. Rash", ",", '"', "|;", "\r\n", "[", "x" * 90]
+WORDS = st.sampled_from(KNOWN) | st.text(max_size=9)
+DRAWN_TEXT = st.lists(WORDS, min_size=1, max_size=90).map(" ".join)
+
+
+def drawn_spans(text):
+    places = st.integers(0, len(text))
+    return st.lists(st.tuples(places, places, st.sampled_from(VALUES_OF_CARDS["ner"]["labels"])).map(list), max_size=6)
+
+
+ENTITIES = DRAWN_TEXT.flatmap(lambda text: st.fixed_dictionaries({"text": st.just(text), "entities": drawn_spans(text)}))
+
+
+def splits(kind, records, file_format):
+    """The splits of a card over these records as train, and one plain record as dev and as test."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, held = Path(folder) / "own.toml", {"train": records}
+        for split in ("dev", "test"):
+            held[split] = [{**records[0], "text": f"Held out for {split}.", **({"entities": []} if kind == "ner" else {})}]
+            held[split][0] |= {"answer": "Held"} if kind == "extractive" else {}
+        for split, rows in held.items():
+            content = {"jsonl": lines, "csv": table, "tsv": lambda r: table(r, "\t")}[file_format](rows)
+            (path.parent / split).write_bytes(content.encode())
+        card = {"name": "own", "instruction": "Do it.", **VALUES_OF_CARDS[kind]}
+        path.write_text(tomli_w.dumps({**card, "data": {"format": file_format, **{split: split for split in SPLITS}}}))
+        task = card_file.read(path)
+        return task.card, task.load(path.parent)
+
+
+@settings(deadline=None)
+@given(st.lists(ENTITIES, min_size=1, max_size=4), st.sampled_from(["jsonl", "csv", "tsv"]))
+def test_entities_are_what_their_offsets_give(records, file_format):
+    records.append({"text": "Plain.", "entities": [[0, 5, "Tumour"]]})
+    card, found = splits("ner", records, file_format)
+    texts = [record["text"] for record in records]
+    given = {(r["text"][a:b].strip(), label) for r in records for a, b, label in r["entities"] if a < b}
+    kept = 0
+    for example in found.train:
+        assert any(example.text in text for text in texts)
+        assert len(example.text) <= 400 or " " not in example.text
+        for entity in example.gold.entities:
+            assert (example.text[entity.start : entity.end], entity.label) in given
+        assert parse(card, example, render_target(card, example)).answer == example.gold
+        kept += len(example.gold.entities)
+    lost = sum(number for reasons in found.losses.values() for number in reasons.values())
+    assert kept + lost == sum(len(r["entities"]) for r in records)
+
+
+@settings(deadline=None)
+@given(DRAWN_TEXT.filter(str.strip), st.data(), st.sampled_from(["jsonl", "csv"]))
+def test_extracted_answers_are_pieces_of_their_text(text, data, file_format):
+    answer = data.draw(st.sampled_from([text, *text.split()]))
+    rows = [{"text": text, "answer": answer}, {"text": "Plain it is.", "answer": "plain"}]
+    rows = [{**row, "Question": "What?"} for row in rows]
+    card, found = splits("extractive", rows, file_format)
+    for example in found.train:
+        assert example.gold.text and example.gold.text in example.text
+        assert parse(card, example, render_target(card, example)).answer == example.gold
+    assert len(found.train) + sum(found.notes.values()) == 2

@@ -1,16 +1,18 @@
-"""Outputs of pieces that are right, half right and garbage, for every type and form: nothing raises, nothing is made up."""
+"""Outputs of pieces that are right, half right and garbage, for every type and form; and answers in free words."""
 
 import re
 import unicodedata
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpdd.data.task import FORMS, Answer, Entity, Example, Relation, TaskCard, TaskType
-from mpdd.data.types import parse, render_target
+from mpdd.data.task import FORMS, Answer, Entity, Example, Parsed, Relation, TaskCard, TaskType
+from mpdd.data.types import candidates, parse, render_input, render_target
 from mpdd.data.types.spans import read_lines, read_mention, split
+from mpdd.errors import InputError
 
 TEXT = "Aspirin (ASA) 100 mg; aspirin\nhelped. Straße: İbuprofen -> pain, chest\u00a0pain @2 none 💊 \\n fever"
 DRUGS, EFFECTS = [(0, 7), (9, 12), (22, 29)], [(59, 63), (65, 75)]
@@ -110,3 +112,44 @@ def test_whatever_is_written_only_what_the_example_holds_comes_back(kind, form):
 
 def test_the_gold_of_this_file_is_where_it_says():
     assert [TEXT[start:end] for start, end in (*DRUGS, *EFFECTS)] == ["Aspirin", "ASA", "aspirin", "pain", "chest\u00a0pain"]
+
+
+# Summaries and free answers, and the dispatch on the type of a card.
+
+CARD = TaskCard("t", "summarization", "Summarise.", text_field="Findings")
+FREE = TaskCard("t", "qa", "Answer.", text_field="Findings", form="free")
+BOTH = st.sampled_from([CARD, FREE])
+
+
+def example(text):
+    return Example("e1", "d1", "Clear lungs.", Answer(text=text))
+
+
+@settings(deadline=None)
+@given(BOTH, st.text().filter(str.strip), st.sampled_from(["", " ", "\n", " \t\n"]))
+def test_free_text_reads_back(card, text, space):
+    output = space + render_target(card, example(text)) + space
+    assert parse(card, example(text), output) == Parsed(Answer(text=text.strip()))
+
+
+@settings(deadline=None)
+@given(BOTH, st.text())
+def test_any_output_is_an_answer_unless_it_is_empty(card, output):
+    parsed = parse(card, example("x"), output)
+    assert parsed.ungrounded == 0
+    assert parsed.answer.text == output.strip()
+    assert parsed.unparseable == (not output.strip())
+
+
+def test_strings_are_pinned():
+    gold = example(" No acute\ndisease. ")
+    assert render_input(CARD, gold) == "Summarise.\nFindings: Clear lungs.\nAnswer:"
+    assert render_target(CARD, gold) == "No acute\ndisease."
+    assert candidates(CARD, gold) is candidates(FREE, gold) is None
+
+
+def test_an_unknown_type_is_an_error():
+    card = replace(CARD, type="poetry")
+    for ask in (render_target, candidates, lambda card, gold: parse(card, gold, "")):
+        with pytest.raises(InputError, match="Task t has an unknown type; found 'poetry'"):
+            ask(card, example("x"))
