@@ -1,4 +1,4 @@
-"""Writes what is in `results` into README.md (the demo) and docs/results.md (Open-31, the runs by number of examples):
+"""Writes what is in `results` into README.md (Open-31 on a real backbone) and docs/results.md (all of Open-31, the demo):
 `python -m scripts.update_readme`; `--check` only compares.
 """
 
@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
+from mpdd.backbone.checkpoints.registry import EMBEDDED
 from mpdd.evaluation import published
 from mpdd.evaluation.differences import difference_tables, mean_gap
 from mpdd.evaluation.published import objective_note, provenance_of, seeds_named
@@ -27,8 +28,13 @@ DIFFERENCES = (*TRAINED, "zero-shot")  # that mpdd is held against
 def main() -> int:
     """Update or check the pages; exit code 1 when a check finds a difference."""
     sections = {
-        ROOT / "README.md": {"demo-table": demo(RESULTS / "demo")},
-        ROOT / "docs" / "results.md": {"open31-table": open31(RESULTS / "open31"), "examples-table": by_examples()},
+        ROOT / "README.md": {"open31-smollm2-table": open31(RESULTS / "open31-smollm2")},
+        ROOT / "docs" / "results.md": {
+            "open31-smollm2-table": open31(RESULTS / "open31-smollm2", with_intervals=True),
+            "open31-table": open31(RESULTS / "open31"),
+            "examples-table": by_examples(),
+            "demo-table": demo(RESULTS / "demo"),
+        },
     }
     differ = False
     for path, tables in sections.items():
@@ -47,7 +53,7 @@ def demo(run: Path) -> list[str]:
     return [*_conditions(table), "", *_older([run]), *_grid(table)]
 
 
-def open31(run: Path) -> list[str]:
+def open31(run: Path, *, with_intervals: bool = False) -> list[str]:
     """Targets down, methods across; below, how far mpdd is from others on the mean of all targets."""
     table, seeds = results_tables(read_results(run_files(run) / "results.json"))[0], provenance_of(run)["seeds"]
     counts = {column.n_examples for column in table.columns}
@@ -58,7 +64,7 @@ def open31(run: Path) -> list[str]:
         f"target, {seeds_named(seeds)}; three learning rates tried for every method, of which the best on the same dev "
         f"examples went on after {halving} steps. Commands, commits and data hashes: `results/{run.name}`."
     )
-    return [*_wrapped(told), "", *_older([run]), *_turned(table), "", *_against(run, table.shots, len(seeds))]
+    return [*_wrapped(told), "", *_older([run]), *_turned(table, with_intervals), "", *_against(run, table.shots, len(seeds))]
 
 
 def by_examples() -> list[str]:
@@ -91,13 +97,13 @@ def _older(runs: Iterable[Path]) -> list[str]:
     return [*_wrapped(note), ""] if note else []
 
 
-def _turned(table: Table) -> list[str]:
+def _turned(table: Table, with_intervals: bool) -> list[str]:
     lines = [
         "| target | " + " | ".join(line.method for line in table.lines) + " | *trivial* |",
         "|---|" + "---:|" * (len(table.lines) + 1),
     ]
     for k, column in enumerate(table.columns):
-        scores = ["" if (cell := line.cells[k]) is None else f"{cell.value:.1f}" for line in table.lines]
+        scores = [_score(line.cells[k], with_intervals) for line in table.lines]
         lines.append(f"| {column.target} ({column.metric}) | {' | '.join(scores)} | {column.chance:.1f} |")
     means = [f"**{line.mean.value:.1f}**" if line.mean else "" for line in table.lines]
     trained = [f"{100 * line.trainable_fraction:.4f} %" for line in table.lines]
@@ -111,7 +117,7 @@ def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
     gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in DIFFERENCES}
     told = [f"{gap.text} against {name}" for name, gap in gaps.items() if gap]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"
-    return [f"MPDD on the mean: {', '.join(told)} points, with 95 % intervals (bootstrap over {over})."]
+    return _wrapped(f"MPDD on the mean, in points: {', '.join(told)}; 95 % intervals (bootstrap over {over}).")
 
 
 def _conditions(table: Table) -> list[str]:
@@ -124,7 +130,8 @@ def _conditions(table: Table) -> list[str]:
 
 
 def _size(table: Table) -> str:
-    return f"embedded {table.backbone_parameters / 1e6:.1f} M"
+    parameters = f"{table.backbone_parameters / 1e6:.1f} M"
+    return f"embedded {parameters}" if table.backbone == EMBEDDED else f"{table.backbone} ({parameters})"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -143,8 +150,9 @@ def _grid(table: Table) -> list[str]:
     return [*lines, "| " + " | ".join(["*trivial answer*", *chance, f"{table.chance:.1f}", "", ""]) + " |"]
 
 
-def _score(cell: Cell | None) -> str:
-    return "" if cell is None else f"{cell.value:.1f} [{cell.low:.1f}, {cell.high:.1f}]"
+def _score(cell: Cell | None, with_interval: bool = True) -> str:
+    interval = f" [{cell.low:.1f}, {cell.high:.1f}]" if cell and with_interval else ""
+    return f"{cell.value:.1f}{interval}" if cell else ""
 
 
 if __name__ == "__main__":

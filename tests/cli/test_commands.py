@@ -116,7 +116,7 @@ def test_tasks_lists_the_whole_catalogue_by_role_with_sizes(mpdd, monkeypatch):
     lines, ready = lines[:32], lines[32:]
     assert ready[0].startswith("Ready without training") and ready[1:] == [
         "  embedded: all 21 sources",
-        "  smollm2-135m-instruct: all 21 sources, ncbi_disease, phee, rqe",
+        "  smollm2-135m-instruct: all 21 sources, all 10 targets",
     ]
     assert [line.split()[1] for line in lines] == ["source"] * 21 + ["target"] * 10 + ["spare"]
     assert sorted(line.split()[0] for line in lines) == list(catalogue.names())

@@ -34,16 +34,16 @@ def print_tasks(tasks: Sequence[Task], as_json: bool) -> None:
     ]
     print_grid(("task", "role", "type", *SPLITS, "licence", "data"), lines)
     print_line("Ready without training (`mpdd predict --task NAME --backbone BACKBONE NOTE.txt`), scores by --ready:")
-    sources = {task.name for task in tasks if task.role == "source"}
+    groups = {f"{role}s": {task.name for task in tasks if task.role == role} for role in ("source", "target")}
     for backbone, names in ready_for().items():
-        print_line(f"  {backbone}: {_ready_line(names, sources)}")
+        print_line(f"  {backbone}: {_ready_line(names, groups)}")
 
 
-def _ready_line(names: Sequence[str], sources: set[str]) -> str:
-    """Names of tasks, the sources as their number where all of them are there."""
-    if not sources <= set(names):
-        return ", ".join(names)
-    return ", ".join((f"all {len(sources)} sources", *(name for name in names if name not in sources)))
+def _ready_line(names: Sequence[str], groups: Mapping[str, set[str]]) -> str:
+    """Names of tasks, those of a group as their number where all of it are there."""
+    whole = {group: members for group, members in groups.items() if members and members <= set(names)}
+    others = set(names).difference(*whole.values())
+    return ", ".join((*(f"all {len(m)} {group}" for group, m in whole.items()), *(name for name in names if name in others)))
 
 
 def print_ready(as_json: bool) -> None:
