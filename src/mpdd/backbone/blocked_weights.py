@@ -25,10 +25,12 @@ def blocked(model: nn.Module, rows: int) -> Iterator[None]:
     """Let frozen linear layers on a CPU multiply about so many `rows` by blocked copies of their weights, within.
 
     Only without gradient. Copies are made anew each time, so that they are never those of other weights. Nothing changes
-    where torch lacks these operations, weights are elsewhere or quantized, or the copies would take more than `MOST_BYTES`.
+    where torch lacks these operations, something else has taken over the forward pass of a module (torch's compiler, which
+    cannot lower them, or hooks), weights are elsewhere or quantized, or the copies would take more than `MOST_BYTES`.
     """
-    modules = model.modules() if _OPERATIONS_THERE else ()
-    layers: list[Any] = [module for module in modules if _can_be_blocked(module)]
+    modules = list(model.modules()) if _OPERATIONS_THERE else []
+    taken_over = any("forward" in vars(module) for module in modules)
+    layers: list[Any] = [] if taken_over else [module for module in modules if _can_be_blocked(module)]
     bytes_wanted = sum(layer.weight.numel() * layer.weight.element_size() for layer in layers)
     if bytes_wanted > MOST_BYTES:
         layers = []
@@ -42,8 +44,8 @@ def blocked(model: nn.Module, rows: int) -> Iterator[None]:
 
 
 def _can_be_blocked(module: nn.Module) -> bool:
-    """Whether this is a plain linear layer whose forward pass nothing else has taken over."""
-    if type(module) is not nn.Linear or "forward" in vars(module) or module.weight.device.type != "cpu":
+    """Whether this is a plain linear layer on a CPU, frozen, of a number format that the operations are fast with."""
+    if type(module) is not nn.Linear or module.weight.device.type != "cpu":
         return False
     fast = module.weight.dtype == torch.float32 or (
         module.weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
