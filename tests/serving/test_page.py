@@ -295,7 +295,7 @@ class Tab:
         self.run(f"$('format').value = {json.dumps(option)}, $('download').click()")
         self.wait("$('status').textContent.startsWith('Downloaded')")
         end = time.monotonic() + 20
-        while not (files := [path for path in folder.iterdir() if path.suffix not in (".crdownload", ".tmp")]):
+        while not (files := [p for p in folder.iterdir() if p.suffix not in (".crdownload", ".tmp") and p.stat().st_size]):
             assert time.monotonic() < end, "nothing was downloaded"
             time.sleep(0.05)
         return files[0]

@@ -72,7 +72,10 @@ def pack(
     another metaprompt than the pack's.
     """
     finished = {item.task.name: item for run in runs for item in _finished(run, method)}
-    left_out = {name: f"licence: {item.task.licence}" for name, item in finished.items() if not may_publish(item.task)}
+    targets = {name for item in finished.values() for name in item.experiment.targets}
+    tasks = {item.task.name: item.task for item in finished.values()}
+    tasks |= {name: catalogue.get(name) for name in sorted(targets & set(catalogue.names()))}  # also those not run for it
+    left_out = {name: f"licence: {task.licence}" for name, task in tasks.items() if not may_publish(task)}
     packed = {name: item for name, item in finished.items() if name not in left_out}
     metaprompt = _write_metaprompt(packed.values(), folder)
     files, scorer = file_names(packed, SUFFIX), _Scorer(test_examples, backbone, reporter)
