@@ -195,10 +195,13 @@ def _score_of_run(item: _Finished) -> dict[str, Any]:
     row = item.cell["row"]
     there = counts.table().get(item.task.name, {}).get("examples", [0, 0, row["n_examples"]])[2]
     values = {"value": row["value"], "low": row["ci_low"], "high": row["ci_high"], "baseline": row["chance"]}
-    return {
-        "metric": row["metric"], **{name: round(float(value), 2) for name, value in values.items()},
-        "examples": row["n_examples"], "test_examples": item.cell.get("test_examples", there),
-    }  # fmt: skip
+    return _score(row["metric"], values, row["n_examples"], item.cell.get("test_examples", there))
+
+
+def _score(metric: str, values: Mapping[str, float], examples: int, test_examples: int) -> dict[str, Any]:
+    """A score as headers have it: from 0 to 100, on `examples` of a task's `test_examples`."""
+    rounded_values = {name: round(float(value), 2) for name, value in values.items()}
+    return {"metric": metric, **rounded_values, "examples": examples, "test_examples": test_examples}
 
 
 def _there_already(folder: Path) -> dict[str, PromptFile]:
@@ -233,10 +236,7 @@ class _Scorer:
             evaluation = score_examples(prompt, chosen, engine, {}, tick=tick)
         headline = evaluation.headline
         values = {"value": headline.value, "low": headline.low, "high": headline.high, "baseline": evaluation.baseline}
-        return {
-            "metric": item.task.headline, **{name: round(float(value), 2) for name, value in values.items()},
-            "examples": evaluation.examples, "test_examples": len(test),
-        }  # fmt: skip
+        return _score(item.task.headline, values, evaluation.examples, len(test))
 
 
 def _test(item: _Finished, prompt: PromptFile) -> Sequence[Example]:
