@@ -1,4 +1,7 @@
-"""A small experiment on real data with a tiny random backbone, run by the real program in processes of its own."""
+"""A small experiment on real data with a tiny random backbone, run by the real program in processes of its own.
+
+Most of these are forked from one that has imported torch (`processes.py`); of every documented command one is a new Python.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 import tomli_w
 
 from tests.conftest import make_model
+from tests.e2e.processes import Forked
 
 MIRROR = Path(os.environ.get("MPDD_MIRROR") or Path(__file__).resolve().parents[3] / "shared" / "data")
 RATES = {"prompt_tuning": [0.02], "mpdd": [0.02], "lora": [0.002]}
@@ -43,16 +47,24 @@ class World:
     def experiment(self) -> Path:
         return self.folder / "small.toml"
 
-    def start(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start `mpdd`; one thread makes it quick beside others, and the same sums come out the same."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPDD_MIRROR": str(MIRROR)}
+    @property
+    def environment(self) -> dict[str, str]:
+        """One thread makes a process quick beside others, and the same sums come out the same."""
+        return {**os.environ, "OMP_NUM_THREADS": "1", "MPDD_MIRROR": str(MIRROR)}
+
+    def start(self, *arguments: object, **environment: str) -> Forked:
+        """Start `mpdd` in a process of its own, forked from one that has its imports; with more in its environment."""
+        return Forked(list(map(str, arguments)), self.folder, self.environment | environment)
+
+    def start_python(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start Python anew with `-m mpdd`, imports and all, as a user's shell does."""
         command = [sys.executable, "-m", "mpdd", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **pipes)
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, **pipes)
 
-    def run(self, *arguments: object) -> tuple[str, str]:
-        """Run `mpdd` to its good end and return what it printed."""
-        process = self.start(*arguments)
+    def run(self, *arguments: object, python: bool = False) -> tuple[str, str]:
+        """Run `mpdd` to its good end, in a forked process or in a new Python, and return what it printed."""
+        process = (self.start_python if python else self.start)(*arguments)
         out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
         return out, err
@@ -81,7 +93,7 @@ class Finished:
 @pytest.fixture(scope="session")
 def finished(world) -> Finished:
     before = contents(world.backbone)
-    out, err = world.run("run", world.experiment, "--out", "unbroken")
+    out, err = world.run("run", world.experiment, "--out", "unbroken", python=True)
     return Finished(world.folder / "unbroken", out, err, before)
 
 

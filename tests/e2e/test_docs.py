@@ -89,7 +89,7 @@ def test_the_first_example_of_the_readme(tmp_path):
     (command,) = re.findall(r"^mpdd (predict --task .*)$", readme, re.MULTILINE)
     (tmp_path / "note.txt").write_text(f"{note}\n", encoding="utf-8")
     ran = subprocess.run([sys.executable, "-m", "mpdd", *command.split()], cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    assert (ran.returncode, ran.stderr) == (0, "")
     found, expected = json.loads(ran.stdout), json.loads(shown)
     for answer in (found, expected):
         sure = [answer.pop("confidence"), *(entity.pop("confidence") for entity in answer["entities"])]

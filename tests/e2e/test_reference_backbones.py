@@ -20,7 +20,7 @@ from mpdd.prompts.store import load_prompt
 
 pytestmark = pytest.mark.e2e
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-NAMES = ("llama-3.1-8b", "meditron3-8b", "gpt-oss-20b")
+NAMES = ("llama-3.1-8b", "gpt-oss-20b")  # and meditron3-8b, which is Llama 3.1 with other weights
 SMALL = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
     "max_position_embeddings": 768,
@@ -31,7 +31,7 @@ REDUCED = {
     "targets": ["ncbi_disease", "meqsum"],
     "seeds": [0],
     "shots": [8],
-    "limits": {"train": 8, "dev": 4, "test": 4},
+    "limits": {"train": 8, "dev": 2, "test": 2},
 }
 HARMONY = (
     "<|start|>system<|message|>Current date: {{ strftime_now('%Y-%m-%d') }}<|end|>"
@@ -74,6 +74,7 @@ def test_the_experiment_runs_from_end_to_end_at_reduced_size(world, name):
     values |= REDUCED | {"backbone": str(place / "backbone")}
     for part in ("teach", "distil", "adapt"):
         values[part] |= {"steps": 2, "every": 1, "batch_size": 2}
+        values[part] |= {name: rates[:1] for name, rates in values[part].items() if isinstance(rates, list)}
     values["prompt"]["length"] = 6
     (place / "small.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
     out, _ = world.run("run", place / "small.toml", "--out", place / "run")
@@ -90,16 +91,25 @@ def test_the_experiment_runs_from_end_to_end_at_reduced_size(world, name):
     out, _ = world.run("predict", *prompts, place / "note.txt", "--json")
     assert [found["task"] for found in json.loads(out)] == REDUCED["targets"]
     world.run("export", *prompts, "--to", "hf-vocab", "--out", place / "vocabulary")
-    world.run("export", prompts[0], "--to", "peft", "--out", place / "adapter")
+    world.run("export", prompts[0], "--to", "peft", "--out", place / "adapter", python=name == NAMES[0])
     record = json.loads((place / "vocabulary" / "mpdd_tasks.json").read_text(encoding="utf-8"))["tasks"]["meqsum"]
     assert record["before"]["text"] == template.before and record["text_gives_ids"]
 
 
-@pytest.mark.parametrize(("name", "parameters"), zip(NAMES, (8_030_261_248, 8_030_261_248, 20_914_757_184), strict=True))
+def test_meditron_runs_as_llama_does():
+    """Its experiment and its shape are those of Llama 3.1 but for the name and the place of its weights."""
+    names = ("meditron3-8b", "llama-3.1-8b")
+    own, llama = (tomllib.loads((EXPERIMENTS / f"{name}.toml").read_text(encoding="utf-8")) for name in names)
+    assert own | {"name": llama["name"], "backbone": llama["backbone"]} == llama
+    own, llama = (json.loads((EXPERIMENTS / "shapes" / f"{name}.json").read_text()) for name in names)
+    assert own == llama
+
+
+@pytest.mark.parametrize(("name", "parameters"), zip(NAMES, (8_030_261_248, 20_914_757_184), strict=True))
 def test_at_the_true_shape_less_than_a_two_thousandth_is_trained(world, name, parameters):
     """Counted on torch's meta device; 8.03 and 20.9 billion are what the models' own cards say."""
     shape = EXPERIMENTS / "shapes" / f"{name}.json"
-    out, _ = world.run("check", EXPERIMENTS / f"{name}.toml", "--shape", shape, "--json")
+    out, _ = world.run("check", EXPERIMENTS / f"{name}.toml", "--shape", shape, "--json", python=name == NAMES[0])
     found = json.loads(out)
     assert found["backbone"]["parameters"] == parameters
     assert all(numbers["percent"] < 0.05 for numbers in found["trainable"].values())

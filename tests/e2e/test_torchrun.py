@@ -5,8 +5,9 @@ is killed, and one goes on.
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import tomli_w
 import torch
 
 from mpdd.prompts.store import load_prompt
-from tests.e2e.conftest import EXPERIMENT, MIRROR
+from tests.e2e.conftest import EXPERIMENT
 
 pytestmark = pytest.mark.e2e
 SMALL = EXPERIMENT | {"sources": ["scifact", "ddi"], "targets": ["rqe"], "methods": ["prompt-tuning", "lora", "mpdd"]}
@@ -33,19 +34,21 @@ def experiment(world):
     return path
 
 
-def start(world, experiment, processes, out, *options, verb="run"):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPDD_MIRROR": str(MIRROR)}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "mpdd"]
-    alone = [sys.executable, "-m", "mpdd"]
-    command = [*(torchrun if processes > 1 else alone), verb, str(experiment), "--out", out, *options]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=world.folder, env=environment, text=True, start_new_session=True, **pipes)
+def ranks(world, experiment, out, *options, verb="run"):
+    """Two processes that work together: what torchrun tells its processes, they find in their environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    joined = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+    command = (verb, experiment, "--out", out, *options)
+    return [world.start(*command, **joined, RANK=str(number), LOCAL_RANK=str(number)) for number in (0, 1)]
 
 
-def finish(process):
-    out, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    return out
+def finish(*processes):
+    """What the first of some processes printed, when all have come to a good end."""
+    printed = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), printed
+    return printed[0][0]
 
 
 def prompts(folder):
@@ -59,7 +62,7 @@ def dev_losses(folder):
 
 @pytest.fixture(scope="module")
 def one(world, experiment):
-    finish(start(world, experiment, 1, "one"))
+    world.run("run", experiment, "--out", "one")
     return world.folder / "one"
 
 
@@ -75,88 +78,89 @@ def assert_same(folder, one):
 
 
 def test_two_processes_train_what_one_does(world, experiment, one):
-    out = finish(start(world, experiment, 2, "two"))
-    assert_same(world.folder / "two", one)
-    assert out.count("Report: two/report.html") == 1  # the second process says nothing
-    assert {p.name for p in (world.folder / "two").iterdir()} == {p.name for p in one.iterdir()}
-
-
-def test_the_first_stages_alone_are_shared_too(world, experiment, one):
-    out = finish(start(world, experiment, 2, "stages", verb="distil"))
-    assert out.count("Prompts: stages/prompts") == 1
-    lines = (world.folder / "stages" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    """The first stages by `distil`, which shares them out, too, and the others by torchrun itself in the same folder."""
+    folder = world.folder / "two"
+    out = finish(*ranks(world, experiment, "two", verb="distil"))
+    assert out.count("Prompts: two/prompts") == 1
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(set(lines))
-    meta, wanted = (load_prompt(run / "prompts" / "metaprompt.safetensors").tensors for run in (world.folder / "stages", one))
-    for name, tensor in wanted.items():
-        torch.testing.assert_close(meta[name], tensor, rtol=1e-4, atol=1e-4)
+    metaprompt = folder / "prompts" / "metaprompt.safetensors"
+    written = metaprompt.stat().st_mtime_ns
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "mpdd"]
+    command = [*torchrun, "run", str(experiment), "--out", "two"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    out = finish(subprocess.Popen(command, cwd=world.folder, env=world.environment, text=True, **pipes))
+    assert metaprompt.stat().st_mtime_ns == written
+    assert_same(folder, one)
+    assert out.count("Report: two/report.html") == 1  # the second process says nothing
+    assert {p.name for p in folder.iterdir()} == {p.name for p in one.iterdir()}
 
 
 def test_two_processes_that_share_the_backbone_train_what_one_does(world, experiment, one):
-    """Each has half of every layer's weights (FSDP); one of them goes on with the whole backbone."""
-    finish(start(world, experiment, 2, "split", "--set", "compute.shard=true"))
+    """All stages; each has half of every layer's weights (FSDP). One of them goes on with the whole backbone."""
+    finish(*ranks(world, experiment, "split", "--set", "compute.shard=true"))
     assert_same(world.folder / "split", one)
     cells = {path.name: path.stat().st_mtime_ns for path in (world.folder / "split" / "cells").rglob("*.json")}
-    finish(start(world, experiment, 1, "split", "--set", "compute.shard=true"))
+    world.run("run", experiment, "--out", "split", "--set", "compute.shard=true")
     assert cells == {path.name: path.stat().st_mtime_ns for path in (world.folder / "split" / "cells").rglob("*.json")}
 
 
-def test_a_killed_process_ends_the_run_in_one_sentence_and_one_process_goes_on(world, experiment, one):
-    process = start(world, experiment, 2, "killed")
-    teacher = world.folder / "killed" / "prompts" / "teacher-ddi.safetensors"
+def wait_until(reached, process):
+    """Wait for `reached()`; the process must not end before."""
     until = time.monotonic() + 300
-    while not teacher.is_file():
+    while not reached():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < until
         time.sleep(0.02)
-    second = next(pid for pid in children(process.pid) if environment_of(pid).get("RANK") == "1")
-    os.kill(second, signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode != 0
-    assert (
-        "A process of this run has ended, and the others with it. Start the same command again: it goes on where it was." in err
+
+
+def test_a_killed_process_ends_the_run_in_one_sentence_and_one_process_goes_on(world, experiment, one):
+    first, second = ranks(world, experiment, "killed")
+    teacher = world.folder / "killed" / "prompts" / "teacher-ddi.safetensors"
+    wait_until(teacher.is_file, first)
+    second.kill()
+    _, err = first.communicate(timeout=300)
+    assert first.returncode == 1
+    assert err.splitlines()[-1] == (
+        "mpdd: A process of this run has ended, and the others with it. Start the same command again: it goes on where it was."
     )
     before = teacher.stat().st_mtime_ns
-    finish(start(world, experiment, 1, "killed"))
+    world.run("run", experiment, "--out", "killed")
     assert teacher.stat().st_mtime_ns == before
     assert_same(world.folder / "killed", one)
 
 
-def test_one_command_starts_two_processes_that_make_what_one_does(world, experiment, one):
-    out = finish(start(world, experiment, 1, "beside", "--processes", "2"))
-    assert_same(world.folder / "beside", one)
+def test_one_command_starts_two_processes_that_make_what_one_does_also_if_it_is_stopped(world, experiment, one):
+    """It is stopped while they teach and while they adapt, and goes on: whoever stops the first process stops all."""
+    folder, command = world.folder / "beside", ("run", experiment, "--out", "beside", "--processes", "2")
+    for begun in ("checkpoints/teach*", "metrics-*-of-2.jsonl"):
+        process = world.start(*command)
+        wait_until(lambda: len(children(process.pid)) >= 2 and list(folder.glob(begun)), process)  # noqa: B023
+        others = children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert [line for line in err.splitlines() if line.startswith("mpdd: ")] == [
+            "mpdd: stopped; the same command takes a run on from here."
+        ]
+        assert len(others) >= 2 and not [pid for pid in others if Path(f"/proc/{pid}").exists()]
+    out, _ = world.run(*command)
+    assert_same(folder, one)
     assert out.count("Report: beside/report.html") == 1
-    assert {p.name for p in (world.folder / "beside").iterdir()} == {p.name for p in one.iterdir()}
-    made = json.loads((world.folder / "beside" / "provenance.json").read_text(encoding="utf-8"))
+    assert {p.name for p in folder.iterdir()} == {p.name for p in one.iterdir()}
+    made = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     assert made["command"].endswith("--processes 2") and made["parts"][0]["parts"] == ["1/2", "2/2"]
 
 
-def test_a_process_that_fails_says_why_in_one_sentence_and_ends_the_others(world, experiment):
-    finish(start(world, experiment, 1, "unfit", verb="distil"))
+def test_a_process_that_fails_says_why_in_one_sentence_and_ends_the_others(world, experiment, one):
+    shutil.copytree(one, world.folder / "unfit")
+    shutil.rmtree(world.folder / "unfit" / "cells")
     (world.folder / "unfit" / "prompts" / "metaprompt.safetensors").write_bytes(b"no prompt")
-    process = start(world, experiment, 1, "unfit", "--processes", "2")
+    process = world.start("run", experiment, "--out", "unfit", "--processes", "2")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 2
     (sentence,) = [line for line in err.splitlines() if line.startswith("mpdd: ")]
     assert "metaprompt.safetensors" in sentence and "Traceback" not in err
-
-
-@pytest.mark.parametrize("stage", ["teach", "adapt"])
-def test_whoever_stops_the_first_process_stops_all(world, experiment, stage):
-    process = start(world, experiment, 1, f"stopped-{stage}", "--processes", "2")
-    folder = world.folder / f"stopped-{stage}"
-    until, others = time.monotonic() + 300, []
-    while len(others) < 2 or not list(folder.glob("checkpoints/teach*" if stage == "teach" else "metrics-*-of-2.jsonl")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < until
-        others = children(process.pid)
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert [line for line in err.splitlines() if line.startswith("mpdd: ")] == [
-        "mpdd: stopped; the same command takes a run on from here."
-    ]
-    assert not [pid for pid in others if Path(f"/proc/{pid}").exists()]
 
 
 def children(pid):
@@ -165,8 +169,3 @@ def children(pid):
     for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
         found += [child, *children(child)]
     return found
-
-
-def environment_of(pid):
-    pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

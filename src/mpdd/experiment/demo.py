@@ -42,9 +42,9 @@ def read_demo(quick: bool) -> Experiment:
     """The packaged experiment, or its quick version."""
     values = tomllib.loads((files("mpdd.experiment") / "demo.toml").read_text(encoding="utf-8"))
     if quick:
-        values["limits"] = {"train": 60, "dev": 8, "test": 16}
+        values["limits"] = {"train": 60, "dev": 4, "test": 8}
         for part in ("teach", "distil", "adapt"):
-            values[part] |= {"steps": 4, "every": 2}
+            values[part] |= {"steps": 4, "every": 2, "batch_size": 2}
         values["adapt"]["halving_steps"] = 2
     return config.build(values, "demo.toml")
 
