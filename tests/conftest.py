@@ -7,7 +7,8 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -33,6 +34,8 @@ NO_DATA = "no real data"  # what every reason to leave out a test of the public 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # workers share what this process, which started them, has made
     CACHE = TemporaryDirectory(prefix="mpdd-test-cache-")  # splits are read once for all tests, and never from an older run
     os.environ["MPDD_CACHE"] = CACHE.name
+RATES = ("prompt_tuning", "deep_prompt_tuning", "mpdd", "lora", "ia3", "full_finetuning")
+ONE_RATE = dict.fromkeys(RATES, (0.01,))  # of [adapt], for runs that try out something else
 settings.register_profile("thorough", max_examples=1000)  # pytest --hypothesis-profile=thorough
 
 
@@ -47,10 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     gc.disable()  # to look for garbage among modules takes a fifth of the time of importing them
     import beartype  # noqa: F401  # what is first imported below the hook is compiled anew, with all that it imports
-    import peft  # noqa: F401
     import torch  # noqa: F401
-    import transformers  # noqa: F401
     from jaxtyping import install_import_hook
+
+    with patch("torch.compile", lambda function, **_: function):  # else peft's bitsandbytes loads all of torch's compiler
+        import peft  # noqa: F401
+    import transformers  # noqa: F401
 
     with install_import_hook(CHECKED, "beartype.beartype"):
         import mpdd.backbone.model
@@ -63,16 +68,46 @@ def pytest_configure(config: pytest.Config) -> None:
         import mpdd.training.losses  # noqa: F401
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` a file's tests run in one process, which makes what they share once, where they do not say
-    otherwise. From here on only young objects are searched for garbage: corpora that tests read are large."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+    """End-to-end tests, which take longest, begin first, so that no process waits for another at the end. From here on only
+    young objects are searched for garbage: corpora that tests read are large."""
+    items.sort(key=lambda item: item.path.parent.name != "e2e")
     gc.freeze()
     gc.set_threshold(200_000, 50, 100)
     gc.enable()
+
+
+def group_of(nodeid: str) -> str:
+    """The tests that run in one process, by the id of one of them: those of a file, which make what they share once; of the
+    files of a whole corpus those of one task, which read its data once; and all in a browser, which start it once."""
+    file = nodeid.split("::")[0]
+    if file in ("tests/data/test_contract.py", "tests/evaluation/test_gold_in.py") and nodeid.endswith("]"):
+        return nodeid[nodeid.rindex("[") :]
+    return "browser" if file.startswith("tests/serving/test_page") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand tests out by `group_of`. The marks of `--dist loadgroup` do nothing under pytest 9.2 with pytest-xdist 3.8."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return ByGroup(config, log)
+
+
+_workers: dict[str, str] = {}  # the process that runs each group
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Stop where the tests of a group run in two processes, as no test would notice: they only take longer."""
+    if worker := getattr(report, "worker_id", ""):
+        group = group_of(report.nodeid)
+        if _workers.setdefault(group, worker) != worker:
+            pytest.exit(f"Tests of {group} run in {_workers[group]} and in {worker}.", returncode=3)
 
 
 TEXT = [

@@ -57,7 +57,7 @@ NEEDS = {"spacy": "spacy", "inception": "cassis"}
 
 @pytest.mark.parametrize("to", FORMATS)
 @given(notes=batches())
-@settings(max_examples=tries(25), deadline=None)
+@settings(max_examples=tries(12), deadline=None)
 def test_entities_and_relations_come_back_as_they_were(to, notes):
     assume(any(note.entities for note in notes))  # files without one item of a card are refused
     if to in NEEDS:

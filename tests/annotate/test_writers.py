@@ -171,7 +171,7 @@ def test_label_studio_takes_the_predictions_by_its_own_library(notes):
 
 
 @given(notes=batches())
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_tokens_are_the_text_and_spans_are_runs_of_them(notes):
     for note in notes:
         example = json.loads(made("prodigy", [note])[""])
@@ -193,7 +193,7 @@ def test_tokens_of_spans_that_start_or_end_with_a_space():
 
 
 @given(notes=batches())
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_tables_have_a_row_for_each_item_and_quote_the_note(notes):
     parquet = pytest.importorskip("pyarrow.parquet")
     texts = {note.id: note.text for note in notes}
@@ -243,7 +243,7 @@ def test_omop_rows_fit_the_table_note_nlp():
 
 
 @given(notes=batches())
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_bioc_locations_give_the_words_and_relations_name_annotations(notes):
     for document, note in zip(json.loads(made("bioc-json", notes)[""])["documents"], notes, strict=True):
         (passage,) = document["passages"]
@@ -259,7 +259,7 @@ def test_bioc_locations_give_the_words_and_relations_name_annotations(notes):
 
 
 @given(notes=batches())
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_bioc_is_read_by_its_own_library(notes):
     bioc = pytest.importorskip("bioc")
     from bioc import biocjson
@@ -286,7 +286,7 @@ def test_fhir_references_name_resources_of_the_bundle():
 
 
 @given(notes=batches(), conditions=st.sets(st.sampled_from((*LABELS, "no such label"))))
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_fhir_is_valid(notes, conditions):
     module = pytest.importorskip("fhir.resources.R4B.bundle")
     ((_, raw),) = writers.writer("fhir", conditions).files([*notes, NOTE], ORIGIN)
@@ -325,7 +325,7 @@ def test_conditions_are_for_fhir():
 
 
 @given(notes=batches())
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_html_shows_the_note_escaped_and_loads_nothing(notes):
     page = html.document_fromstring(made("html", [*notes, NOTE])[""])
     assert not page.xpath("//script | //link | //img | //@src | //@href")
@@ -343,7 +343,7 @@ def test_html_in_a_notebook_is_the_same_piece():
 
 
 @given(notes=batches())
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_spacy_reads_its_own_file(notes):
     spacy = pytest.importorskip("spacy")
     from spacy.tokens import DocBin
@@ -361,7 +361,7 @@ def test_spacy_reads_its_own_file(notes):
 
 
 @given(notes=batches())
-@settings(max_examples=tries(20), deadline=None)
+@settings(max_examples=tries(10), deadline=None)
 def test_inception_counts_utf_16_units_and_its_spans_are_whole_tokens(notes):
     pytest.importorskip("cassis")
     from mpdd.annotate.writers import inception

@@ -16,6 +16,7 @@ from mpdd.data import cache, catalogue, store
 from mpdd.data.columns import pack, unpack
 from mpdd.data.task import Answer, Entity, Example, Relation, Splits, Task, TaskCard
 from mpdd.errors import InputError
+from tests.conftest import tries
 
 EXAMPLE = Example(
     "e1", "d:1", "fever and cough", Answer((Entity(0, 5, "Sign"),), labels=(0, 2)), (("Q", "why"),), ("a", "b"), {"k": ("x", "y")}
@@ -216,7 +217,7 @@ EXAMPLES = tuples(
 COLUMN_SPLITS = st.builds(Splits, EXAMPLES, EXAMPLES, EXAMPLES, st.dictionaries(TEXTS, NUMBERS, max_size=3))
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(COLUMN_SPLITS)
 def test_splits_come_back_the_same_with_their_types_and_their_order(splits):
     (back,) = unpack(pack([splits], Splits), Splits)

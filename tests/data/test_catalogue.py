@@ -165,11 +165,7 @@ def test_the_command_measures_anew_and_keeps_each_source(monkeypatch, capsys, tm
     assert run(update_counts, monkeypatch, "--check") == 0
 
 
-# docs/open31.md
-
-
-def test_the_page_is_as_the_command_writes_it(monkeypatch):
-    assert run(update_open31, monkeypatch, "--check") == 0
+# docs/open31.md; that it is as the command writes it is part of `make lint`.
 
 
 def test_the_page_has_every_task_its_licence_and_the_hash_of_the_data():
@@ -185,11 +181,15 @@ def test_the_page_has_every_task_its_licence_and_the_hash_of_the_data():
 def test_a_changed_page_or_an_audit_of_other_data_fails(monkeypatch, capsys, tmp_path):
     page, committed = tmp_path / "page.md", tmp_path / "audit.json"
     audit = json.loads(update_open31.AUDIT.read_text(encoding="utf-8"))
-    page.write_text(update_open31.PAGE.read_text(encoding="utf-8").replace("| 8,587 |", "| 8,588 |"), encoding="utf-8")
+    page.write_text(update_open31.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(update_open31, "PAGE", page)
-    assert run(update_open31, monkeypatch, "--check") == 1
-    assert run(update_open31, monkeypatch) == 0
-    assert run(update_open31, monkeypatch, "--check") == 0
+    for slow in ("shot_lines", "label_lines", "ablation_lines"):  # intervals of published runs
+        monkeypatch.setattr(update_open31, slow, lambda *_: ["a table"])
+    for change in (lambda text: text, lambda text: text.replace("| 8,587 |", "| 8,588 |")):
+        page.write_text(change(page.read_text(encoding="utf-8")), encoding="utf-8")
+        assert run(update_open31, monkeypatch, "--check") == 1
+        assert run(update_open31, monkeypatch) == 0
+        assert run(update_open31, monkeypatch, "--check") == 0
     monkeypatch.setattr(update_open31, "AUDIT", committed)
     monkeypatch.setattr(update_open31, "ROOT", tmp_path)
     for change in ({"data_sha256": "0"}, {"tests": audit["tests"] | {"rqe": 1}}):

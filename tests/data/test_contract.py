@@ -35,7 +35,7 @@ def mirror(monkeypatch):
     monkeypatch.setenv("MPDD_MIRROR", str(MIRROR))
 
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in catalogue.names()])
+@pytest.fixture(params=catalogue.names())
 def name(request):
     """A task; its tests run in one process, which then reads its data once."""
     return request.param

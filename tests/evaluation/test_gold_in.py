@@ -16,10 +16,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not HAS_DATA, reason="no real data: neither MPDD_MIRROR nor MPDD_DATA is set"),
 ]
-# In the process that runs the other tests of the task, and has read its data.
-every_task = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in catalogue.names()]
-)
+every_task = pytest.mark.parametrize("name", catalogue.names())
 
 
 @every_task

@@ -28,6 +28,7 @@ CARD = TaskCard("sums", "summarization", "Say it shortly.", max_answer_tokens=16
 scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=30)
 
 
+@settings(max_examples=tries(40))
 @given(scores, scores)
 def test_the_area_is_that_of_scikit_learn(members, fresh):
     labels = [1] * len(members) + [0] * len(fresh)

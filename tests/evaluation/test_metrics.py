@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from mpdd.data.task import Answer, Entity, Example, Parsed, Relation, TaskCard
 from mpdd.errors import InputError
 from mpdd.evaluation.metrics import chance, metrics_for, score
+from tests.conftest import tries
 
 LABELS = ("Drug", "Disease", "Gene")
 NER = TaskCard("t", "ner", "Find.", labels=LABELS)
@@ -119,7 +120,7 @@ def nervaluated(pairs, strategy):
     return {name: 100 * getattr(result, name) for name in ("f1", "precision", "recall")}
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(st.lists(st.tuples(ANSWERS.map(flat), ANSWERS.map(flat)), min_size=1, max_size=4))
 def test_strict_scores_are_nervaluates_for_flat_spans(pairs):
     # For spans that overlap others of their side the two differ: nervaluate lets a wrong span use up the gold span
@@ -135,7 +136,7 @@ def test_strict_differs_from_nervaluate_where_predictions_overlap():
     assert nervaluated(pairs, "strict")["f1"] == 0
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(st.lists(st.tuples(SPANS | st.none(), SPANS | st.none()), min_size=1, max_size=8))
 def test_lenient_f1_is_nervaluates_ent_type_for_spans_with_one_partner(slots):
     # Each slot of 40 characters holds at most one gold and one predicted span, so no span can choose its partner.
@@ -202,7 +203,7 @@ def test_relations_are_directed_and_typed():
 CHOICES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2) | st.none()), min_size=1, max_size=20)
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(CHOICES)
 def test_choices_score_as_in_sklearn(pairs):
     gold = [choice for choice, _ in pairs]
@@ -237,7 +238,7 @@ def indicators(answers):
     return np.array([[label in labels for label in range(4)] for labels in answers], dtype=int)
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(st.lists(st.tuples(SETS, SETS), min_size=1, max_size=20))
 def test_multiple_labels_score_as_in_sklearn(pairs):
     gold, predicted = (indicators(side) for side in zip(*pairs, strict=True))
@@ -383,7 +384,7 @@ def test_chance_of_items_is_zero(kind):
     assert chance(card, [gold]) == 0
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=20))
 def test_chance_of_labels_is_the_best_constant(gold):
     examples = [example(choice=choice) for choice in gold]
@@ -392,7 +393,7 @@ def test_chance_of_labels_is_the_best_constant(gold):
     assert chance(QA, examples) == pytest.approx(100 * max(map(gold.count, gold)) / len(gold))
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(st.lists(SETS, min_size=1, max_size=20))
 def test_chance_of_multiple_labels_is_the_best_of_none_and_the_constants(gold):
     constant = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import transformers
@@ -65,7 +67,8 @@ def embedded():
 
 @pytest.fixture(scope="module")
 def cards():
-    return {name: synthetic.TASKS[name].card for name in (*WRITTEN, *CHOSEN)}
+    short = {"max_answer_tokens": 24}  # each token takes a pass
+    return {name: replace(synthetic.TASKS[name].card, **short) for name in (*WRITTEN, *CHOSEN)}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,7 @@ def examples(name, count):
 
 
 def test_greedy_answers_of_several_tasks_equal_predict_without_any_suppression(large, embedded, cards, prompts):
-    asked = [Request(cards[name], example, prompts[name]) for name in WRITTEN for example in examples(name, 3)]
+    asked = [Request(cards[name], example, prompts[name]) for name in WRITTEN for example in examples(name, 1)]
     for request, wanted in zip(asked, predict(embedded, asked), strict=True):
         ids = large.ids(request.card.name, render_input(request.card, request.example))
         found = large.greedy(ids, request.card.max_answer_tokens, suppress_tokens=None)
@@ -113,18 +116,20 @@ def test_greedy_answers_of_several_tasks_equal_predict_without_any_suppression(l
     assert large.greedy(ids, request.card.max_answer_tokens) == found
 
 
-@pytest.mark.parametrize("among", ["old", "all"])
-def test_choices_by_likelihood_equal_predict(large, embedded, cards, prompts, among):
-    asked = [Request(cards[name], example, prompts[name]) for name in CHOSEN for example in examples(name, 4)]
+def test_choices_by_likelihood_equal_predict(large, embedded, cards, prompts):
+    """Among the old tokens, and nearly so among all."""
+    asked = [Request(cards[name], example, prompts[name]) for name in CHOSEN for example in examples(name, 2)]
     for request, wanted in zip(asked, predict(embedded, asked), strict=True):
-        ids, totals = large.ids(request.card.name, render_input(request.card, request.example)), {}
+        ids, totals = large.ids(request.card.name, render_input(request.card, request.example)), {large.old: {}, None: {}}
         for option in candidates(request.card, request.example):
             answer = [*large.tokenizer(" " + option)["input_ids"], embedded.end]
-            scores = large.logits([*ids, *answer[:-1]])[len(ids) - 1 :, : large.old if among == "old" else None]
-            totals[option] = scores.log_softmax(-1)[range(len(answer)), answer].sum().item()
-        assert max(totals, key=totals.get) == wanted.output
-        sure = torch.tensor(list(totals.values())).softmax(0).max().item()
-        assert sure == pytest.approx(wanted.confidence, abs=1e-4 if among == "old" else 1e-2)
+            scores = large.logits([*ids, *answer[:-1]])[len(ids) - 1 :]
+            for among, total in totals.items():
+                total[option] = scores[:, :among].log_softmax(-1)[range(len(answer)), answer].sum().item()
+        for among, total in totals.items():
+            assert max(total, key=total.get) == wanted.output
+            sure = torch.tensor(list(total.values())).softmax(0).max().item()
+            assert sure == pytest.approx(wanted.confidence, abs=1e-4 if among else 1e-2)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -168,8 +173,8 @@ def test_no_hidden_state_gives_a_new_token_the_highest_logit(large, dtype):
     """Random directions, and those best and worst for rows of the head, as the model's own norm leaves them; by so much that
     no rounding turns it round: more than one standard deviation of all logits."""
     head, norm = large.model.get_output_embeddings().weight, large.model.model.norm
-    axes, some = torch.eye(head.shape[1]), torch.cat([head[: large.old : 16], head[large.old :: 32]])
-    random = torch.randn(2_000, head.shape[1], generator=torch.Generator().manual_seed(0))
+    axes, some = torch.eye(head.shape[1]), torch.cat([head[: large.old : 64], head[large.old :: 32]])
+    random = torch.randn(500, head.shape[1], generator=torch.Generator().manual_seed(0))
     states = norm(torch.cat([random, axes, -axes, some / norm.weight, -some / norm.weight, some, -some])).to(dtype)
     logits = (states @ head.to(dtype).T).float()
     old, new = logits[:, : large.old], logits[:, large.old :]

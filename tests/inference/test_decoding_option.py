@@ -20,6 +20,7 @@ from mpdd.inference.predict import ask
 from mpdd.methods.options import Decoding
 from mpdd.progress import Silent
 from mpdd.prompts.store import load_prompt
+from tests.conftest import ONE_RATE
 from tests.data.cards.conftest import CARDS, lines, record
 
 METHODS = ("zero-shot", "prompt-tuning", "lora", "ia3", "full-finetuning")
@@ -32,7 +33,7 @@ def experiment(tiny_folder, tmp_path):
     card = {"name": "one", "instruction": "List.", **CARDS["ner"], "max_answer_tokens": 30}
     (tmp_path / "one.toml").write_text(tomli_w.dumps(card | {"data": {"format": "jsonl", "train": "one.jsonl"}}))
     catalogue._load.cache_clear()
-    adapt = {"steps": 2, "every": 1, "batch_size": 2, "select_by": "metric", "select_examples": 2}
+    adapt = {"steps": 1, "every": 1, "batch_size": 2, "select_by": "metric", "select_examples": 2, **ONE_RATE}
 
     def of(**decoding):
         values = {
@@ -119,7 +120,7 @@ def test_priors_and_losses_of_choices_are_those_of_every_trained_method(tiny_fol
     values = {
         "name": "own", "backbone": str(tiny_folder), "methods": ["zero-shot", "in-context", "prompt-tuning", "lora"],
         "targets": [str(tmp_path / "says.toml")], "prompt": {"length": 4}, "compute": {"dtype": "fp32"}, "choice_loss": "t-few",
-        "adapt": {"steps": 2, "every": 1, "batch_size": 2}, "decoding": {"priors": True},
+        "adapt": {"steps": 1, "every": 1, "batch_size": 2, **ONE_RATE}, "decoding": {"priors": True},
     }  # fmt: skip
     experiment = config.build(values, "test")
     pipeline.run(experiment, tmp_path / "run", Silent())

@@ -48,7 +48,7 @@ def requests(tiny, count, seed=0):
 
 
 def test_mixed_batches_equal_one_by_one(tiny):
-    asked = requests(tiny, 42)
+    asked = requests(tiny, 28)
     together = predict(tiny, asked, batch_size=8)
     alone = [predict(tiny, [request])[0] for request in asked]
     assert [p.output for p in together] == [p.output for p in alone]
@@ -93,7 +93,7 @@ def test_blocked_weights_are_those_of_now_and_only_within():
 
 
 def test_greedy_generation_equals_transformers(tiny):
-    for request in [r for r in requests(tiny, 70, seed=1) if r.card in (NER, SUMMARY, CODES, FREE)]:
+    for request in [r for r in requests(tiny, 28, seed=1) if r.card in (NER, SUMMARY, CODES, FREE)]:
         ids = tiny.tokenizer(render_input(request.card, request.example), return_tensors="pt")["input_ids"]
         embeddings = torch.cat([request.prompt[None], tiny.embed(ids)], dim=1)
         expected = tiny.model.generate(
@@ -109,7 +109,7 @@ def test_greedy_generation_equals_transformers(tiny):
 
 @pytest.mark.parametrize("card", [NLI, QA, CLASS])
 def test_choices_are_scored_by_likelihood(tiny, card):
-    for request in [r for r in requests(tiny, 70, seed=2) if r.card is card]:
+    for request in [r for r in requests(tiny, 35, seed=2) if r.card is card]:
         totals = {}
         for option in candidates(card, request.example):
             asked = tiny.tokenizer(render_input(card, request.example))["input_ids"]

@@ -22,6 +22,7 @@ from mpdd.methods.registry import METHODS, UNTRAINED
 from mpdd.progress import Silent
 from mpdd.prompts.meta import MetaPrompt
 from mpdd.prompts.store import Header, load_prompt, save_prompt
+from tests.conftest import ONE_RATE
 from tests.data.cards.conftest import CARDS, lines, record
 
 
@@ -33,7 +34,7 @@ def made(tiny_folder, tmp_path):
         card = {"name": name, "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": f"{name}.jsonl"}}
         (tmp_path / f"{name}.toml").write_text(tomli_w.dumps(card))
     catalogue._load.cache_clear()
-    short = {"steps": 2, "every": 1, "batch_size": 2}
+    short = {"steps": 1, "every": 1, "batch_size": 2}
 
     def of(methods, **values):
         least = {
@@ -50,7 +51,7 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
     rows = {row.method: row for row in pipeline.run(made(list(METHODS)), tmp_path / "run", Silent())}
     assert rows.keys() == METHODS.keys()
     assert {row.tuning_trials for name, row in rows.items() if name not in UNTRAINED} == {3}
-    assert {row.train_examples_seen for name, row in rows.items() if name not in UNTRAINED} == {3 * 2 * 2}
+    assert {row.train_examples_seen for name, row in rows.items() if name not in UNTRAINED} == {3 * 1 * 2}
     assert rows["full-finetuning"].trainable_parameters == tiny.parameters
     assert (
         0
@@ -67,25 +68,24 @@ def test_every_method_gives_a_row_at_equal_tuning(made, tmp_path, tiny):
 
 
 def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tmp_path):
-    halving = {"steps": 4, "every": 2, "halving_steps": 2}
+    halving = {"steps": 2, "every": 1, "halving_steps": 1}
     rows = {row.method: row for row in pipeline.run(made(list(METHODS), adapt=halving), tmp_path / "run", Silent())}
-    assert {row.train_examples_seen for name, row in rows.items() if name not in UNTRAINED} == {2 * (4 + 2 + 2)}
+    assert {row.train_examples_seen for name, row in rows.items() if name not in UNTRAINED} == {2 * (2 + 1 + 1)}
     assert {row.tuning_trials for name, row in rows.items() if name not in UNTRAINED} == {3}
     assert not [path for path in (tmp_path / "run" / "checkpoints").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
     "values",
-    [
-        {"prompt": {"depth": "all"}},
-        {"prompt": {"rank": 2}, "adapt": {"factor_start": "weighted"}},
-        {"adapt": {"factor_start": "nearest"}},
-        {"adapt": {"factor_start": "kind"}},
-        {"prompt": {"depth": "all"}, "adapt": {"prompt_tuning_length": 9}},
-        {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0}},
-        {"distil": {"direction": "reverse", "layers": "last", "proportion": 0.5}},
-        {"distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
-        {"distil": {"held_out_share": 0.5}},
+    [  # of each run one lever of every section
+        {"prompt": {"depth": "all"}, "adapt": {"prompt_tuning_length": 9}, "distil": {"held_out_share": 0.5}},
+        {
+            "prompt": {"rank": 2},
+            "adapt": {"factor_start": "weighted"},
+            "distil": {"direction": "reverse", "layers": "last", "proportion": 0.5},
+        },
+        {"adapt": {"factor_start": "nearest"}, "distil": {"direction": "reverse", "top_k": 0, "proportion": 1.0}},
+        {"adapt": {"factor_start": "kind"}, "distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0}},
         {"distil": {"start": "fresh", "kl": 0.0, "hidden": 0.0, "examples": 2}},
     ],
     ids=str,
@@ -93,7 +93,8 @@ def test_in_a_race_every_method_tries_its_rates_for_a_part_of_the_steps(made, tm
 def test_every_lever_goes_through_a_run(made, tmp_path, tiny, values):
     methods = ["mpdd", "mpdd-full", "mpdd-zero-shot", "prompt-tuning", "deep-prompt-tuning", "spot", "shared-prompt"]
     methods += ["mpdd-examples", "mpdd-context"]
-    rows = {row.method: row for row in pipeline.run(made(methods, **values), tmp_path / "run", Silent())}
+    experiment = made(methods, **values | {"adapt": ONE_RATE | values.get("adapt", {})})
+    rows = {row.method: row for row in pipeline.run(experiment, tmp_path / "run", Silent())}
     deep = tiny.depth if values.get("prompt", {}).get("depth") == "all" else 1
     rank = values.get("prompt", {}).get("rank", 1)
     width = deep * tiny.width

@@ -175,10 +175,13 @@ def begun(server, pieces, end, token):
     return connection
 
 
-@settings(max_examples=tries(30), deadline=None, suppress_health_check=list(HealthCheck))
-@given(sent=st.lists(st.tuples(st.lists(PIECES | st.binary(max_size=8), min_size=1, max_size=12), ENDS), min_size=4, max_size=4))
+SENT = st.tuples(st.lists(PIECES | st.binary(max_size=8), min_size=1, max_size=12), ENDS)
+
+
+@settings(max_examples=tries(10), deadline=None, suppress_health_check=list(HealthCheck))
+@given(sent=st.lists(SENT, min_size=12, max_size=12))
 def test_whatever_comes_over_a_connection_the_server_goes_on_and_errors_have_the_one_form(live, sent):
-    """Four connections at a time: those on which the server waits for more do so together."""
+    """Twelve connections at a time: those on which the server waits for more do so together."""
     server = getattr(live, "_shared", None) or live(limits={"header_seconds": 0.3, "body_seconds": 0.3})
     live._shared = server
     for connection, end in [(begun(server, pieces, end, live.all), end) for pieces, end in sent]:

@@ -28,7 +28,7 @@ PAGE = Path(__file__).resolve().parents[2] / "src" / "mpdd" / "serving" / "web" 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 # A test in a real browser is end-to-end; all of them run in one process and share one Chromium.
-IN_CHROMIUM = [pytest.mark.e2e, pytest.mark.xdist_group("chromium"), needs_chromium]
+IN_CHROMIUM = [pytest.mark.e2e, needs_chromium]
 
 TOKEN = "right-token"
 NOTE = "😀 Took aspirin for acute renal\nfailure, then e\u0301lan. <b>Headache</b> after aspirin."

@@ -168,7 +168,11 @@ def _resampled_values(totals: Counts, value: Value, resamples: int, rng: np.rand
 
 def _values(sums: Counts, value: Value) -> Counts:
     """The value of each vector of `sums` [..., width]; resamples of few documents often come to the same one."""
-    distinct, places = np.unique(sums.reshape(-1, sums.shape[-1]), axis=0, return_inverse=True)
+    flat = np.ascontiguousarray(sums.reshape(-1, sums.shape[-1]))
+    as_bytes = flat.view(np.dtype((np.void, flat.strides[0])))[:, 0].tolist()  # np.unique sorts rows, which takes longer
+    index: dict[bytes, int] = {}
+    places = np.array([index.setdefault(vector, len(index)) for vector in as_bytes])
+    distinct = np.frombuffer(b"".join(index), dtype=flat.dtype).reshape(-1, sums.shape[-1])
     values: Counts = np.array([value(vector) for vector in distinct])[places.reshape(sums.shape[:-1])]
     return values
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -190,7 +191,9 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def make(tiny, tmp_path_factory):
-    def of(name, options):
+    @cache
+    def of(name):
+        options = (PACKED | PLAIN)[name]
         torch.manual_seed(0)
         ids = {"vocab_size": len(tiny.tokenizer), "bos_token_id": None, "eos_token_id": tiny.end, "pad_token_id": tiny.end}
         config = getattr(transformers, name)(**options, **ids)
@@ -222,7 +225,7 @@ def requests(backbone):
 
 @pytest.mark.parametrize("name", PACKED)
 def test_packs_and_equals_the_reference(make, name):
-    backbone = make(name, PACKED[name])
+    backbone = make(name)
     assert backbone.packs
     batch, found = collate(rows(6), backbone.end), []
     for function in (forward, forward_attached):
@@ -240,7 +243,7 @@ def test_packs_and_equals_the_reference(make, name):
 
 @pytest.mark.parametrize("name", PACKED | PLAIN)
 def test_generates_what_transformers_generates(make, name):
-    backbone = make(name, (PACKED | PLAIN)[name])
+    backbone = make(name)
     assert backbone.packs == (name in PACKED)
     asked = requests(backbone)
     together = [prediction.output for prediction in predict(backbone, asked)]

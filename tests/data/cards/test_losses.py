@@ -14,6 +14,7 @@ from mpdd.data.cards import card_file
 from mpdd.data.cards.check import facts
 from mpdd.data.cards.losses import labels_of, warning
 from mpdd.data.task import SPLITS
+from tests.conftest import tries
 from tests.data import brat_cases
 from tests.data.cards.conftest import CARDS, lines, load, record, refusal
 
@@ -80,7 +81,7 @@ def in_files(kind, found):
     return pairs + sum(max(0, len(line.split()) - 3) for line in found if line.startswith("*"))
 
 
-@settings(deadline=None)
+@settings(max_examples=tries(40), deadline=None)
 @given(
     st.lists(st.integers(0, 999).flatmap(documents), min_size=1, max_size=4),
     st.sampled_from(["ner", "re"]),

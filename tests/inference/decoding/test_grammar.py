@@ -73,7 +73,7 @@ def bounded_spans(text):
     ]
 
 
-@settings(max_examples=tries(100), deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 @given(notes, st.data())
 def test_gold_entities_of_whole_words_may_be_written(text, data):
     spans = data.draw(st.lists(st.sampled_from(bounded_spans(text)), max_size=4, unique=True)) if bounded_spans(text) else []
@@ -82,7 +82,7 @@ def test_gold_entities_of_whole_words_may_be_written(text, data):
     assert grammar_of(NER, Note(gold.text), True).accepts(f" {render_target(NER, gold)}".encode())
 
 
-@settings(max_examples=tries(100), deadline=None)
+@settings(max_examples=tries(50), deadline=None)
 @given(notes, st.integers(0, 10**6))
 @pytest.mark.parametrize("card", [NER, RE, EXTRACT, CODES], ids=lambda card: card.form or card.type)
 def test_whatever_may_be_written_is_parseable_and_in_the_text(card, text, seed):

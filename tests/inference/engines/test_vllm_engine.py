@@ -121,7 +121,7 @@ def test_a_server_that_is_down_is_waited_for(tiny, tiny_folder, server):
     wanted = patient.predict(asked)
     server.down = True
     assert not patient.ready()
-    threading.Thread(target=lambda: (time.sleep(1.5), setattr(server, "down", False))).start()
+    threading.Thread(target=lambda: (time.sleep(0.5), setattr(server, "down", False))).start()
     assert patient.predict(asked) == wanted
 
 
