@@ -32,6 +32,19 @@ class InputError(MpddError):
         super().__init__(f"{sentence} {next_step}".strip())
 
 
+def in_words(error: BaseException) -> str:
+    """What an error of the system or of a library means to a user, without anything of a file's content."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"text that is not UTF-8 (byte {error.start})"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, KeyError) and isinstance(key := (error.args or ("",))[0], str) and key.isidentifier():
+        return f"no {key!r}"
+    if type(error) in (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError):
+        return "values of another kind"
+    return "damaged or truncated content"
+
+
 def printable(text: str) -> str:
     """Return `text` with its control characters, except tabs and line ends, written out as `\\x1b`."""
     return _CONTROL.sub(lambda control: f"\\x{ord(control[0]):02x}", text)

@@ -153,7 +153,11 @@ def test_notes_without_answers_are_left_out():
         ("", [], "no answers"),
         ("[1]\n", [], "line 1 is no answer; found no JSON object"),
         (f'{{"task": "{SECRET}"}}\n', [], "line 1 is no answer to a note; found no id"),
-        (f'{{"id": "1", "entities": "{SECRET}", "task": "t"}}\n', [], "line 1 is not an answer of mpdd; found TypeError"),
+        (
+            f'{{"id": "1", "entities": "{SECRET}", "task": "t"}}\n',
+            [],
+            "line 1 is not an answer of mpdd; found values of another kind",
+        ),
         ('{"id": "1", "task": "t", "summary": "s"}\n', [("2", "x")], "have no note|without their note"),
         (
             f'{{"id": "1", "task": "t", "entities": [{{"label": "D", "start": 0, "end": 3, "text": "{SECRET}"}}]}}\n',

@@ -183,6 +183,36 @@ def test_what_cannot_be_packed_is_said(runs, tmp_path):
     assert files(folder) == before
 
 
+def test_tasks_of_one_name_several_backbones_and_nothing_at_all_are_refused(runs, tmp_path):
+    run, folder = runs.make(targets=("rqe",)), tmp_path / "pack"
+    renamed = runs.make("renamed", targets=("rqe",))
+    path = renamed / "prompts" / "rqe-mpdd-8-s0.safetensors"
+    file = load_prompt(path)
+    save_prompt(path, file.tensors, replace(file.header, card=replace(file.header.card, instruction="Another question?")))
+    with pytest.raises(InputError, match="different tasks called rqe; found .*run and .*renamed"):
+        pack([run, renamed], folder, Silent())
+    save_prompt(path, file.tensors, replace(file.header, fingerprint="f" * 64))
+    pack([run], folder, Silent())
+    (folder / "metaprompt.safetensors").rename(tmp_path / "kept")
+    (folder / "rqe.safetensors").rename(folder / "first.safetensors")
+    other = runs.make("other", targets=("phee",))
+    file = load_prompt(other / "prompts" / "phee-mpdd-8-s0.safetensors")
+    save_prompt(file.path, file.tensors, replace(file.header, fingerprint="f" * 64))
+    with pytest.raises(InputError, match="The prompts are for several backbones"):
+        pack([other], folder, Silent())
+    with pytest.raises(InputError, match="No prompt may be in the pack; found left out: nli4ct"):
+        pack([runs.make("closed", targets=("nli4ct",))], tmp_path / "none", Silent())
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_whose_card_is_elsewhere_says_where_to_go(runs, tmp_path):
+    run = runs.make(targets=("rqe",))
+    text = (run / "config.toml").read_text(encoding="utf-8")
+    (run / "config.toml").write_text(text.replace('"rqe"', '"ward/own.toml"'), encoding="utf-8")
+    with pytest.raises(InputError, match="found no file ward/own.toml; .* in the folder where `mpdd adapt` was run"):
+        pack([run], tmp_path / "pack", Silent())
+
+
 def test_data_without_a_stated_licence_is_left_out_of_the_pack_of_smollm2():
     experiment = config.read(Path(__file__).parents[2] / "experiments" / "pack-smollm2.toml")
     tasks = [catalogue.get(name) for name in experiment.targets]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,17 @@ def test_canaries_and_shadow_prompts_say_what_they_cost_and_are_not_made_twice(p
 def test_too_few_of_anything_end_in_one_sentence(prompt, mpdd, options, message):
     ran = mpdd("audit", prompt, prompt.with_name("own.toml"), *options)
     assert ran.code == 2 and message in ran.err and len(ran.err.strip().splitlines()) == 1
+
+
+def test_what_cannot_be_done_is_refused_before_any_attack(prompt, mpdd, tmp_path, monkeypatch):
+    monkeypatch.setattr("mpdd.experiment.audit.attacks", lambda *_: pytest.fail("attacked"))
+    ran = mpdd("audit", prompt, prompt.with_name("own.toml"), "--out", tmp_path / "notes.jsonl")
+    assert ran.code == 2 and "Cannot write" in ran.err and "notes.jsonl; found File exists" in ran.err
+    values = tomllib.loads(prompt.with_name("own.toml").read_text())
+    values["labels"] = [*values["labels"], "another"]
+    (tmp_path / "other.toml").write_text(tomli_w.dumps(values))
+    ran = mpdd("audit", prompt, tmp_path / "other.toml")
+    assert ran.code == 2 and "The card other.toml is for another task than the prompt" in ran.err
 
 
 def test_a_prompt_without_its_provenance_is_not_adapted_again(prompt, mpdd):

@@ -63,7 +63,7 @@ def write(path, content):
     ("arguments", "message"),
     [
         (["predict"], "Missing argument 'PROMPT... INPUT...'. See `mpdd predict --help`."),
-        (["predict", "drugs.safetensors"], "Too few files; found 1; wanted one or more prompt files, then the input."),
+        (["predict", "drugs.safetensors"], "No notes were given; found 1 prompt file or folders of them; wanted"),
         (["run"], "Missing argument 'EXPERIMENT.toml'. See `mpdd run --help`."),
         (["inspect"], "Missing argument 'FILE'. See `mpdd inspect --help`."),
         (["report", "a", "b"], "Got unexpected extra argument(s) (b). See `mpdd report --help`."),
@@ -150,7 +150,8 @@ def test_a_missing_experiment_is_named(refused, command):
     [
         (f"{SECRET} came in coughing", "a.toml is not valid TOML"),
         (f"name = '{SECRET}'\nname = 'x'", "a.toml is not valid TOML; found Cannot overwrite a value"),
-        (f"# {SECRET}\n\xff".encode("latin-1"), "a.toml is not valid TOML; found 'utf-8' codec can't decode"),
+        (f"# {SECRET}\n\xff".encode("latin-1"), "a.toml is not UTF-8 text; found another encoding (byte"),
+        (f"name = '{SECRET}'".encode("utf-16"), "found another encoding (byte 0); wanted TOML in UTF-8. Save it as UTF-8"),
         ("", "a.toml has 3 problems: name: missing; sources: missing; targets: missing."),
     ],
 )

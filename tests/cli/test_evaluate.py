@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -83,6 +84,7 @@ def test_a_table_without_names_and_labels_in_any_case(mpdd, place):
         (("drugs.safetensors", "none.jsonl"), "There is no such file of labelled data; found none.jsonl"),
         (("meta.safetensors", "gold.jsonl"), "meta.safetensors is not for one task"),
         (("none.safetensors", "gold.jsonl"), "There is no such prompt file"),
+        (("packs", "gold.jsonl"), "The folder packs holds no task prompts; wanted at least one .safetensors file of a task"),
         (("bc5cdr", "gold.jsonl"), "No prompt for the task bc5cdr comes with the package; wanted perhaps bc5cdr_ner"),
         (("drugs.safetensors", "gold.jsonl", "--format", "word"), "Unknown format; found word"),
         (("drugs.safetensors", "gold.jsonl", "--column", "text"), "--column names two things"),
@@ -90,6 +92,7 @@ def test_a_table_without_names_and_labels_in_any_case(mpdd, place):
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(mpdd, labelled, arguments, message):
+    Path("packs").mkdir()
     ran = mpdd("evaluate", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err and ran.err.count("\n") == 1 and SECRET not in ran.err

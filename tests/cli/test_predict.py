@@ -71,7 +71,11 @@ def test_what_is_left_out_of_a_folder_is_said(mpdd, place):
         (["note.txt"], "note.txt is a note or a table of notes, and no prompt file was given; wanted one or more prompt files"),
         (["folder"], "folder is a folder, and no prompt file was given"),
         (["drugs.safetensors", "folder"], "folder is a folder without texts; found 1 .csv; wanted files that end in .txt. Give"),
-        (["drugs.safetensors", "prompts"], "Too few files; found 2; wanted one or more prompt files, then the input"),
+        (["drugs.safetensors", "prompts"], "No notes were given; found 2 prompt files or folders of them; wanted prompt"),
+        (
+            ["drugs.safetensors", "twin.safetensors", "note.txt"],
+            "Two prompts are for the task drugs; found drugs.safetensors and",
+        ),
         (["drugs.safetensors", "note.txt", "--column", "text"], "A column is not understood; found text; wanted NAME=COLUMN"),
         (["drugs.safetensors", "folder/a.csv"], "no text; found 2 columns; wanted a column text. Perhaps --column text=NOTE."),
         (["drugs.safetensors", "none"], "There is no such input file; found none"),
@@ -84,6 +88,7 @@ def test_a_mistake_says_what_was_found(refused, place, arguments, message):  # n
     (place / "folder").mkdir()
     (place / "folder" / "a.csv").write_text(f"id;NOTE\n1;{SECRET}\n")
     (place / "prompts").mkdir()
+    (place / "twin.safetensors").write_bytes((place / "drugs.safetensors").read_bytes())
     (place / "prompts" / "a.safetensors").write_bytes((place / "drugs.safetensors").read_bytes())
     assert message in refused("predict", *arguments)
 
@@ -253,6 +258,8 @@ def test_prompts_are_taken_from_a_folder_and_from_the_hub(mpdd, place, shelf, ti
     ):
         ran = mpdd(*command)
         assert (ran.code, ran.err.count("\n")) == (2, 1) and "hf://org/none cannot be fetched" in ran.err
+        assert "found no connection to the hub, and no copy in its cache; wanted hf://ORG/NAME" in ran.err
+        assert "found a name that no repository can have" in mpdd("predict", "hf://a/b/c", "note.txt").err
     (snapshot / "says.safetensors").write_bytes((shelf / "says.safetensors").read_bytes())
     ran = mpdd("inspect", "hf://org/tasks")
     assert ran.code == 2 and "holds several prompts; found drugs.safetensors, says.safetensors" in ran.err

@@ -32,6 +32,11 @@ def test_the_commands_sign_verify_and_strip(file, tmp_path, monkeypatch, mpdd):
     assert mpdd("prompt", "verify", file, "--key", "clinic.pub").out == "drugs.safetensors is signed by clinic.pub\n"
     assert mpdd("prompt", "strip", file, "--out", "plain.safetensors").code == 0
     assert "plain.safetensors is there already" in mpdd("prompt", "strip", file, "--out", "plain.safetensors").err
+    assert "wanted a name that ends in .safetensors" in mpdd("prompt", "strip", file, "--out", "plain").err
+    assert not (tmp_path / "plain").exists()
+    assert "There is no such prompt file" in mpdd("prompt", "verify", "none.safetensors", "--key", "clinic.pub").err
+    (tmp_path / "folder").mkdir()
+    assert "folder is no prompt file; found a folder; wanted one .safetensors" in mpdd("inspect", "folder").err
 
 
 # Answers on a terminal: each kind on lines of its own, with what is wrong about it.

@@ -51,7 +51,11 @@ def test_a_note_is_answered_without_a_prompt_file(mpdd, place, shipped, tiny_fol
             "No prompt for the task bc5cdr comes with the package; wanted perhaps bc5cdr_ner or bc5cdr_cid.",
         ),
         (("--task", "bc5cdr_ner"), "Missing argument 'PROMPT... INPUT...'"),
-        (("note.txt",), "Or name a task that needs no prompt file: --task NAME (`mpdd tasks`)."),
+        (("note.txt",), "Or name a task that needs no prompt file: --task NAME (`mpdd tasks --ready`)."),
+        (
+            ("--task", "rqe", "note.txt"),
+            "for the task rqe comes with the package for the backbone embedded; wanted --backbone smollm2-135m-instruct.",
+        ),
         (
             ("--task", "medqa", "note.txt", "--backbone", "some/model"),
             "No prompts come with the package for the backbone some/model",

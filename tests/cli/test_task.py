@@ -277,6 +277,7 @@ def test_check_prints_facts_and_three_examples(mpdd, card, tiny_folder):
     assert "A trivial answer has strict_f1 0.0 on test." in ran.out
     assert ran.out.count("Answer: Tumour: glioma\n") == 3
     hidden = mpdd("task", "check", card, "--backbone", tiny_folder, "--no-examples")
+    assert "skipped, cut or left out" not in hidden.out
     assert "glioma" not in hidden.out and "zebra" not in hidden.out
 
 
@@ -291,6 +292,17 @@ def test_check_as_json_gives_the_same(mpdd, card, tiny_folder):
 
 def test_check_counts_in_the_embedded_backbone_s_tokens_unless_told_otherwise(mpdd, card):
     assert json.loads(mpdd("task", "check", card, "--json").out)["tokens"]["context"] == vocabulary.load().context != 256
+
+
+def test_check_tells_what_was_read_in_another_way_from_what_is_lost(mpdd, card, folder, tiny_folder):
+    text = "\N{CRYING FACE} has glioma."
+    entity = {"start": 7, "end": 13, "label": "Tumour", "text": "glioma"}
+    lines = [json.dumps({"text": f"{text} {n}", "entities": [entity]}) for n in range(10)]
+    (folder / "a.jsonl").write_text("\n".join([*lines, '{"text": "zebra"}', ""]))
+    out = mpdd("task", "check", card, "--backbone", tiny_folder, "--no-examples").out
+    read, lost = out.split("read, and nothing lost")[1].split("skipped, cut or left out")
+    assert "mentions with offsets in UTF-16 units" in read and "skipped: field 'entities' is missing" in lost
+    assert "First one skipped (field 'entities' is missing): " in lost
 
 
 def test_strict_stops_at_the_first_bad_record(mpdd, card, folder, tiny_folder):

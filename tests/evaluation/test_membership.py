@@ -92,6 +92,11 @@ def fitted(tiny, notes, start, *, epsilon=None):
     return prompt.rows.detach()
 
 
+def test_an_epsilon_that_no_noise_gives_is_refused():
+    with pytest.raises(InputError, match="No amount of noise .* found epsilon 0.0001 in 60 steps; wanted a larger epsilon"):
+        Guarantee.calibrated(epsilon=1e-4, delta=1e-5, unit="example", units=40, batch=32, steps=60, clip=1.0)
+
+
 def test_a_prompt_that_learnt_its_notes_by_heart_is_recognised_and_a_private_one_is_not(tiny):
     words = ["fever", "cough", "pain", "rash", "ache", "chill", "faint", "cramp"]
     notes = [Example(str(n), str(n), f"{words[n % 8]} {n}", Answer(text=f"{words[(n * 5 + n // 8) % 8]}")) for n in range(32)]

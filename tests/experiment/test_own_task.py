@@ -236,6 +236,8 @@ def test_privacy_leaves_nothing_to_choose(tiny, tmp_path):
         config.build({**values, "adapt": {**values["adapt"], "mpdd": [0.01, 0.03]}}, "test")
     with pytest.raises(InputError, match="factor_start looks at the training examples"):
         config.build({**values, "adapt": {**values["adapt"], "factor_start": "nearest"}}, "test")
+    with pytest.raises(InputError, match="cannot be private; found --epsilon with --steps 0"):
+        own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", steps=0, privacy={"epsilon": 3.0})
     with pytest.raises(InputError, match="epsilon"):
         own_task.experiment_for(tmp_path / "own.toml", tmp_path / "meta.safetensors", privacy={"epsilon": 0.0})
 

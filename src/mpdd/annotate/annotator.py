@@ -12,7 +12,7 @@ from mpdd.annotate.note_files import note_of
 from mpdd.annotate.notes import Note, answer_notes, require_inputs
 from mpdd.errors import InputError
 from mpdd.inference.engines import Engine, open_engine
-from mpdd.prompts.store import PromptFile, require_backbone, task_card
+from mpdd.prompts.store import PromptFile, require_backbone, require_distinct_tasks, task_card
 
 Text = str | Mapping[str, Any] | Note
 
@@ -43,9 +43,7 @@ class Annotator:
         self.prompts = (prompts,) if isinstance(prompts, PromptFile) else tuple(prompts)
         if not self.prompts:
             raise InputError("An annotator needs prompts", found="none", wanted="what load_prompts or ready_prompts gives")
-        names = [task_card(prompt).name for prompt in self.prompts]
-        if len(set(names)) < len(names):
-            raise InputError("Two prompts are for the same task", found=", ".join(names), wanted="one prompt for each task")
+        require_distinct_tasks(self.prompts)
         given = self.prompts[0].header.backbone if backbone is None else backbone
         self.backbone = open_backbone(given, grounded=grounded) if isinstance(given, str | Path) else given
         if grounded and not self.backbone.grounded:

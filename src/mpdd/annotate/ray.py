@@ -32,7 +32,7 @@ from pyarrow import parquet
 
 from mpdd.annotate.note_files import is_missing, note_of, shown
 from mpdd.annotate.notes import answer_notes, require_inputs
-from mpdd.errors import InputError, MpddError
+from mpdd.errors import InputError, MpddError, in_words
 from mpdd.files import cannot_write, write_atomically
 from mpdd.inference.decoding import GROUNDED
 from mpdd.inference.engines import Engine, open_engine
@@ -256,7 +256,7 @@ def _groups(notes: Path) -> Iterator[Group]:
         try:
             table = parquet.ParquetFile(file)
         except (ValueError, OSError) as error:
-            raise InputError(f"{file.name} cannot be read as parquet", found=type(error).__name__) from error
+            raise InputError(f"{file.name} cannot be read as parquet", found=in_words(error)) from error
         missing = [name for name in ("id", "text") if name not in table.schema_arrow.names]
         if missing:
             raise InputError(f"{file.name} lacks a column", found=f"no {' and no '.join(missing)}", wanted="columns id and text")
@@ -283,7 +283,7 @@ def _keys(output: Path) -> Iterator[tuple[str, ...]]:
         except (ValueError, OSError) as error:
             raise InputError(
                 f"{path.name} in the output cannot be read",
-                found=type(error).__name__,
+                found=in_words(error),
                 next_step="Delete it, and it is made again.",
             ) from error
         yield from zip(*(table[name].to_pylist() for name in KEY), strict=True)

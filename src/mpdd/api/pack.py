@@ -68,15 +68,16 @@ def pack(
 
     With `test_examples` each prompt is scored anew, as it is in the pack, on so many test examples (0: all of them);
     otherwise its header has the score of its run. Prompts of data whose licence does not allow to publish what was made
-    of it are left out. Raise `InputError` for a run without such prompts, a run that was scored on dev examples, and
-    another metaprompt than the pack's.
+    of it are left out. Raise `InputError` for a run without such prompts, a run that was scored on dev examples, runs of
+    different tasks with one name, and another metaprompt or backbone than the pack's.
     """
-    finished = {item.task.name: item for run in runs for item in _finished(run, method)}
+    finished = _by_task([item for run in runs for item in _finished(run, method)])
     targets = {name for item in finished.values() for name in item.experiment.targets}
     tasks = {item.task.name: item.task for item in finished.values()}
     tasks |= {name: catalogue.get(name) for name in sorted(targets & set(catalogue.names()))}  # also those not run for it
     left_out = {name: f"licence: {task.licence}" for name, task in tasks.items() if not may_publish(task)}
     packed = {name: item for name, item in finished.items() if name not in left_out}
+    _require_one_backbone([*(item.prompt for item in packed.values()), *_there_already(folder).values()], left_out)
     metaprompt = _write_metaprompt(packed.values(), folder)
     files, scorer = file_names(packed, SUFFIX), _Scorer(test_examples, backbone, reporter)
     prompts = {name: _write(item, folder / files[name], metaprompt, scorer) for name, item in packed.items()}
@@ -103,7 +104,7 @@ def _finished(run: Path, method: str) -> list[_Finished]:
     if experiment.limits.test_from == "dev":
         found = 'limits.test_from = "dev"'
         raise InputError(f"The run {run} was scored on dev examples", found=found, wanted="a run scored on tests")
-    tasks = {task.name: task for task in map(catalogue.get, experiment.targets)}
+    tasks = {task.name: task for task in (_target(run, name) for name in experiment.targets)}
     best: dict[str, _Finished] = {}
     for key in sorted(cells_of(experiment, list(tasks)), key=_most_examples):
         cell, path = finished_in(run, key.name), prompt_in(run, key.name.replace("/", "-"))
@@ -112,6 +113,43 @@ def _finished(run: Path, method: str) -> list[_Finished]:
     if not best:
         raise InputError(f"The run {run} has no finished prompt of the method {method}", next_step="`mpdd run` goes on with it.")
     return list(best.values())
+
+
+def _by_task(items: Sequence[_Finished]) -> dict[str, _Finished]:
+    """The last of the finished cells of each task; `InputError` where tasks of one name have different cards."""
+    chosen: dict[str, _Finished] = {}
+    for item in items:
+        other = chosen.get(item.task.name)
+        if other and replace(task_card(other.prompt), window=None) != replace(task_card(item.prompt), window=None):
+            raise InputError(
+                f"Two runs have different tasks called {item.task.name}", found=f"{other.run} and {item.run}",
+                wanted="a name of its own for each task", next_step="Rename one of them in its card, and adapt it again.",
+            )  # fmt: skip
+        chosen[item.task.name] = item
+    return chosen
+
+
+def _require_one_backbone(prompts: Sequence[PromptFile], left_out: Mapping[str, str]) -> None:
+    """Raise `InputError` where there is no prompt for a pack, or where its prompts are for several backbones."""
+    if not prompts:
+        reasons = ", ".join(f"{name} ({reason})" for name, reason in left_out.items())
+        raise InputError("No prompt may be in the pack", found=f"left out: {reasons}", wanted="a task with an open licence")
+    names = {prompt.header.fingerprint: f"{Path(prompt.header.backbone).name} ({prompt.path.name})" for prompt in prompts}
+    if len(names) > 1:
+        found = ", ".join(names.values())
+        raise InputError(
+            "The prompts are for several backbones", found=found, wanted="one backbone", next_step="Choose another --out."
+        )
+
+
+def _target(run: Path, name: str) -> Task:
+    """A target of a run: a task of the catalogue, or a user's, whose card a run names as `mpdd adapt` was given it."""
+    if name.endswith(".toml") and not Path(name).is_file():
+        raise InputError(
+            f"The task card of the run {run} is not there", found=f"no file {name}", wanted="the card that the run was made from",
+            next_step="Run `mpdd pack` in the folder where `mpdd adapt` was run.",
+        )  # fmt: skip
+    return catalogue.get(name)
 
 
 def _most_examples(key: Key) -> tuple[float, int]:

@@ -37,17 +37,18 @@ def audit(
     from mpdd.backbone.model import load as load_backbone
     from mpdd.evaluation.privacy_page import page
     from mpdd.experiment.audit import audit as attack
-    from mpdd.files import write_atomically
+    from mpdd.files import make_folder, write_atomically
     from mpdd.progress import Reporter
     from mpdd.prompts.store import load_prompt
 
+    if out is not None:
+        make_folder(out)  # before the attacks, which take long
     opened = load_backbone(backbone or load_prompt(prompt).header.backbone)
     record = attack(
         load_prompt(prompt, opened), card, opened, canary_count=canaries, shadow_count=shadows, shots=shots, seed=seed, out=out,
         reporter=Reporter(),
     )  # fmt: skip
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "audit.json", (json.dumps(record, indent=1) + "\n").encode())
         write_atomically(out / "audit.txt", (page(record) + "\n").encode())
     print(json.dumps(record, indent=1) if as_json else page(record))

@@ -25,7 +25,10 @@ _SHOWN = 20  # errors on the screen; --json has all
 
 def evaluate(
     prompt: Annotated[
-        str, typer.Argument(metavar="PROMPT", help="The prompt file, hf://ORG/NAME, or a task that needs none (`mpdd tasks`).")
+        str,
+        typer.Argument(
+            metavar="PROMPT", help="The prompt file, hf://ORG/NAME, or a task that needs none (`mpdd tasks --ready`)."
+        ),
     ],
     labelled: Annotated[
         list[Path], typer.Argument(metavar="LABELLED...", help="Labelled files, or a task card for its test split.")
@@ -75,7 +78,7 @@ def _prompt(name: str, backbone: str) -> PromptFile:
     from mpdd.prompts.ready import ready
     from mpdd.prompts.store import SUFFIX, load_prompt, one_task
 
-    if is_on_hub(name):
+    if is_on_hub(name) or Path(name).is_dir():
         return one_task(name)
     if name.endswith(SUFFIX) or Path(name).exists():
         return load_prompt(Path(name))
@@ -87,6 +90,7 @@ def _examples(file: PromptFile, paths: list[Path], naming: Naming) -> tuple[list
     """The examples of labelled files, or of the test split of a card of the same answers."""
     from mpdd.data import catalogue
     from mpdd.data.cards.labelled import Naming, read_labelled
+    from mpdd.data.task import require_same_answers
     from mpdd.prompts.store import task_card
 
     task = task_card(file)
@@ -97,11 +101,7 @@ def _examples(file: PromptFile, paths: list[Path], naming: Naming) -> tuple[list
         raise InputError("A card says itself how its files are read", found=options, wanted="none of them")
 
     own = catalogue.get(str(paths[0]))
-    if (own.card.type, own.card.form, own.card.labels) != (task.type, task.form, task.labels):
-        raise InputError(
-            f"The card {paths[0].name} is for another task than the prompt",
-            found=f"{own.card.kind}, {len(own.card.labels)} labels", wanted=f"{task.kind} with the labels of {task.name}",
-        )  # fmt: skip
+    require_same_answers(own.card, task, paths[0].name)
     if own.in_windows and task.window is not None:
         own = own.in_windows(task.window)
     splits = own.load(paths[0].parent)

@@ -93,12 +93,13 @@ def predict(
 
 
 def _prompts(files: Sequence[Path], tasks: Sequence[str], backbone: str) -> list[PromptFile]:
-    """The prompts of files and of source tasks that need none; raise `InputError` for one that is of no task."""
-    from mpdd.prompts.store import load_tasks
+    """The prompts of files and of tasks that need none; raise `InputError` for one that is of no task or of the same one."""
+    from mpdd.prompts.store import load_tasks, require_distinct_tasks
 
     prompts = load_tasks(files) if files else []
     if tasks:
         prompts += _ready(tasks, backbone or (prompts[0].header.backbone if prompts else ""))
+    require_distinct_tasks(prompts)
     return prompts
 
 
@@ -127,10 +128,14 @@ def _prompts_and_inputs(files: Sequence[Path], tasks: Sequence[str]) -> tuple[li
         raise InputError(
             f"{readable} is {kind}, and no prompt file was given",
             wanted=f"{_WANTED}; prompt files end in {SUFFIX}",
-            next_step="Or name a task that needs no prompt file: --task NAME (`mpdd tasks`).",
+            next_step="Or name a task that needs no prompt file: --task NAME (`mpdd tasks --ready`).",
         )
-    if not prompts or not inputs:
-        raise InputError("Too few files", found=len(files), wanted=_WANTED)
+    if not inputs:
+        count = len(prompts)
+        given = f"{count} prompt file{'s' * (count > 1)} or folders of them" if count else "nothing else"
+        raise InputError("No notes were given", found=given, wanted="prompt files or --task NAME, then the notes")
+    if not prompts:
+        raise InputError("No prompt file was given", found=", ".join(map(str, inputs)), wanted=_WANTED)
     return prompts, inputs
 
 

@@ -46,8 +46,10 @@ def strip(
 ) -> None:
     """Write a prompt file again without its provenance: experiment, options and dates. Its card and its guarantee stay."""
     from mpdd.errors import InputError
-    from mpdd.prompts.store import load_prompt, without_provenance
+    from mpdd.prompts.store import SUFFIX, load_prompt, without_provenance
 
+    if out.suffix != SUFFIX:
+        raise InputError("A prompt file has another ending", found=f"--out {out}", wanted=f"a name that ends in {SUFFIX}")
     if out.exists():
         raise InputError(f"The file {out} is there already", next_step="Choose another with --out.")
     typer.echo(f"Prompt: {without_provenance(load_prompt(file), out).path}")

@@ -52,11 +52,14 @@ def serve(
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
     try:
         from mpdd.serving.server import run
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mpdd"):
+            raise
         raise MpddError("Serving needs more libraries; `pip install 'mpdd[serve]'` brings them.") from error
     from mpdd.inference.engines import open_engine
     from mpdd.prompts.hub import local
     from mpdd.prompts.ready import ready
+    from mpdd.prompts.signature import require_public_keys
     from mpdd.serving.access import Tokens
     from mpdd.serving.audit import AuditLog
     from mpdd.serving.folder import FixedTasks, PromptFolder
@@ -70,6 +73,8 @@ def serve(
         )
     if folder is None and signed_by:
         raise InputError("The tasks of the package are not signed", found="--signed-by without --prompts", wanted="--prompts")
+    if signed_by:
+        require_public_keys(signed_by)
     if tokens is None and not _is_loopback(host):
         raise InputError(
             "Without a file of tokens only this machine is served", found=f"--host {host}", wanted="--tokens FILE",

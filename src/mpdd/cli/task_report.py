@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mpdd.cli.show import console
 from mpdd.data.leaks import RUN
-from mpdd.data.readers.base import RECOGNISED
+from mpdd.data.readers.base import RECOGNISED, is_about_reading
 from mpdd.data.task import SPLITS
 from mpdd.data.types.spans import fold
 
@@ -30,10 +30,13 @@ def print_report(report: Mapping[str, Any]) -> None:
     recognised = {note: number for note, number in report["notes"].items() if RECOGNISED in note}
     for note, number in recognised.items():
         _say(f"{number} {note}.\n")
-    if left_out := [pair for pair in report["notes"].items() if pair[0] not in recognised]:
+    others = [pair for pair in report["notes"].items() if pair[0] not in recognised]
+    if read := [pair for pair in others if is_about_reading(pair[0])]:
+        _grid("read, and nothing lost", ("",), read)
+    if left_out := [pair for pair in others if not is_about_reading(pair[0])]:
         _grid("skipped, cut or left out", ("",), left_out)
     for problem, place in report["first_skipped"].items():
-        _say(f"The first {problem.removeprefix('skipped: ')}: {place}.\n")
+        _say(f"First one skipped ({problem.removeprefix('skipped: ')}): {place}.\n")
     for example in report["shown"]:
         _say(f"{example['id']}", style="bold")
         _say(f"{example['input']} {example['target']}\n")

@@ -17,7 +17,7 @@ from typing import Any
 from mpdd.data import catalogue, leaks, store
 from mpdd.data.leaks import Held, example_runs, runs, words
 from mpdd.data.task import Example, Splits, Task
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 SCHEMA = 1
 TRAINED_ON = ("train", "dev")
@@ -185,7 +185,7 @@ def _documents(path: Path) -> Iterator[tuple[str, str]]:
                 yield f"{record['text']} {record.get('question', '')}", record.get("title") or record.get("description") or ""
     except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError, AttributeError) as error:
         wanted = "JSON lines with a text each, as xz"
-        raise InputError(f"{path} cannot be read", found=type(error).__name__, wanted=wanted) from error
+        raise InputError(f"{path} cannot be read", found=in_words(error), wanted=wanted) from error
 
 
 def _sha256(path: Path) -> str:

@@ -160,6 +160,15 @@ class TaskCard:
         return cls(**{**values, "labels": tuple(values.get("labels", ())), "fields": tuple(values.get("fields", ()))})
 
 
+def require_same_answers(card: TaskCard, prompt_card: TaskCard, name: str) -> None:
+    """Raise `InputError`, naming the card's file, unless answers under a prompt can be held against the data of the card."""
+    if (card.type, card.form, card.labels) != (prompt_card.type, prompt_card.form, prompt_card.labels):
+        raise InputError(
+            f"The card {name} is for another task than the prompt", found=f"{card.kind}, {len(card.labels)} labels",
+            wanted=f"{prompt_card.kind} with the labels of {prompt_card.name}",
+        )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Splits:
     """The examples of a task, and counts of what its reader dropped or cut, by reason.

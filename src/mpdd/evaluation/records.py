@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 SUFFIX = ".tar.xz"
 # What is published, beside the cells: how the run was made, its rows, and what its report is made of.
@@ -68,7 +68,7 @@ def unpack(archive: Path, to: Path) -> None:
             files.extractall(to, filter="data")
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise InputError(
-            f"{archive} cannot be unpacked", found=type(error).__name__, wanted="an archive of published results"
+            f"{archive} cannot be unpacked", found=in_words(error), wanted="an archive of published results"
         ) from error
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 from mpdd.evaluation.row import HEADLINES, METHODS, SEE_SCHEMA, TASK_TYPES, Row, row_order
 from mpdd.evaluation.table import Cell, Column, Line, Table, results_table, results_tables
 
@@ -84,7 +84,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist", wanted="a file of a run") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read", found=type(error).__name__, wanted="a UTF-8 text file") from error
+        raise InputError(f"{path} cannot be read", found=in_words(error), wanted="a UTF-8 text file") from error
     if not text.strip():
         raise InputError(f"{path} is empty", wanted="JSON", next_step="Run the comparison again.")
     try:

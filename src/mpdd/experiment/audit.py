@@ -18,7 +18,7 @@ from mpdd.backbone.model import Backbone
 from mpdd.data.cards import card_file
 from mpdd.data.cards.fitting import fitted
 from mpdd.data.mixture import few_shot
-from mpdd.data.task import Example, TaskCard
+from mpdd.data.task import Example, TaskCard, require_same_answers
 from mpdd.errors import InputError
 from mpdd.evaluation import membership
 from mpdd.evaluation.canaries import FORMAT, Canary, Exposure, canaries, exposure
@@ -87,7 +87,9 @@ def audit(
 
 def parts_of(card: Path, backbone: Backbone, file: PromptFile, shots: int | None, seed: int | None) -> Parts:
     """The examples that a prompt was trained on, as `mpdd adapt` draws them, those of dev, and those of the test split."""
-    task = fitted(card_file.read(card), backbone.tokenizer, backbone.context, file.header.length, backbone.template)
+    own = card_file.read(card)
+    require_same_answers(own.card, task_card(file), card.name)
+    task = fitted(own, backbone.tokenizer, backbone.context, file.header.length, backbone.template)
     splits, recorded = task.load(card.parent), file.header.provenance.get("recipe", {})
     limits, count = Limits(), shots or recorded.get("shots", "all")
     members = few_shot(splits.train, recorded.get("train_limit", limits.train), 0)

@@ -49,6 +49,11 @@ def experiment_for(
     name = catalogue.get(str(card)).name
     origin = _without_metaprompt(backbone, methods) if metaprompt is None else _from_metaprompt(metaprompt, methods)
     adapt = origin.pop("adapt")
+    if steps == 0 and privacy:
+        raise InputError(
+            "With --steps 0 a prompt is made of words of examples, which cannot be private", found="--epsilon with --steps 0",
+            wanted="one of the two",
+        )  # fmt: skip
     if steps == 0:
         origin["methods"] = _without_steps(origin["methods"], has_metaprompt=metaprompt is not None)
         adapt = adapt | ({"in_context_examples": shots} if shots else {})

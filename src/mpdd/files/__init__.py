@@ -46,6 +46,16 @@ def cannot_write(path: Path, error: Exception) -> InputError:
     return InputError(f"Cannot write {path}", found=_reason(error), wanted="a writable folder with room")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, that can be written to; raise `InputError` else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="."):
+            pass
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
 def require_new(folder: Path) -> None:
     """Raise `InputError` where there is something already: no new folder is mixed with other files."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

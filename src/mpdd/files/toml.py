@@ -49,7 +49,10 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
         raise InputError(f"The {kind} {path} cannot be read", found=error.strerror, wanted="a TOML file") from error
     except RecursionError:
         raise InputError(f"{path.name} is not valid TOML", found="arrays or tables nested too deep") from None
-    except ValueError as error:  # not TOML, or not UTF-8
+    except UnicodeDecodeError as error:
+        where, step = f"another encoding (byte {error.start})", "Save it as UTF-8, perhaps with `iconv -f UTF-16 -t UTF-8`."
+        raise InputError(f"{path.name} is not UTF-8 text", found=where, wanted="TOML in UTF-8", next_step=step) from None
+    except ValueError as error:
         raise InputError(f"{path.name} is not valid TOML", found=str(error).splitlines()[0]) from error
 
 

@@ -36,6 +36,18 @@ def _fetched(name: str) -> Path:
     except (OSError, ValueError) as error:  # no network, no such repository or no access; an id that is none
         raise InputError(
             f"The prompts {name} cannot be fetched from the Hugging Face hub",
-            found=type(error).__name__,
+            found=_in_words(error),
             wanted=f"{HUB}ORG/NAME of a repository that you may read, or a folder",
         ) from error
+
+
+def _in_words(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "no such repository, or no access to it"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "no such revision"
+    if isinstance(error, errors.HFValidationError):
+        return "a name that no repository can have"
+    return "no connection to the hub, and no copy in its cache"

@@ -47,11 +47,16 @@ def ready(backbone: str = "", tasks: Sequence[str] = ()) -> list[PromptFile]:
     meta, packed = load_prompt(metaprompts()[name]), packed_tasks(pack_of(name))
     known = tuple(dict.fromkeys((*_tasks(meta), *packed)))
     if unknown := [task for task in tasks if task not in known]:
+        if others := [other for other in metaprompts() if unknown[0] in ready_tasks(other)]:
+            raise InputError(
+                f"No prompt for the task {unknown[0]} comes with the package for the backbone {name}",
+                wanted=f"--backbone {' or '.join(others)}", next_step="`mpdd tasks --ready` says what is ready for which.",
+            )  # fmt: skip
         near = get_close_matches(unknown[0].lower().replace("-", "_"), known, n=2)
         raise InputError(
             f"No prompt for the task {unknown[0]} comes with the package",
             wanted=f"perhaps {' or '.join(near)}" if near else f"one of {', '.join(known)}",
-            next_step="`mpdd tasks` says which are ready for which backbone.",
+            next_step="`mpdd tasks --ready` says which are ready for which backbone.",
         )
     scores = ready_scores().get(name, {})
     return [

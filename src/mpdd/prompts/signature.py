@@ -47,6 +47,12 @@ def new_keys(path: Path) -> tuple[Path, Path]:
     return private, public
 
 
+def require_public_keys(keys: Sequence[Path]) -> None:
+    """Raise `InputError` for a file that is no public key."""
+    for key in keys:
+        _public_key(key)
+
+
 def sign(path: Path, key: Path) -> Path:
     """Write the signature of a file by a private key beside it, and return where. Raises `InputError` for bad files."""
     signature = _private_key(key).sign(_signed(path))
@@ -63,6 +69,8 @@ def verify(path: Path, keys: Sequence[Path], content: bytes | None = None) -> Pa
     _library()
     from cryptography.exceptions import InvalidSignature
 
+    if not path.is_file():
+        raise InputError("There is no such prompt file", found=str(path), wanted="a file and its signature beside it")
     beside = path.with_name(path.name + SUFFIX)
     if not beside.is_file():
         raise InputError(f"{path.name} is not signed", found=f"no file {beside.name}", next_step="`mpdd prompt sign` makes it.")

@@ -201,6 +201,18 @@ def load_tasks(paths: Sequence[str | Path]) -> list[PromptFile]:
     return [prompt for path in map(local, paths) for prompt in (_of_folder(path) if path.is_dir() else [_task(path)])]
 
 
+def require_distinct_tasks(prompts: Sequence[PromptFile]) -> None:
+    """Raise `InputError` where two prompts are for tasks of one name: their answers to a note could not be told apart."""
+    first: dict[str, PromptFile] = {}
+    for prompt in prompts:
+        if other := first.get(name := task_card(prompt).name):
+            raise InputError(
+                f"Two prompts are for the task {name}", found=f"{other.path} and {prompt.path}", wanted="one prompt a task",
+                next_step="Answer with one of them at a time.",
+            )  # fmt: skip
+        first[name] = prompt
+
+
 def one_task(path: str | Path) -> PromptFile:
     """Load the one task prompt of a file, a folder or a repository; raise `InputError` where there are several."""
     prompts = load_tasks([path])
@@ -246,6 +258,8 @@ def require_backbone(name: str, header: Header, backbone: Backbone | Vocabulary)
 
 
 def _read_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path} is no prompt file", found="a folder", wanted=f"one {SUFFIX} file in it")
     if not path.is_file():
         raise InputError("There is no such prompt file", found=str(path), wanted=f"a {SUFFIX} file made by mpdd")
     try:

@@ -52,7 +52,7 @@ class Guarantee:
         """The guarantee with the least noise that keeps `epsilon`, for steps of `batch` units on average.
 
         `epsilon` of the result is what the accountant says of that noise, at most what was asked for. Raises `MpddError` without
-        the library opacus, and `InputError` where the delta is no smaller than one unit in all.
+        the library opacus, and `InputError` where the delta is no smaller than one unit in all or the epsilon is too small.
         """
         if delta >= 1 / units:
             raise InputError(
@@ -205,7 +205,13 @@ def _noise(epsilon: float, delta: float, rate: float, steps: int) -> float:
     from opacus.accountants.utils import get_noise_multiplier
 
     asked = {"target_epsilon": epsilon, "target_delta": delta, "sample_rate": rate, "steps": steps}
-    return float(get_noise_multiplier(**asked, accountant="prv"))
+    try:
+        return float(get_noise_multiplier(**asked, accountant="prv"))
+    except ValueError:  # no noise that opacus tries is enough
+        raise InputError(
+            "No amount of noise that can be used gives this privacy", found=f"epsilon {epsilon:g} in {steps} steps",
+            wanted="a larger epsilon, as 1 to 10, or fewer steps",
+        ) from None  # fmt: skip
 
 
 def _accountants() -> Any:

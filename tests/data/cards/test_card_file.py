@@ -182,7 +182,7 @@ def test_all_problems_stand_in_one_line(write):
     [
         (None, "There is no such task card"),
         (b"zebra has fever", "own.toml is not valid TOML"),
-        (b"\xff", "not valid TOML"),
+        (b"\xff", "own.toml is not UTF-8 text"),
         (b"a = " + b"[" * 5000, "not valid TOML; found arrays or tables nested too deep"),
     ],
 )

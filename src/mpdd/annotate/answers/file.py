@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpdd.annotate.answers.results import answer_of
 from mpdd.annotate.answers.types import AnnotatedNote, Span, TaskAnswer
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 if TYPE_CHECKING:
     from mpdd.annotate.notes import Note
@@ -90,7 +90,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 if line.strip():
                     yield f"{path.name}, line {number}", _object(path, number, line)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path.name} cannot be read", found=type(error).__name__, wanted="JSON lines in UTF-8") from error
+        raise InputError(f"{path.name} cannot be read", found=in_words(error), wanted="JSON lines in UTF-8") from error
 
 
 def _object(path: Path, number: int, line: str) -> Mapping[str, Any]:

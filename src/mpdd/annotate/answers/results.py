@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpdd.annotate.answers.types import Entity, Relation, Span, TaskAnswer
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 Result = Mapping[str, Any]
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -25,7 +25,7 @@ def answer_of(result: Result, where: str = "an answer") -> TaskAnswer:
         )
     except _MALFORMED as error:
         raise InputError(
-            f"{where} is not an answer of mpdd", found=type(error).__name__, wanted="a line as mpdd predict writes it"
+            f"{where} is not an answer of mpdd", found=in_words(error), wanted="a line as mpdd predict writes it"
         ) from error
 
 

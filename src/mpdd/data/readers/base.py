@@ -35,7 +35,11 @@ FURTHER = "further annotations of the same text left out"
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
 
 
-RECOGNISED = "recognised as"  # in notes about what was read, not about what was left out
+RECOGNISED = "recognised as"
+# In notes about how something was read, not about what was left out.
+_ON_READING = (
+    RECOGNISED, "with offsets in", "nearest to the offset", "off their offset", "trimmed of whitespace", "read in the order",
+)  # fmt: skip
 
 
 class NoRecordError(InputError):
@@ -46,9 +50,14 @@ class NoRecordError(InputError):
         self.what = what
 
 
+def is_about_reading(note: str) -> bool:
+    """Whether a note says how something was read, so that nothing is lost."""
+    return any(words in note for words in _ON_READING)
+
+
 def nothing_left(what: str, counts: Counter[str]) -> InputError:
     """Return the error for data of which nothing can be used, with the commonest of the reasons noted."""
-    left_out = [(number, reason) for reason, number in counts.most_common() if RECOGNISED not in reason]
+    left_out = [(number, reason) for reason, number in counts.most_common() if not is_about_reading(reason)]
     reasons = [f"{number} {reason}" for number, reason in left_out[:1]]
     next_step = "`mpdd task check --strict` says where the first one stands." if reasons else ""
     return InputError(what, found="".join(reasons) or 0, wanted="at least one", next_step=next_step)
@@ -156,6 +165,8 @@ def _kind_of(content: bytes, otherwise: str) -> tuple[str, str]:
     for start, kind in _SIGNATURES.items():
         if content.startswith(start):
             return kind, ""
+    if b"\0" in content:
+        return "a binary file", ""
     try:
         content.decode("cp1252")
     except UnicodeDecodeError:

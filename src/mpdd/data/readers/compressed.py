@@ -7,7 +7,7 @@ import zlib
 from io import BytesIO
 from pathlib import Path
 
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 SUFFIX = ".gz"
 ALWAYS_TAKEN = 64 * 2**20  # bytes that anything may unpack to
@@ -38,6 +38,6 @@ def unpacked(path: Path, content: bytes) -> bytes:
                 require_modest(path, len(content), size)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
-            f"{path} cannot be unpacked", found=type(error).__name__, wanted="a whole gzip file", next_step="Copy it again."
+            f"{path} cannot be unpacked", found=in_words(error), wanted="a whole gzip file", next_step="Copy it again."
         ) from None
     return b"".join(parts)

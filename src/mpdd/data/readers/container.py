@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from mpdd.data.readers.compressed import require_modest
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 _BROKEN = (
     OSError, EOFError, RuntimeError, NotImplementedError, ValueError, struct.error, zlib.error, lzma.LZMAError,
@@ -53,7 +53,7 @@ def unzipped(where: Path, content: bytes, suffixes: tuple[str, ...]) -> dict[str
 
 def _broken(where: object, error: BaseException) -> InputError:
     wanted = "a folder, or a whole zip or tar without a password"
-    return InputError(f"{where} cannot be read", found=type(error).__name__, wanted=wanted)
+    return InputError(f"{where} cannot be read", found=in_words(error), wanted=wanted)
 
 
 def _with_plain_suffixes(members: Iterable[tuple[str, bytes]]) -> dict[str, bytes]:

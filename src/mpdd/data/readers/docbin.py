@@ -9,7 +9,7 @@ from typing import Any
 
 from mpdd.data.readers.base import Record, read_bytes, usable
 from mpdd.data.readers.compressed import require_modest
-from mpdd.errors import InputError, MpddError
+from mpdd.errors import InputError, MpddError, in_words
 
 _RELATIONS = ("._.", "mpdd_relations", None, None)  # where spaCy keeps the extension attribute `doc._.mpdd_relations`
 _KEYS = (b"version", b"attrs")  # with which the content of a DocBin starts
@@ -45,7 +45,7 @@ def read(path: Path) -> list[Record]:
     except Exception as error:  # spaCy, msgpack and numpy name no kinds of their own for damaged content
         raise InputError(
             f"The file {path} cannot be read as spaCy's DocBin",
-            found=type(error).__name__,
+            found=in_words(error),
             wanted="a whole file, as DocBin.to_disk of spaCy 3 writes it",
             next_step="Write it again, or copy it again if it was cut short.",
         ) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from mpdd.data.readers.base import Record, read_bytes, usable
 from mpdd.data.readers.compressed import require_modest
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 _UNLABELLED = -1
 _ROWS_AT_A_TIME = 64  # few, as a value that is stored once may stand in many rows
@@ -30,7 +30,7 @@ def read(path: Path, *, named_classes: bool = False) -> list[Record]:
         rows = rows_of(path, len(content), table.iter_batches(_ROWS_AT_A_TIME))
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:  # the last: a time out of Python's range
         dated = isinstance(error, OverflowError) or "out of range" in str(error)
-        problem, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (type(error).__name__, "a whole one")
+        problem, wanted = ("a date or time out of range", "years 1 to 9999") if dated else (in_words(error), "a whole file")
         raise InputError(f"The file {path} cannot be read as parquet", found=problem, wanted=wanted) from None
     features = features_of(table.schema_arrow.metadata or {}) if named_classes else {}
     return records(path, rows, features)

@@ -9,7 +9,7 @@ from typing import Any
 from mpdd.data.readers import container, json_files
 from mpdd.data.readers.base import Record, read_bytes
 from mpdd.data.readers.parquet import features_of, records, rows_of
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 SUFFIX = ".arrow"
 STARTS = (b"\xff\xff\xff\xff", b"ARROW1")  # of a stream, of a file
@@ -81,7 +81,7 @@ def read(path: Path) -> list[Record]:
     except (arrow.ArrowException, ValueError, OSError, OverflowError) as error:
         raise InputError(
             f"The file {path} cannot be read as Arrow",
-            found=type(error).__name__,
+            found=in_words(error),
             wanted="a whole file, as save_to_disk writes it",
             next_step="Save the dataset again, or copy it again if it was cut short.",
         ) from None

@@ -12,7 +12,7 @@ from mpdd.data import splits
 from mpdd.data.readers.base import Notes, Record, build, check_columns, complete, read_bytes, texts, usable
 from mpdd.data.readers.compressed import require_modest
 from mpdd.data.task import Answer, Example, Splits, Task, TaskCard
-from mpdd.errors import InputError
+from mpdd.errors import InputError, in_words
 
 TASK_1 = "mediqa2021_qs/Task1/MEDIQA2021-Task1-"
 TRAIN = "meqsum/MeQSum_ACL2019_BenAbacha_Demner-Fushman.xlsx"
@@ -68,7 +68,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
         raise
     except Exception as error:  # the library raises its own, zipfile's and xml's errors alike
         raise InputError(
-            f"The file {path} is not a readable Excel workbook", found=type(error).__name__, wanted="an .xlsx file"
+            f"The file {path} is not a readable Excel workbook", found=in_words(error), wanted="an .xlsx file"
         ) from None
     header = rows[0] if rows else []
     check_columns(path, header, columns)
