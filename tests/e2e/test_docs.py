@@ -10,38 +10,27 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+from tests.e2e.pages import DOCS, blocks, run_blocks
 
 pytestmark = pytest.mark.e2e
 
 
-def blocks(page):
-    return re.findall(r"^```bash\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-
 def test_adding_a_task(tmp_path):
-    scripts = blocks("adding_a_task.md")
+    """The demo, with its two processes, and the first of every other command but `predict` are new Pythons; the second card,
+    and `predict`, of which the README's is one, are forked."""
+    scripts = blocks((DOCS / "adding_a_task.md").read_text(encoding="utf-8"))
     assert len(scripts) == 6
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    said = []
-    for script in scripts:
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=tmp_path,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-        said.append(done.stdout)
+    (folder := tmp_path / "reader").mkdir()
+    said = run_blocks(scripts[:4], folder, tmp_path / "first")
+    said += run_blocks(scripts[4:], folder, tmp_path / "then", forked=("predict", "task"))
     assert "labels = [" in said[1]
     assert "Found 42 train, 6 dev and 12 test examples." in said[1]
     assert "mpdd" in said[3]
-    note = (tmp_path / "new.txt").read_text()
-    (answer,) = map(json.loads, (tmp_path / "answers.jsonl").read_text().splitlines())
+    note = (folder / "new.txt").read_text()
+    (answer,) = map(json.loads, (folder / "answers.jsonl").read_text().splitlines())
     assert answer["task"] == "visits"
     assert all(note[e["start"] : e["end"]] == e["text"] for e in answer["entities"])
-    kept = "".join(p.read_text(errors="replace") for p in (tmp_path / "runs" / "visits").rglob("*") if p.is_file())
+    kept = "".join(p.read_text(errors="replace") for p in (folder / "runs" / "visits").rglob("*") if p.is_file())
     assert "metoprolol" not in kept
     assert "nosebleed" not in kept
 

