@@ -6,11 +6,16 @@ Most of these are forked from one that has imported torch (`processes.py`); of e
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 import tomli_w
 
@@ -56,11 +61,11 @@ class World:
         """Start `mpdd` in a process of its own, forked from one that has its imports; with more in its environment."""
         return Forked(list(map(str, arguments)), self.folder, self.environment | environment)
 
-    def start_python(self, *arguments: object) -> subprocess.Popen[str]:
-        """Start Python anew with `-m mpdd`, imports and all, as a user's shell does."""
+    def start_python(self, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+        """Start Python anew with `-m mpdd`, imports and all, as a user's shell does; with more in its environment."""
         command = [sys.executable, "-m", "mpdd", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=self.environment, text=True, **pipes)
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment | environment, text=True, **pipes)
 
     def run(self, *arguments: object, python: bool = False) -> tuple[str, str]:
         """Run `mpdd` to its good end, in a forked process or in a new Python, and return what it printed."""
@@ -100,3 +105,30 @@ def finished(world) -> Finished:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file under a folder by its path in it."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@contextmanager
+def serving(world: World, *arguments: object, python: bool = False) -> Iterator[tuple[Forked | subprocess.Popen[str], str, str]]:
+    """A server that is ready, as a process with its address and the token of its run; it is gone afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = (world.start_python if python else world.start)("serve", *arguments, "--port", port)
+    try:
+        line = process.stderr.readline() if isinstance(process, subprocess.Popen) else process.first_line()
+        token, url = line.removeprefix("Token for this run: ").strip(), f"http://127.0.0.1:{port}/"
+        until = time.monotonic() + 300
+        while not _is_ready(url):
+            assert process.poll() is None and time.monotonic() < until, process.communicate(timeout=60)
+            time.sleep(0.1)
+        yield process, url, token
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}health/ready").status_code == 200
+    except httpx.TransportError:
+        return False

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
@@ -34,12 +35,13 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 class Forked:
     """A started `mpdd`, with the methods of `subprocess.Popen` that the tests use. What it prints lies in files."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], module: str = "mpdd.cli") -> None:
         place = Path(tempfile.mkdtemp(prefix="mpdd-forked-"))
         self.out, self.err = place / "out", place / "err"
         self.out.touch()
         self.err.touch()
-        self.process = FORKS.Process(target=run_mpdd, args=(arguments, folder, dict(environment), self.out, self.err))
+        given = (arguments, folder, dict(environment), self.out, self.err, module)
+        self.process = FORKS.Process(target=run_module, args=given, daemon=True)  # none outlives the tests
         with pytest.MonkeyPatch.context() as patch:  # of the process from which all are forked, where this is the first
             for name, value in (QUIET | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}).items():
                 patch.setenv(name, value)
@@ -66,6 +68,13 @@ class Forked:
         self.wait(timeout)
         return self.out.read_text(encoding="utf-8"), self.err.read_text(encoding="utf-8")
 
+    def first_line(self) -> str:
+        """The first line on standard error, for which it waits."""
+        while "\n" not in (text := self.err.read_text(encoding="utf-8")):
+            assert self.poll() is None, text
+            time.sleep(0.05)
+        return text.partition("\n")[0]
+
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, number)
@@ -74,18 +83,20 @@ class Forked:
         self.process.kill()
 
 
-def run_mpdd(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path) -> None:
-    """In the forked process: take on folder, environment and streams, and be `python -m mpdd ARGUMENTS`."""
+def run_module(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path, module: str) -> None:
+    """In the forked process: take on folder, environment and streams, and call the `main` of `mpdd.cli` or of a script."""
     from mpdd.experiment import processes
 
     os.chdir(folder)
-    kept = {"DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
-    processes.subprocess = SimpleNamespace(Popen=Child, **kept)  # type: ignore[assignment]
-    streams = [os.open(path, os.O_WRONLY | os.O_APPEND) for path in (out, err)]
-    _be_mpdd(arguments, environment, *streams)
+    for starter in (processes, import_module(module)):  # what they start as `python -m mpdd`
+        if hasattr(starter, "subprocess"):
+            starter.subprocess = SimpleNamespace(
+                Popen=Child, run=Child.run, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
+            )
+    _be(module, arguments, environment, *(os.open(path, os.O_WRONLY | os.O_APPEND) for path in (out, err)))
 
 
-def _be_mpdd(arguments: Sequence[str], environment: Mapping[str, str], out: int, err: int) -> None:
+def _be(module: str, arguments: Sequence[str], environment: Mapping[str, str], out: int, err: int) -> None:
     os.dup2(out, 1)
     os.dup2(err, 2)
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
@@ -93,10 +104,8 @@ def _be_mpdd(arguments: Sequence[str], environment: Mapping[str, str], out: int,
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["mpdd", *arguments]
-    from mpdd.cli import main
-
     try:
-        main()
+        sys.exit(import_module(module).main())
     finally:
         sys.stdout.flush()
         atexit._run_exitfuncs()
@@ -105,8 +114,12 @@ def _be_mpdd(arguments: Sequence[str], environment: Mapping[str, str], out: int,
 class Child:
     """Stands in for `subprocess.Popen` where a forked `mpdd` starts others (`--processes`): they are forked in their turn."""
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], stderr: IO[bytes] | None, **_options: object) -> None:
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], stdout: IO[bytes] | int, stderr: IO[bytes] | None,
+        **_options: object,
+    ) -> None:  # fmt: skip
         self.returncode: int | None = None
+        sys.stdout.flush()
         self.pid = os.fork()
         if self.pid:
             return
@@ -115,11 +128,19 @@ class Child:
             os.setsid()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):  # as a new Python has them
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-            _be_mpdd(command[3:], env, os.open(os.devnull, os.O_WRONLY), stderr.fileno() if stderr else 2)
+            out = os.open(os.devnull, os.O_WRONLY) if stdout == subprocess.DEVNULL else getattr(stdout, "fileno", lambda: 1)()
+            _be("mpdd.cli", command[3:], env, out, stderr.fileno() if stderr else 2)
         except SystemExit as left:
             code = left.code if isinstance(left.code, int) else 0
         finally:
             os._exit(code)
+
+    @classmethod
+    def run(cls, command: Sequence[str], check: bool) -> Child:
+        """In place of `subprocess.run`, with the streams of this process."""
+        process = cls(command, env=os.environ.copy(), stdout=1, stderr=None)
+        process.wait()
+        return process
 
     def poll(self) -> int | None:
         if self.returncode is None:

@@ -1,8 +1,9 @@
-"""Two Ray workers share a folder of real notes; one is killed midway, then the whole job, and nothing is lost or there twice."""
+"""Two Ray workers share a folder of real notes; the job is killed midway, then one worker, and nothing is lost or twice."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import time
@@ -22,6 +23,7 @@ pytest.importorskip("ray")
 pytestmark = pytest.mark.e2e
 TASKS = ("ncbi_disease", "phee")
 NOTES = 640
+RAY = {"RAY_worker_niceness": "0"}  # else its workers, of niceness 15, starve where the machine is busy
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +73,22 @@ def parts(output):
     return sorted(output.glob("part-*.parquet"))
 
 
-def wait_for(output, count, process):
-    until = time.monotonic() + 300
-    while len(parts(output)) < count:
+def wait_for(reached, process):
+    """Wait for `reached()`. Ray's own start is not counted: on a busy machine it takes minutes."""
+    until = math.inf
+    while not reached():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < until
-        time.sleep(0.02)
+        if until == math.inf and workers_of(process):
+            until = time.monotonic() + 300
+        time.sleep(0.05)
 
 
-def answered_by_a_job_with(prompt, output):
-    """Rows of the parts that hold answers for no other prompt: those of a job that had no other one."""
+def answers_of(prompt, output, *, alone=False):
+    """Rows of the parts with answers for a prompt; or of those that have no other, by a job that had no other prompt."""
     digest = load_prompt(prompt).header.digest
-    tables = [parquet.read_table(path, columns=["prompt"]) for path in parts(output)]
-    return sum(table.num_rows for table in tables if set(table["prompt"].to_pylist()) == {digest})
+    found = [parquet.read_table(path, columns=["prompt"])["prompt"].to_pylist() for path in parts(output)]
+    return sum(len(row) for row in found if digest in row and not (alone and set(row) != {digest}))
 
 
 def require_whole(output, alone):
@@ -93,47 +98,40 @@ def require_whole(output, alone):
     assert {(row["id"], row["task"]): row["result"] for row in rows} == alone
 
 
-def test_a_killed_worker_loses_nothing_and_repeats_nothing(world, job, alone, tmp_path):
+def test_a_killed_job_goes_on_with_a_further_prompt_and_a_killed_worker_loses_nothing(world, job, alone, tmp_path):
+    """The second job starts at once: workers outlive their job for seconds, go on writing, and may do nothing that the next job
+    does, too. One of its own two workers is killed; the answers are whole, and the same command then does nothing."""
     prompts, notes = job
     output = tmp_path / "out"
-    process = world.start("predict", *prompts, notes, "--output", output, "--workers", 2)
-    wait_for(output, 2, process)
+    first = world.start("predict", prompts[0], notes, "--output", output, "--workers", 2, **RAY)
+    wait_for(lambda: parts(output), first)
+    first.kill()
+    first.wait()
+    there = {path: path.read_bytes() for path in parts(output)}
+    command = ("predict", *prompts, notes, "--output", output, "--workers", 2)
+    process = world.start_python(*command, **RAY)
+    wait_for(lambda: answers_of(prompts[1], output), process)
     killed = workers_of(process)
     killed[0].send_signal(signal.SIGKILL)
-    assert len(killed) == 2 and len(parts(output)) < 10
-    said, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    require_whole(output, alone)
-    assert "1,280 answers" in errors and not said
-    before = {path: path.read_bytes() for path in parts(output)}
-    assert "0 answers in" in world.run("predict", *prompts, notes, "--output", output, "--workers", 2)[1]
-    assert {path: path.read_bytes() for path in parts(output)} == before
-
-
-def test_a_killed_job_goes_on_and_a_further_prompt_is_added(world, job, alone, tmp_path):
-    """At once: workers outlive their job for seconds, go on writing, and may do nothing that the next job does, too."""
-    prompts, notes = job
-    output = tmp_path / "out"
-    process = world.start("predict", prompts[0], notes, "--output", output, "--workers", 2)
-    wait_for(output, 1, process)
-    process.kill()
-    process.wait()
-    there = {path: path.read_bytes() for path in parts(output)}
-    _, errors = world.run("predict", *prompts, notes, "--output", output, "--workers", 2)
-    process.communicate()
-    before = answered_by_a_job_with(prompts[0], output)
+    assert len(killed) == 2 and answers_of(prompts[1], output) < NOTES
+    said, errors = process.communicate(timeout=600)
+    assert process.returncode == 0 and not said, errors
+    before = answers_of(prompts[0], output, alone=True)
     assert 0 < before < NOTES
     assert re.search(rf"^{NOTES * len(TASKS) - before:,} answers in .*, {before:,} answered before", errors, re.MULTILINE)
     assert there.items() <= {path: path.read_bytes() for path in parts(output)}.items()
     require_whole(output, alone)
+    made = {path: path.read_bytes() for path in parts(output)}
+    assert "0 answers in" in world.run(*command)[1]
+    assert {path: path.read_bytes() for path in parts(output)} == made
 
 
 def test_a_note_that_cannot_be_answered_ends_the_job_without_its_text_shown(world, job, tmp_path):
     prompts, _ = job
     table = pyarrow.table({"id": ["a", "b"], "text": ["Jane Roe 4711", "Jane Roe 4712"], "choices": [None, 5]})
     parquet.write_table(table, tmp_path / "notes.parquet")
-    process = world.start("predict", prompts[0], tmp_path / "notes.parquet", "--output", tmp_path / "out", "--workers", 2)
-    said, errors = process.communicate(timeout=300)
+    process = world.start("predict", prompts[0], tmp_path / "notes.parquet", "--output", tmp_path / "out", "--workers", 1, **RAY)
+    said, errors = process.communicate(timeout=600)
     assert process.returncode == 1 and not said
     assert errors.splitlines()[-1].startswith("mpdd: notes.parquet, row 2: choices cannot be read; found int")
     assert "Jane" not in errors and "Traceback" not in errors
