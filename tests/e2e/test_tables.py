@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,13 +11,13 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from mpdd.backbone.vocabulary import EMBEDDED_METAPROMPT
 from mpdd.data import catalogue
 from mpdd.evaluation.records import SUFFIX
 from mpdd.experiment import config
 from mpdd.experiment.check import require_tasks
 from scripts import privacy_table
 from tests.data.cards.conftest import CARDS, lines, record
+from tests.e2e.processes import Forked
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
@@ -38,49 +39,59 @@ def experiment(tiny_folder, tmp_path):
     return path
 
 
-def make(experiment, out, seconds, *more):
-    command = [sys.executable, "-m", "scripts.main_table", str(experiment), "--out", str(out), "--processes", "2"]
-    return subprocess.run([*command, "--seconds", str(seconds), *more], cwd=ROOT, capture_output=True, text=True, check=False)
+def make(experiment, out, seconds, *more, python=False):
+    """The exit code of the script, what it printed and what it said of errors; forked with all that it starts, or anew."""
+    arguments = [str(experiment), "--out", str(out), "--processes", "2", "--seconds", str(seconds), *more]
+    if python:
+        command = [sys.executable, "-m", "scripts.main_table", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+    process = Forked(arguments, ROOT, os.environ | {"OMP_NUM_THREADS": "1"}, "scripts.main_table")
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
 
 
 def test_what_is_not_done_in_time_is_done_by_the_same_command(experiment, tmp_path):
     out = tmp_path / "run"
-    first = make(experiment, out, 60.5)  # half a second for the cells
-    assert first.returncode == 3 and "6 cells are missing" in first.stdout
-    second = make(experiment, out, 400)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert "0 cells are missing" in second.stdout
+    code, printed, _ = make(experiment, out, 60.01)  # a hundredth of a second for the cells
+    assert code == 3 and "6 cells are missing" in printed
+    code, printed, err = make(experiment, out, 400)
+    assert code == 0, printed + err
+    assert "0 cells are missing" in printed
     assert (out / "results.json").is_file() and (out / "report.html").is_file()
 
 
 def test_a_process_that_fails_is_not_taken_for_one_that_ran_out_of_time(experiment, tmp_path):
-    found = make(experiment, tmp_path / "run", 400, "--set", f"backbone={tmp_path}")  # a folder without a model
-    assert found.returncode == 1 and "A process failed; its words are in" in found.stdout
+    code, printed, _ = make(experiment, tmp_path / "run", 400, "--set", f"backbone={tmp_path}")  # a folder without a model
+    assert code == 1 and "A process failed; its words are in" in printed
     assert "mpdd: " in (tmp_path / "run" / "processes" / "1.log").read_text()
 
 
 def test_an_experiment_that_does_not_fit_is_refused_before_anything_starts(experiment, tmp_path):
     (tmp_path / "two.jsonl").unlink()
-    found = make(experiment, tmp_path / "run", 400)
-    assert found.returncode == 2 and "mpdd: " in found.stderr and "Traceback" not in found.stderr
+    code, _, err = make(experiment, tmp_path / "run", 400, python=True)
+    assert code == 2 and "mpdd: " in err and "Traceback" not in err
     assert not (tmp_path / "run" / "processes").exists()
 
 
-# The table of privacy, small, on the embedded backbone: made, gone on with, published, and shown.
+# The table of privacy, small, on a random backbone: made, gone on with, published, and shown.
 
 METHODS = ["mpdd", "prompt-tuning", "lora"]
 
 
 @pytest.fixture
-def privacy_experiment(tmp_path):
-    (tmp_path / "own.jsonl").write_text(lines([record("nli", n) for n in range(30)]))
-    card = {"name": "own", "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": "own.jsonl"}}
-    (tmp_path / "own.toml").write_text(tomli_w.dumps(card))
+def privacy_experiment(tiny_folder, tmp_path):
+    for number, name in enumerate(("own", "source")):
+        (tmp_path / f"{name}.jsonl").write_text(lines([record("nli", n) for n in range(100 * number, 100 * number + 30)]))
+        card = {"name": name, "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": f"{name}.jsonl"}}
+        (tmp_path / f"{name}.toml").write_text(tomli_w.dumps(card))
     catalogue._load.cache_clear()
-    adapt = {"steps": 2, "batch_size": 2, "every": 2, "mpdd": [0.03], "prompt_tuning": [0.1], "lora": [0.001], "lora_rank": 1}
+    short = {"steps": 2, "batch_size": 2, "every": 2}
+    adapt = {**short, "mpdd": [0.03], "prompt_tuning": [0.1], "lora": [0.001], "lora_rank": 1}
     values = {
-        "name": "small", "methods": METHODS, "metaprompt": str(EMBEDDED_METAPROMPT), "targets": ["own.toml"], "adapt": adapt,
-        "prompt": {"length": 64, "rank": 2, "depth": "all"}, "compute": {"dtype": "fp32"}, "limits": {"test": 4, "dev": 2},
+        "name": "small", "methods": METHODS, "backbone": str(tiny_folder), "sources": ["source.toml"], "targets": ["own.toml"],
+        "prompt": {"length": 4, "rank": 2, "depth": "all"}, "compute": {"dtype": "fp32"}, "limits": {"test": 4, "dev": 2},
+        "teach": short, "distil": short, "adapt": adapt,
     }  # fmt: skip
     (tmp_path / "small.toml").write_text(tomli_w.dumps(values))
     return tmp_path / "small.toml"
