@@ -9,9 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
-import socket
-import time
 from pathlib import Path
 
 import httpx
@@ -21,6 +18,7 @@ from mpdd.backbone import vocabulary
 from mpdd.data.task import TaskCard
 from mpdd.prompts.soft import from_vocabulary
 from mpdd.prompts.store import Header, save_prompt
+from tests.e2e.conftest import serving
 from tests.serving.test_page import Browser, Tab, needs_chromium
 from tests.serving.test_page_answers import choose_class
 
@@ -43,22 +41,8 @@ def served(world):
         rows = from_vocabulary(words, 1, 0)
         header = Header("soft", words.name, words.fingerprint, 1, words.width, tasks=(card.name,), card=card)
         save_prompt(folder / f"{card.name}.safetensors", {"rows": rows}, header)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = world.start("serve", "--prompts", folder, "--port", port)
-    token = re.search(r"Token for this run: (\S+)", process.stderr.readline()).group(1)
-    url, until = f"http://127.0.0.1:{port}/", time.monotonic() + 120
-    while True:
-        assert process.poll() is None and time.monotonic() < until
-        try:
-            if httpx.get(f"{url}health/ready").status_code == 200:
-                break
-        except httpx.TransportError:
-            time.sleep(0.1)
-    yield url, token
-    process.kill()
-    process.communicate()
+    with serving(world, "--prompts", folder, python=True) as (_, url, token):
+        yield url, token
 
 
 @pytest.fixture

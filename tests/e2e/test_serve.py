@@ -6,10 +6,12 @@ import json
 import random
 import re
 import signal
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,53 +22,57 @@ from schemathesis import GenerationMode
 
 from mpdd.backbone import model as backbones
 from mpdd.serving.audit import verify
+from tests.conftest import tries
+from tests.e2e.conftest import serving
 from tests.serving.test_folder import write
 
 pytestmark = pytest.mark.e2e
 SECRET = "Zacharias Quimby"
 NUMBER = "MRN-90210-77"
+REQUESTS = tries(400)  # 4,000 with `--hypothesis-profile=thorough`
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server on the tiny backbone with one task."""
+
+    process: Any
+    client: httpx.Client
+    folder: Path
+    backbone: Any
+    audit: Path
+
+    def stop(self, how=signal.SIGTERM):
+        """End it; its exit code and all that it said."""
+        self.process.send_signal(how)
+        out, err = self.process.communicate(timeout=120)
+        return self.process.returncode, out + err
+
+
+@contextmanager
+def started(world, place, *, python=False):
+    folder, audit = place / "served", place / "audit.jsonl"
+    folder.mkdir()
+    backbone = backbones.load(str(world.backbone))
+    write(folder, backbone, "drugs")
+    arguments = ("--prompts", folder, "--backbone", world.backbone, "--audit", audit, "--per-minute", 10**6)
+    with serving(world, *arguments, python=python) as (process, url, token):
+        client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        yield Server(process, client, folder, backbone, audit)
 
 
 @pytest.fixture
-def server(world):
-    """A server on the tiny backbone with one task; `server.stop()` ends it and gives its exit code and all that it said."""
-    folder = world.folder / "served"
-    folder.mkdir(exist_ok=True)
-    backbone = backbones.load(str(world.backbone))
-    write(folder, backbone, "drugs")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    audit = world.folder / "audit.jsonl"
-    audit.unlink(missing_ok=True)
-    arguments = ("--prompts", folder, "--backbone", world.backbone, "--port", port, "--audit", audit, "--per-minute", 10**6)
-    process = world.start("serve", *arguments)
-    token = re.search(r"Token for this run: (\S+)", process.stderr.readline()).group(1)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {token}"}, timeout=60)
-    until = time.monotonic() + 120
-    while True:
-        assert process.poll() is None and time.monotonic() < until
-        try:
-            if client.get("/health/ready").status_code == 200:
-                break
-        except httpx.TransportError:
-            time.sleep(0.1)
+def server(world, tmp_path):
+    """One to stop."""
+    with started(world, tmp_path) as made:
+        yield made
 
-    class Server:
-        pass
 
-    made = Server()
-    made.client, made.folder, made.backbone, made.audit, made.process = client, folder, backbone, audit, process
-
-    def stop(how=signal.SIGTERM):
-        process.send_signal(how)
-        out, err = process.communicate(timeout=60)
-        return process.returncode, out + err
-
-    made.stop = stop
-    yield made
-    process.kill()
-    process.communicate()
+@pytest.fixture(scope="module")
+def lasting(world, tmp_path_factory):
+    """One for the tests that leave it running: a new Python, which reads its variables before torch is loaded."""
+    with started(world, tmp_path_factory.mktemp("lasting"), python=True) as made:
+        yield made
 
 
 def body(rng):
@@ -89,13 +95,13 @@ def body(rng):
     )
 
 
-def test_a_thousand_requests_leave_no_trace_of_patients(server):
+def test_hundreds_of_requests_leave_no_trace_of_patients(server):
     rng = random.Random(0)
-    bodies = [body(rng) for _ in range(1000)]
+    bodies = [body(rng) for _ in range(REQUESTS)]
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda one: server.client.post("/v1/annotate", **one).status_code, bodies))
     assert set(statuses) <= {200, 400, 401, 404, 413, 422, 429}, sorted(set(statuses))
-    assert statuses.count(200) > 150
+    assert statuses.count(200) > 0.15 * REQUESTS
     server.client.get(f"/{SECRET}?{NUMBER}")
     metrics = server.client.get("/metrics").text
     code, said = server.stop()
@@ -103,12 +109,13 @@ def test_a_thousand_requests_leave_no_trace_of_patients(server):
     verify(server.audit)
     lines = [json.loads(line) for line in server.audit.read_text().splitlines()]
     refused = [count for line in lines for _, _, count in line.get("refused", [])]
-    assert len([line for line in lines if "outcome" in line]) + sum(refused) == 1000
+    assert len([line for line in lines if "outcome" in line]) + sum(refused) == REQUESTS
     for part in (said, metrics, server.audit.read_text()):
         assert not [word for word in (SECRET, NUMBER, "Quimby", NUMBER[3:], "Zacharias") if word in part]
 
 
-def test_tasks_come_and_go_while_requests_run(server):
+def test_tasks_come_and_go_while_requests_run(lasting):
+    server = lasting
     asked = {"text": "aspirin was given", "tasks": ["drugs"]}
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(server.client.post, "/v1/annotate", json=asked) for _ in range(60)]
@@ -123,14 +130,19 @@ def test_tasks_come_and_go_while_requests_run(server):
     assert len({str(answer.json()["results"][0].get("entities")) for answer in answers}) == 1
 
 
+def wait_for_rows(server):
+    """Wait until the backbone has answered a batch."""
+    until = time.monotonic() + 60
+    while not re.search(r"mpdd_batch_rows_count [1-9]", server.client.get("/metrics").text):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def test_what_was_accepted_is_finished_when_it_is_stopped(server):
-    long = {"text": "aspirin was given. " * 10_000, "tasks": ["drugs"]}
+    long = {"text": "aspirin was given. " * 6_000, "tasks": ["drugs"]}
     with ThreadPoolExecutor(1) as pool:
         accepted = pool.submit(server.client.post, "/v1/annotate", json=long)
-        until = time.monotonic() + 60
-        while not re.search(r"mpdd_batch_rows_count [1-9]", server.client.get("/metrics").text):
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        wait_for_rows(server)
         assert not accepted.done()
         code, said = server.stop()
         assert accepted.result().status_code == 200
@@ -141,7 +153,7 @@ def test_it_ends_in_time_under_load_and_says_so_to_those_who_wait(server):
     heavy = {"text": "Fever rose after aspirin was given. " * 5_000, "tasks": ["drugs"]}
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(server.client.post, "/v1/annotate", json=heavy) for _ in range(8)]
-        time.sleep(2)
+        wait_for_rows(server)
         began = time.monotonic()
         code, said = server.stop()
         assert time.monotonic() - began < 30
@@ -155,8 +167,6 @@ def test_it_ends_in_time_under_load_and_says_so_to_those_who_wait(server):
 
 # Requests made from the server's own OpenAPI document, right and wrong ones.
 
-REQUESTS = 1000
-
 
 def memory(process):
     """Resident memory of a process, in MiB."""
@@ -164,7 +174,8 @@ def memory(process):
     return int(line.split()[1]) / 1024
 
 
-def test_no_request_makes_the_server_fail(server):
+def test_no_request_makes_the_server_fail(lasting):
+    server = lasting
     schema = schemathesis.openapi.from_dict(server.client.get("/openapi.json").json())
     found = [operation.ok() for operation in schema.get_all_operations()]
     posts = [operation for operation in found if operation.method == "post"]
@@ -192,6 +203,6 @@ def test_no_request_makes_the_server_fail(server):
     ask()
     assert len(statuses) >= REQUESTS
     assert {200, 422} <= set(statuses) <= {200, 400, 404, 405, 413, 422}, sorted(set(statuses))
-    settled = sizes[REQUESTS // 4]
-    assert sizes[-1] - settled < 32, f"{settled:.0f} MiB after a quarter of the requests, {sizes[-1]:.0f} at the end"
+    settled = sizes[REQUESTS // 2]
+    assert sizes[-1] - settled < 32, f"{settled:.0f} MiB after half of the requests, {sizes[-1]:.0f} at the end"
     assert server.client.get("/health/ready").status_code == 200
