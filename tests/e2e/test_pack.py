@@ -37,7 +37,7 @@ def place(world, tmp_path_factory) -> World:
 def test_a_pack_is_made_by_one_command_that_goes_on(place):
     command = ("pack", place.experiment, "--out", "pack", "--test-examples", "3")
     cells, prompt = place.folder / "runs" / "two" / "cells", place.folder / "pack" / "rqe.safetensors"
-    process = place.start(*command)
+    process = place.start_python(*command)
     deadline = time.monotonic() + 600
     while not list(cells.glob("rqe--*.json")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
