@@ -79,10 +79,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def group_of(nodeid: str) -> str:
     """The tests that run in one process, by the id of one of them: those of a file, which make what they share once; of the
-    files of a whole corpus those of one task, which read its data once; and all in a browser, which start it once."""
+    files of a whole corpus those of one task, which read its data once; two files about one run; and all in a browser."""
     file = nodeid.split("::")[0]
     if file in ("tests/data/test_contract.py", "tests/evaluation/test_gold_in.py") and nodeid.endswith("]"):
         return nodeid[nodeid.rindex("[") :]
+    if file in ("tests/e2e/test_resume.py", "tests/e2e/test_run.py"):
+        return "unbroken run"
     return "browser" if file.startswith("tests/serving/test_page") else file
 
 

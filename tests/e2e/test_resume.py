@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from mpdd.evaluation.results import read_results
 from tests.e2e.conftest import EXPERIMENT, contents
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("unbroken")]  # which share one run
+pytestmark = pytest.mark.e2e
 
 LEFTOVERS = [
     "prompts/.teacher-medqa.safetensors.k1ll3d00",

@@ -16,7 +16,7 @@ from mpdd.evaluation.results import read_results
 from mpdd.prompts.store import load_prompt
 from tests.e2e.conftest import EXPERIMENT, MIRROR, contents
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("unbroken")]  # which share one run
+pytestmark = pytest.mark.e2e
 
 LENGTH, RANK, WIDTH = 4, 2, 32
 FACTORS = RANK * (LENGTH + WIDTH)
