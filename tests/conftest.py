@@ -104,6 +104,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 _workers: dict[str, str] = {}  # the process that runs each group
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(error: object) -> None:
+    """After a crash other processes run the rest."""
+    if error:
+        _workers.clear()
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Stop where the tests of a group run in two processes, as no test would notice: they only take longer."""
     if worker := getattr(report, "worker_id", ""):

@@ -18,7 +18,7 @@ from mpdd.inference.engines.local import Local
 from mpdd.prompts.store import Header, load_prompt, save_prompt
 
 CARDS = (
-    TaskCard("drugs", "ner", "List drugs.", labels=("Drug",), max_answer_tokens=6),
+    TaskCard("drugs", "ner", "List drugs.", labels=("Drug",), max_answer_tokens=3),
     TaskCard("says", "nli", "Does it say so?", labels=("yes", "no"), fields=("Hypothesis",)),
 )
 NOTES = [Note(str(n), f"aspirin {n} and fever\u2028", {"Hypothesis": "fever"}) for n in range(7)]
@@ -33,14 +33,14 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(annotating, "BLOCK", 2)
 
 
-@pytest.fixture
-def prompts(tiny, tmp_path):
-    made = []
+@pytest.fixture(scope="module")
+def prompts(tiny, tmp_path_factory):
+    folder, made = tmp_path_factory.mktemp("prompts"), []
     for seed, card in enumerate(CARDS):
         rows = torch.randn(3, tiny.width, generator=torch.Generator().manual_seed(seed))
         header = Header("soft", tiny.name, tiny.fingerprint, 3, tiny.width, card=card, tasks=(card.name,))
-        save_prompt(tmp_path / f"{card.name}.safetensors", {"rows": rows}, header)
-        made.append(load_prompt(tmp_path / f"{card.name}.safetensors", tiny))
+        save_prompt(folder / f"{card.name}.safetensors", {"rows": rows}, header)
+        made.append(load_prompt(folder / f"{card.name}.safetensors", tiny))
     return made
 
 
@@ -60,6 +60,14 @@ def run(tiny, prompts, output, notes=NOTES, tick=lambda _: None):
     return annotate(Local(tiny), prompts, notes, output, tick=tick)
 
 
+@pytest.fixture(scope="module")
+def whole(tiny, prompts, tmp_path_factory):
+    """The lines of a job that was never stopped."""
+    output = tmp_path_factory.mktemp("whole") / "whole.jsonl"
+    run(tiny, prompts, output)
+    return output.read_bytes()
+
+
 def test_all_lines_in_order_and_nothing_beside_them(tiny, prompts, tmp_path):
     output = tmp_path / "out" / "found.jsonl"
     output.parent.mkdir()
@@ -71,27 +79,25 @@ def test_all_lines_in_order_and_nothing_beside_them(tiny, prompts, tmp_path):
 
 @pytest.mark.parametrize("torn", [b"", b'{"id": "4", "ta'])
 @pytest.mark.parametrize("most", [2, 4, 6])
-def test_a_stopped_job_goes_on(tiny, prompts, tmp_path, most, torn):
-    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
-    run(tiny, prompts, whole)
+def test_a_stopped_job_goes_on(tiny, prompts, whole, tmp_path, most, torn):
+    broken = tmp_path / "broken.jsonl"
     with pytest.raises(Stopped):
         run(tiny, prompts, broken, tick=ticking(most))
     assert not broken.exists()
     lines = tmp_path / ".broken.jsonl.unfinished"
     lines.write_bytes(lines.read_bytes() + torn)
     assert run(tiny, prompts, broken) == most
-    assert broken.read_bytes() == whole.read_bytes()
+    assert broken.read_bytes() == whole
 
 
-def test_half_a_note_is_answered_again(tiny, prompts, tmp_path):
-    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
-    run(tiny, prompts, whole)
+def test_half_a_note_is_answered_again(tiny, prompts, whole, tmp_path):
+    broken = tmp_path / "broken.jsonl"
     with pytest.raises(Stopped):
         run(tiny, prompts, broken, tick=ticking(4))
     lines = tmp_path / ".broken.jsonl.unfinished"
     lines.write_bytes(b"".join(lines.read_bytes().splitlines(keepends=True)[:5]))
     assert run(tiny, prompts, broken) == 2
-    assert broken.read_bytes() == whole.read_bytes()
+    assert broken.read_bytes() == whole
 
 
 def test_another_job_does_not_take_over(tiny, prompts, tmp_path):
@@ -150,17 +156,16 @@ def test_unfinished_answers_that_were_edited_are_not_resumed(tiny, prompts, tmp_
 
 
 @pytest.mark.parametrize("torn", [0, 30])
-def test_a_job_that_was_killed_before_it_noted_a_block_answers_that_again(tiny, prompts, tmp_path, torn):
-    whole, broken = tmp_path / "whole.jsonl", tmp_path / "broken.jsonl"
-    run(tiny, prompts, whole)
+def test_a_job_that_was_killed_before_it_noted_a_block_answers_that_again(tiny, prompts, whole, tmp_path, torn):
+    broken = tmp_path / "broken.jsonl"
     with pytest.raises(Stopped):
         run(tiny, prompts, broken, tick=ticking(4))
     about = tmp_path / ".broken.jsonl.job"
     job, first, second, _ = about.read_bytes().split(b"\n")
     about.write_bytes(b"\n".join([job, first, second[:torn]]))
     assert run(tiny, prompts, broken) == 2
-    assert broken.read_bytes() == whole.read_bytes()
-    assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["broken.jsonl", "whole.jsonl"]
+    assert broken.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["broken.jsonl"]
 
 
 def test_a_disk_that_cannot_be_written_is_one_sentence(tiny, prompts, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import tomli_w
 import torch
 
 from mpdd.data.cards import card_file
+from mpdd.evaluation.canaries import exposure
 from mpdd.methods.options import Adapt
 from mpdd.prompts.store import Header, load_prompt, save_prompt
 from tests.data.cards.conftest import CARDS, SECRET, lines, record
@@ -18,8 +19,8 @@ from tests.data.cards.conftest import CARDS, SECRET, lines, record
 
 @pytest.fixture
 def prompt(tiny, tmp_path):
-    """A prompt for the tiny backbone that says how it was adapted, and a card with 100 records beside it."""
-    (tmp_path / "notes.jsonl").write_text(lines([record("nli", n) for n in range(100)]))
+    """A prompt for the tiny backbone that says how it was adapted, and a card with 60 records beside it."""
+    (tmp_path / "notes.jsonl").write_text(lines([record("nli", n) for n in range(60)]))
     values = {"name": "own", "instruction": "Entails?", **CARDS["nli"], "data": {"format": "jsonl", "train": "notes.jsonl"}}
     (tmp_path / "own.toml").write_text(tomli_w.dumps(values))
     card = card_file.read(tmp_path / "own.toml").card
@@ -46,7 +47,8 @@ def test_the_attacks_that_train_nothing_are_told_in_sentences_and_as_json(prompt
         assert 0 <= attack["tpr_low"] <= attack["tpr"] <= attack["tpr_high"] <= 1
 
 
-def test_canaries_and_shadow_prompts_say_what_they_cost_and_are_not_made_twice(prompt, mpdd, tmp_path):
+def test_canaries_and_shadow_prompts_say_what_they_cost_and_are_not_made_twice(prompt, mpdd, tmp_path, monkeypatch):
+    monkeypatch.setitem(exposure.__kwdefaults__, "candidates", 31)  # of 255
     command = ("audit", prompt, prompt.with_name("own.toml"), "--canaries", "2", "--shadows", "2", "--out", tmp_path / "out")
     ran = mpdd(*command)
     assert ran.code == 0 and SECRET not in ran.out + ran.err
@@ -54,7 +56,7 @@ def test_canaries_and_shadow_prompts_say_what_they_cost_and_are_not_made_twice(p
     assert "2 invented examples with a random code (LL-DDDD-LL: L a letter, D a digit)" in ran.out
     assert "By likelihood ratio: area under the curve" in ran.out and ran.out.count("(0.5 is guessing") == 3
     record = json.loads((tmp_path / "out" / "audit.json").read_text())
-    assert record["shadows"] == 2 and record["canaries"]["inserted"]["candidates"] == 255
+    assert record["shadows"] == 2 and record["canaries"]["inserted"]["candidates"] == 31
     assert (tmp_path / "out" / "audit.txt").read_text() == ran.out
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.safetensors")}
     assert len(made) == 3

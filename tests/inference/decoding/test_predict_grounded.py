@@ -45,10 +45,11 @@ def test_without_leave_for_other_words_answers_read_back_and_stand_in_the_text(t
     assert sum(answer.parsed.unparseable or answer.parsed.ungrounded > 0 for answer in free) > 0
 
 
-@pytest.mark.parametrize("size", [1, 5])
-def test_grounded_answers_do_not_depend_on_the_batch(tiny, size):
-    whole, parts = predict(tiny, requests(tiny, True)), predict(tiny, requests(tiny, True), batch_size=size)
-    assert [answer.output for answer in whole] == [answer.output for answer in parts]
+def test_grounded_answers_do_not_depend_on_the_batch(tiny):
+    asked = [replace(each, card=replace(each.card, max_answer_tokens=14)) for each in requests(tiny, True)]
+    whole = [answer.output for answer in predict(tiny, asked)]
+    for size in (1, 5):
+        assert [answer.output for answer in predict(tiny, asked, batch_size=size)] == whole
 
 
 @pytest.mark.parametrize(("least", "stays"), [(0.9, True), (0.3, False), (0.0, False)])

@@ -135,7 +135,7 @@ def test_one_without_patience_says_so(tiny, engine, server):
 @pytest.mark.parametrize(("none", "stop"), [(50.0, 0.0), (-50.0, 3.0), (0.5, -2.0)])
 def test_priors_of_answers_are_applied_as_in_this_process(tiny, engine, none, stop):
     priors = {"drugs": Priors(none, stop), "says": Priors(classes=(0.0, 3.0, -1.0)), "picks": None}
-    asked = [replace(request, priors=priors[request.card.name]) for request in requests(tiny)]
+    asked = [replace(request, priors=priors[request.card.name]) for request in requests(tiny, 6)]
     ours, theirs = Local(tiny).predict(asked), engine.predict(asked)
     assert [p.output for p in theirs] == [p.output for p in ours]
     assert all(p.output.startswith("none") for p in ours if p.tokens) is (none == 50.0)
@@ -146,14 +146,14 @@ def test_priors_of_answers_are_applied_as_in_this_process(tiny, engine, none, st
 
 def deep_requests(tiny):
     rows = torch.randn(5, tiny.depth * tiny.width, generator=torch.Generator().manual_seed(1))
-    return [replace(request, prompt=rows, digest="d" * 64) for request in requests(tiny)], rows
+    return [replace(request, prompt=rows, digest="d" * 64) for request in requests(tiny, 6)], rows
 
 
 def test_deep_prompts_that_the_server_has_answer_as_in_this_process(tiny, engine, server):
     asked, rows = deep_requests(tiny)
     ids = placeholder_ids(tiny, "d" * 64, len(rows))
     server.prompts[tuple(ids)] = rows, "d" * 64
-    mixed = [request for pair in zip(asked, requests(tiny), strict=True) for request in pair]
+    mixed = [request for pair in zip(asked, requests(tiny, 6), strict=True) for request in pair]
     ours, theirs = Local(tiny).predict(mixed), engine.predict(mixed)
     assert [p.output for p in theirs] == [p.output for p in ours]
     assert [p.confidence for p in theirs] == pytest.approx([p.confidence for p in ours], rel=1e-4)
