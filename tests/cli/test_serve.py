@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import tomllib
 from importlib import import_module
@@ -32,11 +33,18 @@ def test_a_made_token_is_one_that_the_server_knows(mpdd, tmp_path):
         (("--prompts", "nowhere"), "There is no such folder of prompt files; found nowhere"),
         (("--prompts", ".", "--host", "0.0.0.0"), "Without a file of tokens only this machine is served; found --host 0.0.0.0"),
         (("--prompts", ".", "--tokens", "none.toml"), "There is no such file of tokens"),
+        (("--prompts", ".", "--port", "TAKEN"), "found Address already in use; wanted a free port of this machine."),
+        (("--prompts", ".", "--engine", "nonsense", "--port", "0"), "--engine is no address of a server; found nonsense"),
+        (("--prompts", ".", "--signed-by", "bad.pub"), "bad.pub is not a public key"),
     ],
 )
 def test_what_cannot_be_served_is_one_sentence(mpdd, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
-    ran = mpdd("serve", *arguments)
+    monkeypatch.setattr("mpdd.backbone.model.load", lambda *_: pytest.fail("the backbone was loaded"))
+    (tmp_path / "bad.pub").write_text("-----BEGIN PUBLIC KEY-----")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = mpdd("serve", *(port if argument == "TAKEN" else argument for argument in arguments))
     assert ran.code == 2 and said in ran.err and "Traceback" not in ran.err and len(ran.err.splitlines()) == 1
 
 

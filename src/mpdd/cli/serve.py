@@ -51,7 +51,7 @@ def serve(
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)  # read when torch is loaded, below
     try:
-        from mpdd.serving.server import run
+        from mpdd.serving.server import require_address, run
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mpdd"):
             raise
@@ -80,11 +80,13 @@ def serve(
             "Without a file of tokens only this machine is served", found=f"--host {host}", wanted="--tokens FILE",
             next_step="`mpdd token NAME --tasks '*'` makes an entry for it.",
         )  # fmt: skip
-    allowed = Tokens.read(tokens) if tokens else _one_for_now()
+    listed = Tokens.read(tokens) if tokens else None
+    require_address(host, port)
     log = AuditLog(audit) if audit else None
     package_prompts = ready(backbone) if folder is None else []  # before the backbone is opened: there may be none for it
     answers = open_engine(backbone, engine, patience=30.0, grounded=grounded)
     words = answers.vocabulary
+    allowed = listed or _one_for_now()
     tasks = (
         FixedTasks(package_prompts, words, answers) if folder is None else PromptFolder(folder, words, signed_by or (), answers)
     )

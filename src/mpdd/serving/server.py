@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 
+from mpdd.errors import InputError
 from mpdd.serving import logs
 from mpdd.serving.app import create_app
 from mpdd.serving.connections import Connection, Room, room_for
@@ -40,6 +41,20 @@ class _Server(uvicorn.Server):
         """Refuse new requests, wait for those accepted as long as the limits say, then tell the rest and end."""
         self._service.begin_stop()
         await super().shutdown(sockets)
+
+
+def require_address(host: str, port: int) -> None:
+    """Raise `InputError` for an address that this process cannot listen on, before a backbone is loaded for it."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn does
+            trial.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"The server cannot listen at {host} port {port}", found=error.strerror, wanted="a free port of this machine",
+            next_step="Choose another with --port.",
+        ) from error  # fmt: skip
 
 
 def run(service: Service, host: str, port: int) -> None:

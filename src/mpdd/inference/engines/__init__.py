@@ -59,6 +59,8 @@ def open_engine(backbone: str, url: str, *, patience: float, grounded: bool | No
         from mpdd.inference.engines.local import Local
 
         return Local(backbones.load(backbone), grounded=GROUNDED if grounded is None else grounded)
+    if not url.startswith(("http://", "https://")):
+        raise InputError("--engine is no address of a server", found=url, wanted="as http://127.0.0.1:8001")
     if grounded:
         raise InputError("A vLLM server writes freely", found="--grounded with --engine", wanted="one of the two")
     try:
