@@ -45,6 +45,11 @@ def in_words(error: BaseException) -> str:
     return "damaged or truncated content"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is not one: `1 note`, `2,000 notes`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def printable(text: str) -> str:
     """Return `text` with its control characters, except tabs and line ends, written out as `\\x1b`."""
     return _CONTROL.sub(lambda control: f"\\x{ord(control[0]):02x}", text)

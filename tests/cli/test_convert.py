@@ -34,7 +34,7 @@ def test_notes_that_were_not_asked_are_counted(mpdd, place, answers):
     (place / "other.txt").write_text("Not asked.")
     inputs = ("note.txt", "more.jsonl", "other.txt", "--column", "text=note")
     ran = mpdd("convert", "a.jsonl", *inputs, "--to", "prodigy", "--output", "p.jsonl")
-    assert ran.out == "2 notes: p.jsonl (1 notes without answers left out)\n"
+    assert ran.out == "2 notes: p.jsonl (1 note without answers left out)\n"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_command_of_the_page_writes_each_format_of_its_table(mpdd, place, to
     drug = {"label": "Drug", "start": 0, "end": 9, "text": "Ibuprofen", "confidence": 0.5}
     (place / answers).write_text(json.dumps({"id": "7", "task": "drugs", "entities": [drug]}) + "\n")
     ran = mpdd(*command.replace("--to brat", f"--to {to}").replace("answers-brat", f"out{suffix}").split()[1:])
-    assert (ran.code, ran.out) == (0, f"1 notes: out{suffix}\n")
+    assert (ran.code, ran.out) == (0, f"1 note: out{suffix}\n")
     written = place / f"out{suffix}"
     contents = [path.read_bytes() for path in (written.iterdir() if written.is_dir() else [written])]
     assert written.is_dir() == (not suffix) and (to == "spacy" or any(b"Ibuprofen" in content for content in contents))

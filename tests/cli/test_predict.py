@@ -250,7 +250,7 @@ def test_prompts_are_taken_from_a_folder_and_from_the_hub(mpdd, place, shelf, ti
     assert ran.code == 0 and ran.out.startswith("drugs: 1 examples"), ran.err
     monkeypatch.setattr(server, "run", lambda service, host, port: None)
     ran = mpdd("serve", "--prompts", "hf://org/tasks", "--backbone", tiny_folder)
-    assert ran.code == 0 and "1 tasks at" in ran.err, ran.err
+    assert ran.code == 0 and "1 task at" in ran.err, ran.err
     for command in (
         ("predict", "hf://org/none", "note.txt"),
         ("inspect", "hf://org/none"),

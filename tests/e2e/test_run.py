@@ -176,7 +176,7 @@ def test_running_again_trains_nothing_and_changes_nothing(finished, world):
     assert {name: (finished.folder / name).stat().st_mtime_ns for name in written} == written
     assert "dev loss" not in err
     (path,) = (line for line in err.splitlines() if line.strip() and not line.startswith("== "))
-    assert path.startswith("  rows go through it packed: ")
+    assert path.startswith("  Rows of a batch are packed: ")
     assert out == finished.out
 
 

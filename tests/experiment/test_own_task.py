@@ -276,6 +276,6 @@ def test_the_places_where_a_prompt_runs_are_said():
     assert where_it_runs("input").endswith(f"`mpdd export --to` {', '.join(Format)} take it.")
     deep = where_it_runs("all")
     assert (
-        "`mpdd export --to` peft-prefix, kv-cache, vllm-kv, hub-folder take it, llama.cpp does not" in deep
+        "Exports that take it: peft-prefix, kv-cache, vllm-kv, hub-folder; llama.cpp cannot run it." in deep
         and "--exportable" in deep
     )

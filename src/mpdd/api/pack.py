@@ -111,7 +111,10 @@ def _finished(run: Path, method: str) -> list[_Finished]:
         if key.method == method and cell is not None and path.is_file():
             best[key.target] = _Finished(run, experiment, tasks[key.target], key, cell, load_prompt(path))
     if not best:
-        raise InputError(f"The run {run} has no finished prompt of the method {method}", next_step="The command that made the run goes on with it.")
+        raise InputError(
+            f"The run {run} has no finished prompt of the method {method}",
+            next_step="The command that made the run goes on with it.",
+        )
     return list(best.values())
 
 

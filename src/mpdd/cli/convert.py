@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mpdd.cli.review import Sort, is_uncertain_first
-from mpdd.errors import InputError
+from mpdd.errors import InputError, counted
 
 
 def convert(
@@ -70,7 +70,8 @@ def _convert(
     for label in set(conditions) - {entity.label for note in answered for entity in note.entities}:
         typer.echo(f"Note: no entity has the label {label!r}, so that it gave no Condition.", err=True)
     without = len(given) - len(answered)
-    typer.echo(f"{len(answered):,} notes: {output}" + (f" ({without:,} notes without answers left out)" if without else ""))
+    left_out = f" ({counted(without, 'note')} without answers left out)" if without else ""
+    typer.echo(f"{counted(len(answered), 'note')}: {output}{left_out}")
 
 
 def _print_formats() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mpdd.errors import InputError
+from mpdd.errors import InputError, counted
 
 
 def pack(
@@ -43,7 +43,7 @@ def pack(
     packed = make_pack(runs, out, reporter, method=method, test_examples=test_examples, backbone=backbone)
     for name, reason in packed.left_out.items():
         typer.echo(f"Left out: {name} ({reason})")
-    typer.echo(f"Pack: {out}, {len(packed.prompts)} tasks, {packed.size / 1e6:.1f} MB")
+    typer.echo(f"Pack: {out}, {counted(len(packed.prompts), 'task')}, {packed.size / 1e6:.1f} MB")
 
 
 def _made(experiment: Path, run: Path | None, method: str, settings: Sequence[str]) -> Path:

@@ -52,9 +52,9 @@ def is_uncertain_first(sort: str) -> bool:
 
 def _print(report: Review) -> None:
     from mpdd.cli.listing import print_grid, print_line
-    from mpdd.errors import printable
+    from mpdd.errors import counted, printable
 
-    print_line(f"{report.answers:,} answers to {report.notes:,} notes")
+    print_line(f"{counted(report.answers, 'answer')} to {counted(report.notes, 'note')}")
     print_grid(
         ("task", "answers", "naming nothing", "confidence", "not readable", "names not in the note", "note cut"),
         [

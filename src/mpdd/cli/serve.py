@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpdd.cli.predict import Grounded
-from mpdd.errors import InputError, MpddError
+from mpdd.errors import InputError, MpddError, counted
 
 if TYPE_CHECKING:
     from mpdd.serving.access import Tokens
@@ -94,7 +94,7 @@ def serve(
     listing = service.folder.look()
     for problem in listing.problems.values():
         typer.echo(f"mpdd: {problem}", err=True)
-    typer.echo(f"{len(listing.tasks)} tasks at http://{host}:{port}/", err=True)
+    typer.echo(f"{counted(len(listing.tasks), 'task')} at http://{host}:{port}/", err=True)
     run(service, host, port)
 
 

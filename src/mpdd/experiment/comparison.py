@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from mpdd.data.types import render_input, render_target
-from mpdd.errors import InputError
+from mpdd.errors import InputError, counted
 from mpdd.evaluation.failures import at_most_shots, failures_of, instructive_examples
 from mpdd.evaluation.joint import comparisons, rows_over_seeds
 from mpdd.evaluation.metrics import metrics_for
@@ -35,7 +35,7 @@ def compare_methods(run: Run, metaprompt: PromptFile | None, only: Callable[[Key
     keys = [key for key in cells_of(run.experiment, run.targets) if only is None or only(key)]
     methods = tuple(dict.fromkeys(key.method for key in keys))
     targets = len({key.target for key in keys})
-    run.reporter.stage(f"Stage 3: {len(keys)} cells: {targets} targets, {len(methods)} methods")
+    run.reporter.stage(f"Stage 3: {counted(len(keys), 'cell')}: {counted(targets, 'target')}, {counted(len(methods), 'method')}")
     begun = origins(run, methods, metaprompt)
     finished = [run.folder.unit(key.name, partial(make_cell, run, key, begun[key.method])) for key in keys]
     if only is not None:

@@ -17,7 +17,7 @@ from mpdd.data.cards.fitting import fitted
 from mpdd.data.leaks import NOTHING, RUN, Held, without
 from mpdd.data.mixture import few_shot
 from mpdd.data.task import Example, Splits, Task
-from mpdd.errors import InputError
+from mpdd.errors import InputError, counted
 from mpdd.experiment.check import require_room, require_tasks
 from mpdd.experiment.config import Experiment, Shots
 from mpdd.experiment.folder import RunFolder, provenance
@@ -65,10 +65,10 @@ class Run:
         """Load the backbone and the data, and write down what the run is made from; with a `shard` for that part of its cells."""
         require_tasks(experiment)
         folder = RunFolder(path, experiment, shard)
-        reporter.stage(f"Loading the backbone {experiment.backbone} and {len(_names(experiment))} tasks")
+        reporter.stage(f"Loading the backbone {experiment.backbone} and {counted(len(_names(experiment)), 'task')}")
         backbone = compute.load_backbone(experiment.backbone, template=experiment.template, **experiment.compute.model_dump())
         require_room(experiment, backbone)
-        reporter.say("  rows go through it {rows}: {rows_because}".format(**backbone.rows_path))
+        reporter.say("  Rows of a batch are {rows}: {rows_because}".format(**backbone.rows_path))
         loaded = {name: _load(experiment, name, backbone) for name in _names(experiment)}
         held = Held.by(e for name in experiment.targets for e in loaded[name][1][experiment.limits.test_from])
         drawn = [draw(experiment, name, held, loaded[name]) for name in experiment.sources]

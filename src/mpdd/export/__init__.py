@@ -32,7 +32,7 @@ def where_it_runs(depth: str) -> str:
         return f"Runs in mpdd, also with vLLM as its engine; `mpdd export --to` {', '.join(Format)} take it."
     names = ", ".join(TAKES_DEEP)
     return (
-        f"Deep prompt (rows before every layer): runs in mpdd, and with vLLM as its engine from an export; "
-        f"`mpdd export --to` {names} take it, llama.cpp does not. "
-        f"`mpdd adapt CARD --exportable` makes one that runs everywhere."
+        f"This prompt is deep (it has rows before every layer). It runs in mpdd and, after `mpdd export --to vllm-kv`, in "
+        f"vLLM. Exports that take it: {names}; llama.cpp cannot run it. "
+        f"`mpdd adapt CARD --exportable` makes a prompt that runs everywhere."
     )
