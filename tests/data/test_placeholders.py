@@ -19,6 +19,7 @@ from mpdd.data.windows import sentences, windows
 from mpdd.inference.decoding.answers import grammar_of
 from mpdd.inference.decoding.note import Note
 from tests.conftest import tries
+from tests.inference.decoding.test_grammar import written
 
 FORMS = ("[**Name**]", "[**2151-7-16**]", "___", "XXXX", "<DATE>", "**NAME[Smith, J.]", "[**Hospital 18. A\nWing; 2: B**]")
 CARD = TaskCard("t", "ner", "Find.", labels=("Name", "DATE", "Problem"))
@@ -129,8 +130,6 @@ def test_no_predicted_entity_cuts_a_placeholder(text, data):
 @given(notes, st.integers(0, 10**6))
 @pytest.mark.parametrize("card", [CARD, EXTRACT], ids=["ner", "extractive"])
 def test_grounded_answers_name_placeholders_whole(card, text, seed):
-    from tests.inference.decoding.test_grammar import written
-
     answer = written(grammar_of(card, Note(text), True), random.Random(seed)) if Note(text).starts else None
     edges = [at for at in range(len(text) + 1) if Note(text).bounds[at]]
     assert not any(Placeholders(text).around(at) for at in edges)
