@@ -29,7 +29,7 @@ e2e: setup
 lint: setup
 	$(BIN)/ruff check src backbones benchmarks scripts tests
 	$(BIN)/ruff format --check src backbones benchmarks scripts tests
-	$(BIN)/mypy
+	$(BIN)/mypy -n auto
 	$(BIN)/python -m scripts.update_readme --check
 	$(BIN)/python -m scripts.update_open31 --check
 	$(BIN)/python -m scripts.update_method --check
