@@ -15,7 +15,7 @@ from typing import Any
 
 from mpdd.data.readers import container
 from mpdd.data.readers.base import FURTHER, UNANNOTATED, Notes, Record, decode, read_bytes, usable
-from mpdd.errors import InputError, MpddError, in_words
+from mpdd.errors import InputError, MpddError
 
 _MISPLACED = "Not mapping external offset"  # how cassis warns of an offset within a character, or past the text
 _METADATA = "DocumentMetaData"  # the type that names the document
@@ -95,7 +95,7 @@ def _plain_xml(where: str, content: bytes) -> str:
 def _unreadable(what: str, error: Exception) -> InputError:
     return InputError(
         f"{what} cannot be read as UIMA CAS XMI",
-        found=in_words(error),
+        found=type(error).__name__,
         wanted="a whole file of XML 1.0 that fits the type system beside it",
         next_step="Export it again, in INCEpTION as UIMA CAS XMI (XML 1.0).",
     )
