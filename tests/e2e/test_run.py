@@ -139,7 +139,7 @@ def test_metrics_have_every_step_of_every_unit(finished):
 def test_only_our_own_lines_are_printed(finished):
     """Stages and results of units, nothing from a library: neither bars nor warnings."""
     lines = [line for line in finished.err.splitlines() if line.strip()]
-    assert all(re.match(r"== (Loading|Stage [123]:)|  [a-z]", line) for line in lines)
+    assert all(re.match(r"== (Loading|Stage [123]:)|  (Rows of a batch are packed: )?[a-z]", line) for line in lines)
     assert "\r" not in finished.err
     assert "Report: unbroken/report.html" in finished.out
     assert all(method in finished.out for method in EXPERIMENT["methods"])
