@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 import mpdd
 from mpdd.api.hub import hub_id
+from mpdd.backbone.hub_connection import _is_reachable, work_offline_if_unreachable
 from mpdd.data.task import TaskCard
 from mpdd.errors import InputError
 from mpdd.evaluation.results import write_results
@@ -166,3 +168,22 @@ def test_prompts_load_by_their_id_on_the_hub(run, tmp_path, monkeypatch):
     for name in ("hf://org/others", "hf://org/tasks@v2", "hf://not an id"):
         with pytest.raises(InputError, match=f"The prompts {name} cannot be fetched from the Hugging Face hub"):
             mpdd.load_prompts(name)
+
+
+def test_a_hub_that_does_not_answer_is_not_asked_again(monkeypatch):
+    """Which its library would do for more than a minute; one that answers is used, and so is what a proxy leads to."""
+    for variable in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        address = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        assert not work_offline_if_unreachable() and not constants.HF_HUB_OFFLINE
+    closed = f"http://localhost:{address.rpartition(':')[2]}"
+    monkeypatch.setattr(constants, "ENDPOINT", closed)
+    with monkeypatch.context() as patch:
+        patch.setenv("http_proxy", "http://127.0.0.1:1")
+        assert not work_offline_if_unreachable()
+    _is_reachable.cache_clear()
+    assert work_offline_if_unreachable() and constants.HF_HUB_OFFLINE
+    _is_reachable.cache_clear()

@@ -349,8 +349,8 @@ def test_a_prompt_for_another_backbone_names_both(refused, place, tiny):
 
 
 def test_a_backbone_that_is_nowhere_is_a_failure_with_a_next_step(refused):
-    said = refused("predict", "drugs.safetensors", "note.txt", "--backbone", "/none/such", code=1)
-    assert "'/none/such' is neither a known name, a local folder nor reachable" in said
+    said = refused("predict", "drugs.safetensors", "note.txt", "--backbone", "/none/such")
+    assert "There is no backbone '/none/such'; found neither a known name, nor a folder, nor " in said
 
 
 def test_an_adapter_in_the_place_of_a_backbone_is_named(refused, place, monkeypatch):

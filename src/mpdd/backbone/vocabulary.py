@@ -23,9 +23,10 @@ from mpdd.backbone.checkpoints.places import folder_of as folder_of
 from mpdd.backbone.checkpoints.registry import EMBEDDED as EMBEDDED  # these three are named from here too
 from mpdd.backbone.checkpoints.registry import EMBEDDED_FOLDER as EMBEDDED_FOLDER
 from mpdd.backbone.checkpoints.registry import EMBEDDED_METAPROMPT as EMBEDDED_METAPROMPT
+from mpdd.backbone.hub_connection import work_offline_if_unreachable
 from mpdd.backbone.template import PLAIN, Template
 from mpdd.backbone.text_part import names_in_files, text_config
-from mpdd.errors import InputError, MpddError
+from mpdd.errors import InputError
 
 Loaded = TypeVar("Loaded")
 _UNSTABLE_KEYS = {
@@ -137,6 +138,7 @@ def pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
         raise InputError(
             f"{name!r} is not a model folder", found=folder_content, wanted="a Hugging Face causal language model folder"
         )
+    is_offline = not Path(folder).exists() and work_offline_if_unreachable()
     try:
         return load()
     except (OSError, ValueError) as error:
@@ -146,9 +148,9 @@ def pretrained(name: str, folder: str, load: Callable[[], Loaded]) -> Loaded:
             raise InputError(
                 f"{name!r} on the model hub is no model", found="a PEFT adapter", wanted="the model that it was made for"
             ) from error
-        raise MpddError(
-            f"The backbone {name!r} is neither a known name, a local folder nor reachable on the model hub "
-            f"({type(error).__name__}). {_next_step(name)}"
+        where = "in the hub's cache (the model hub cannot be reached)" if is_offline else "a model of the hub that you may read"
+        raise InputError(
+            f"There is no backbone {name!r}", found=f"neither a known name, nor a folder, nor {where}", next_step=_next_step(name)
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mpdd.backbone.hub_connection import work_offline_if_unreachable
 from mpdd.errors import InputError
 from mpdd.prompts import signature
 
@@ -31,6 +32,7 @@ def _fetched(name: str) -> Path:
 
     repository, _, revision = name.removeprefix(HUB).partition("@")
     wanted = list(_WANTED)
+    work_offline_if_unreachable()
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted, ignore_patterns="peft/*"))
     except (OSError, ValueError) as error:  # no network, no such repository or no access; an id that is none
