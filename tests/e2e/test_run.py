@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import defaultdict
 from html.parser import HTMLParser
+from itertools import zip_longest
 
 import pytest
 
@@ -158,9 +160,12 @@ def test_every_prompt_file_loads_and_answers_a_note(finished, world, backbone):
         "choices": ["aspirin", "warfarin"],
     }
     (world.folder / "notes.jsonl").write_text(json.dumps(note) + "\n", encoding="utf-8")
+    of_task = defaultdict(list)
+    for file in asked:
+        of_task[file.header.card.name].append(file)
     results = []
-    for method in ("prompt-tuning", "mpdd", "mpdd-full", "mpdd-no-teachers"):  # no two prompts are for one task
-        files = [file for file in asked if file.path.name == f"{file.header.card.name}-{method}-8-s0.safetensors"]
+    for group in zip_longest(*of_task.values()):  # no two prompts of a command are for one task
+        files = [file for file in group if file is not None]
         out, err = world.run("predict", *(file.path for file in files), "notes.jsonl", "--json")
         answers = json.loads(out)
         assert err == ""
