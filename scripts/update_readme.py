@@ -22,7 +22,7 @@ from scripts.generated_pages import put
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 TRAINED = ("prompt-tuning", "ia3", "lora")  # beside mpdd, where they were run
-DIFFERENCES = (*TRAINED, "zero-shot")  # that mpdd is held against
+DIFFERENCES = (*TRAINED, "in-context", "zero-shot")  # that mpdd is held against
 
 
 def main() -> int:
@@ -117,7 +117,17 @@ def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
     gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in DIFFERENCES}
     told = [f"{gap.text} against {name}" for name, gap in gaps.items() if gap]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"
-    return _wrapped(f"MPDD on the mean, in points: {', '.join(told)}; 95 % intervals (bootstrap over {over}).")
+    return _wrapped(
+        f"MPDD on the mean, in points: {', '.join(told)}{_without_examples(run)}; 95 % intervals (bootstrap over {over})."
+    )
+
+
+def _without_examples(run: Path) -> str:
+    """How the metaprompt without any training example stands against what trains nothing either, where all were run."""
+    variants = {name: (run.name, name) for name in ("mpdd-zero-shot", "in-context", "zero-shot")}
+    rows = published.variant_rows(RESULTS, variants)[1:]
+    told = ", ".join(f"{difference} {interval} against {name}" for name, _mean, difference, interval, *_rest in rows)
+    return f". The metaprompt without any example: {told}" if len(rows) == len(variants) - 1 else ""
 
 
 def _conditions(table: Table) -> list[str]:
