@@ -33,8 +33,9 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=[], help="by default all sources")
     given = parser.parse_args()
     engine = open_backbone(given.backbone)
+    packed = packed_tasks(pack_of(given.backbone))
     for prompt in ready(given.backbone, given.tasks):
-        if prompt.header.tasks[0] not in packed_tasks(pack_of(given.backbone)):
+        if prompt.header.tasks[0] not in packed:
             _score(engine, given.backbone, prompt, given.examples)
 
 

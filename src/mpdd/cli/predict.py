@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mpdd.cli.review import Sort, is_uncertain_first
-from mpdd.errors import InputError
+from mpdd.errors import InputError, counted
 
 if TYPE_CHECKING:
     from mpdd.annotate.note_files import Inputs
@@ -131,8 +131,7 @@ def _prompts_and_inputs(files: Sequence[Path], tasks: Sequence[str]) -> tuple[li
             next_step="Or name a task that needs no prompt file: --task NAME (`mpdd tasks --ready`).",
         )
     if not inputs:
-        count = len(prompts)
-        given = f"{count} prompt file{'s' * (count > 1)} or folders of them" if count else "nothing else"
+        given = f"{counted(len(prompts), 'prompt file')} or folders of them" if prompts else "nothing else"
         raise InputError("No notes were given", found=given, wanted="prompt files or --task NAME, then the notes")
     if not prompts:
         raise InputError("No prompt file was given", found=", ".join(map(str, inputs)), wanted=_WANTED)
