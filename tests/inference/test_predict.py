@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
@@ -90,6 +91,18 @@ def test_blocked_weights_are_those_of_now_and_only_within():
     with blocked(torch.nn.Sequential(trained, taken), 5):
         assert "forward" not in vars(trained) and taken.forward is own
     assert taken.forward is own
+
+
+def test_a_thread_that_trains_while_answers_are_written_gets_all_gradients(tiny):
+    """A prompt trained beside a server on the same backbone: blocked weights give no gradient, so training must pass them by."""
+    prompt = torch.randn(1, 6, tiny.width, requires_grad=True)
+    (wanted,) = torch.autograd.grad(tiny.model(inputs_embeds=prompt).logits.square().mean(), prompt)
+    with blocked(tiny.model, 6):
+        assert any("forward" in vars(layer) for layer in tiny.model.modules())
+        with ThreadPoolExecutor(1) as pool:  # grad mode is each thread's own
+            logits = pool.submit(lambda: tiny.model(inputs_embeds=prompt).logits).result()
+    (gradient,) = torch.autograd.grad(logits.square().mean(), prompt)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-7)
 
 
 def test_greedy_generation_equals_transformers(tiny):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 MOST_BYTES = 2**30  # of weights: the layout is a copy
 # torch's compiler uses these operations; they have no public name, so another version may lack them.
@@ -24,7 +25,8 @@ _OPERATIONS_THERE = torch.backends.mkldnn.is_available() and all(  # type: ignor
 def blocked(model: nn.Module, rows: int) -> Iterator[None]:
     """Let frozen linear layers on a CPU multiply about so many `rows` by blocked copies of their weights, within.
 
-    Only without gradient. Copies are made anew each time, so that they are never those of other weights. Nothing changes
+    Only without gradient: another thread that trains on the same model meanwhile gets plain products, as these operations
+    have no gradient. Copies are made anew each time, so that they are never those of other weights. Nothing changes
     where torch lacks these operations, something else has taken over the forward pass of a module (torch's compiler, which
     cannot lower them, or hooks), weights are elsewhere or quantized, or the copies would take more than `MOST_BYTES`.
     """
@@ -57,6 +59,8 @@ def _with_blocked_weight(layer: Any, rows: int) -> Callable[[Tensor], Tensor]:
     weight, bias = torch.ops.mkldnn._reorder_linear_weight(layer.weight, rows), layer.bias
 
     def forward(states: Tensor) -> Tensor:
+        if torch.is_grad_enabled():  # which every thread has for itself
+            return functional.linear(states, layer.weight, bias)
         product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
         return product
 
