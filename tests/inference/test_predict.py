@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 
 import mpdd.inference.predict as predicting
 from mpdd.backbone.blocked_weights import blocked
+from mpdd.backbone.packed import decoding_cache
 from mpdd.data.batch import encode_input
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
@@ -73,6 +75,30 @@ def test_blocked_weights_change_no_answer(tiny, monkeypatch):
     for one, other in zip(with_layout, plain, strict=True):
         assert [token for token, _ in one.tokens] == [token for token, _ in other.tokens]
         assert [p for _, p in one.tokens] == pytest.approx([p for _, p in other.tokens], abs=1e-4)
+
+
+@pytest.mark.parametrize("waste", [0, 60, 10**9])
+def test_rows_that_stand_together_by_length_write_what_they_write_alone(tiny, waste, monkeypatch):
+    """Each row in a group of its own, some groups that join as rows end, or all rows in one; answers outgrow their room."""
+    monkeypatch.setattr(decoding_cache, "_WASTE", waste)
+    groups, joined = [], []
+    attend, join = decoding_cache.DecodingCache.attend, decoding_cache._Rows.join
+    monkeypatch.setattr(
+        decoding_cache.DecodingCache, "attend", lambda self, *given: (groups.append(len(self._groups)), attend(self, *given))[1]
+    )
+    monkeypatch.setattr(decoding_cache._Rows, "join", lambda self, other: (joined.append(1), join(self, other))[1])
+    asked = []
+    for i, request in enumerate(r for r in requests(tiny, 84, seed=3) if r.card is SUMMARY):
+        longer = replace(request.example, text=request.example.text + " fever cough" * (i % 5) * 6)
+        asked.append(replace(request, card=replace(SUMMARY, max_answer_tokens=5 + 9 * i), example=longer))
+    together = predict(tiny, asked)
+    assert max(groups) in {0: [len(asked)], 60: range(3, len(asked)), 10**9: [1]}[waste]
+    assert joined or waste != 60
+    for one, request in zip(together, asked, strict=True):
+        (alone,) = predict(tiny, [request])
+        assert [token for token, _ in one.tokens] == [token for token, _ in alone.tokens]
+        assert [p for _, p in one.tokens] == pytest.approx([p for _, p in alone.tokens], abs=1e-4)
+    assert max(len(one.tokens) for one in together) > 64
 
 
 @torch.inference_mode()

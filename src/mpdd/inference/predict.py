@@ -35,6 +35,7 @@ from mpdd.prompts.pack import Text, pack
 BATCH = 256  # rows at a time, memory permitting
 _KV_BYTES = 2**30  # bytes of keys and values at a time
 _READ = 2**14  # tokens read at a time
+_KEPT = 0.9  # of the rows: where fewer are still written on, the others are dropped, which copies what stays
 _BLOCKED_FROM = 6  # tokens written, from which on blocked weights are worth their copying
 _TEMPLATE_TOKENS = 64  # tokens that a chat template puts around an input, at most as a rule
 
@@ -229,7 +230,7 @@ def _written(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | No
     written: list[list[tuple[int, float]]] = [[] for _ in asked]
     active = torch.arange(len(asked))
     packed = pack(backbone, [Text(question.ids, question.prompt) for question in asked], _cached(asked, cache))
-    written_on = DecodingCache(packed.layout, packed.segments, max(question.most for question in asked), backbone.device)
+    written_on = DecodingCache(packed.layout, packed.segments, backbone.device)
     last = torch.tensor(packed.ends, device=backbone.device) - 1
     states = backbone.packed(packed.embeddings, packed.positions, written_on, last, deep=packed.deep, ids=packed.ids)
     over = [False] * len(asked)
@@ -249,7 +250,7 @@ def _written(backbone: Backbone, asked: Sequence[Asked], cache: PromptCache | No
         going = [k for k, row in enumerate(active.tolist()) if not over[row]]
         if not going:
             break
-        if len(going) <= 0.75 * len(active):  # dropping rows copies the others
+        if len(going) <= _KEPT * len(active):
             order = written_on.keep(torch.tensor(going, device=following.device))
             active, following = active[order.to(active.device)], following[order]
         if step == _BLOCKED_FROM and not backbone.is_split:
