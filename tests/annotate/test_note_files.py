@@ -216,6 +216,15 @@ def test_columns_that_are_not_understood(options):
         columns_of(options)
 
 
+def test_columns_of_inputs_that_have_none_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("fever")
+    for path in (tmp_path, tmp_path / "a.txt"):
+        with pytest.raises(
+            InputError, match=r"--column is for tables, and no input is one; found .*; wanted \.jsonl?, .*Leave --col"
+        ):
+            read_notes(path, {"text": "NOTE"})
+
+
 # Formats as users have them
 
 

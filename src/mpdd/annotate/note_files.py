@@ -58,6 +58,11 @@ def read_inputs(paths: Sequence[Path], columns: Columns | None = None) -> Inputs
     and fields by name; `columns` says which of the file's columns are meant, where they are called otherwise. Raises
     `InputError` for what cannot be read, for a column that is not there, and for an id that notes of two files have.
     """
+    if columns and all(path.is_dir() or _format(path) in PLAIN for path in paths):
+        raise InputError(
+            "--column is for tables, and no input is one", found=", ".join(sorted({path.suffix or "a folder" for path in paths})),
+            wanted=", ".join(ending for ending in FORMATS if ending not in PLAIN), next_step="Leave --column out.",
+        )  # fmt: skip
     parts: list[tuple[Path, list[Note]]] = []
     remarks: list[str] = []
     for path in paths:

@@ -188,7 +188,18 @@ class Vllm:
             response = self._http.get("/v1/models", timeout=5.0)
             return str(response.raise_for_status().json()["data"][0]["id"])
         except (httpx.HTTPError, ValueError, KeyError, IndexError) as error:
-            raise EngineDownError(f"There is no vLLM server at {self._http.base_url} ({type(error).__name__}).") from None
+            raise EngineDownError(f"There is no vLLM server at {self._http.base_url}: {_what_is_there(error)}.") from None
+
+
+def _what_is_there(error: Exception) -> str:
+    """What was found where a server should list its models."""
+    if isinstance(error, httpx.ConnectError):
+        return "nothing can be reached there"
+    if isinstance(error, httpx.TimeoutException):
+        return "nothing answers there within five seconds"
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"what answers there has no list of models (status {error.response.status_code})"
+    return "what answers there has no list of models"
 
 
 def _missing(digest: str, name: str) -> InputError:
