@@ -54,6 +54,14 @@ def test_counts_and_labels_by_split(write, tiny_folder):
     assert found["gold"]["in_files"] == found["gold"]["read"] == 20 and found["gold"]["not_read_back"] == 0
 
 
+def test_a_test_split_that_says_little_is_said(write, tiny_folder):
+    few = "The test split has 2 documents: a score of 50 may be off by 69 points."
+    assert checked(write(files=files(parts()), data=DATA), tiny_folder)["weak_test"] == [few]
+    one_answer = "All test examples have the answer entailment, so that always saying so scores best."
+    assert checked(write("nli", files(parts("nli")), DATA), tiny_folder)["weak_test"] == [few, one_answer]
+    assert checked(write(files=files(parts(sizes=(2, 2, 60))), data=DATA), tiny_folder)["weak_test"] == []
+
+
 def test_labels_of_choices_and_of_several_labels(write, tiny_folder):
     assert checked(write("choice", files(parts("choice")), DATA), tiny_folder)["labels"]["dev"] == {"A": 2, "B": 0, "C": 0}
     assert checked(write("nli", files(parts("nli")), DATA), tiny_folder)["labels"]["dev"] == {"entailment": 2, "neutral": 0}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import sqrt
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -19,10 +20,11 @@ from mpdd.data.types import parse, render_input, render_target
 from mpdd.data.types.choice import letter
 from mpdd.data.types.extract import locate
 from mpdd.data.types.spans import is_none
-from mpdd.errors import InputError
+from mpdd.errors import InputError, counted
 
 Item = Entity | Relation | str
 EXAMPLES_SHOWN = 3
+_ENOUGH_DOCUMENTS = 50  # of a test split: fewer give intervals of more than 14 points to either side
 _LEFT_OUT = {
     "same_document": "examples of a document that a later split holds",
     "same_input": "examples whose input a later split holds",
@@ -63,6 +65,7 @@ def facts(task: Task, splits: Splits, tokenizer: PreTrainedTokenizerBase, contex
         "duplicates": {split: duplicates(splits[split]) for split in SPLITS},
         "labels": balance,
         "labels_that_never_occur": _never(card, balance, gold),
+        "weak_test": _weak_test(card, splits.test, balance["test"]),
         "tokens": {
             "context": context,
             "input_room": room,
@@ -189,6 +192,21 @@ def _never(card: TaskCard, balance: Mapping[str, Mapping[str, int]], gold: Mappi
     there = {label for counts in balance.values() for label, number in counts.items() if number}
     there |= {label for label, of_label in gold.get("labels", {}).items() if of_label["in_files"]}
     return [label for label in card.labels if label not in there] if any(balance.values()) else []
+
+
+def _weak_test(card: TaskCard, examples: Sequence[Example], balance: Mapping[str, int]) -> list[str]:
+    """Return why a score on these test examples will say little, in sentences."""
+    documents = len({example.document for example in examples})
+    problems = []
+    if 0 < documents < _ENOUGH_DOCUMENTS:
+        half_width = 100 * sqrt(0.25 / documents) * 1.96  # of a share of one half (Wald, 1943)
+        problems.append(
+            f"The test split has {counted(documents, 'document')}: a score of 50 may be off by {half_width:.0f} points."
+        )
+    there = [label for label, number in balance.items() if number]
+    if card.type not in losses.KINDS and card.form != "multiple" and len(there) == 1:
+        problems.append(f"All test examples have the answer {there[0]}, so that always saying so scores best.")
+    return problems
 
 
 def _balance(card: TaskCard, examples: Sequence[Example], fits: Sequence[Fit]) -> dict[str, int]:
