@@ -16,6 +16,7 @@ from mpdd.backbone.packed import decoding_cache
 from mpdd.data.batch import encode_input
 from mpdd.data.task import Answer, Example, TaskCard
 from mpdd.data.types import candidates, render_input
+from mpdd.inference import padded
 from mpdd.inference.predict import Request, predict
 
 NER = TaskCard("drugs", "ner", "List the drugs named in the text.", labels=("Drug",), max_answer_tokens=12)
@@ -129,6 +130,17 @@ def test_a_thread_that_trains_while_answers_are_written_gets_all_gradients(tiny)
             logits = pool.submit(lambda: tiny.model(inputs_embeds=prompt).logits).result()
     (gradient,) = torch.autograd.grad(logits.square().mean(), prompt)
     torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_a_prompt_that_is_put_into_a_shared_model_stays_in_its_thread():
+    """Of a backbone whose rows cannot be packed: else another thread would answer under this prompt, and this one under none."""
+    layer, rows, ids = torch.nn.Embedding(9, 4), torch.ones(2, 4), torch.tensor([[0, 0, 5]])
+    plain = layer(ids)
+    with padded._beginning_with(layer, rows):
+        with ThreadPoolExecutor(1) as pool:
+            assert torch.equal(pool.submit(layer, ids).result(), plain)
+        assert torch.equal(layer(ids), torch.cat([rows[None], plain[:, 2:]], dim=1))
+        assert torch.equal(layer(ids), plain)
 
 
 def test_greedy_generation_equals_transformers(tiny):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -86,11 +87,13 @@ class _Steered(LogitsProcessor):
 
 @contextmanager
 def _beginning_with(layer: nn.Module, rows: Float[Tensor, "length width"]) -> Iterator[None]:
-    """Within, the first call of an embedding layer gives these rows for its first tokens."""
-    is_first = True
+    """Within, the first call of an embedding layer in this thread gives these rows for its first tokens."""
+    is_first, thread = True, threading.get_ident()
 
     def exchange(_layer: nn.Module, _ids: Any, embeddings: Tensor) -> Tensor:
         nonlocal is_first
+        if threading.get_ident() != thread:
+            return embeddings
         begun, is_first = not is_first, False
         return embeddings if begun else torch.cat([rows.to(embeddings)[None], embeddings[:, len(rows) :]], dim=1)
 
