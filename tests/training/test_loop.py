@@ -127,11 +127,30 @@ def test_of_rivals_only_the_best_runs_on_and_ends_where_it_would_alone():
     dev = {job: fitted.best_dev for job, fitted in until.fit(plan, pause=True).items()}
     for task in "ab":
         own = [job for job in RATES if job[0] == task]
-        winner, loser = sorted(own, key=lambda job: dev[job].rank)
+        winner, loser = sorted(own, key=lambda job: dev[job].rank)  # both are better than where they began
         assert (found[winner].steps, found[loser].steps) == (24, 6)
         assert torch.equal(problem.weights[winner], whole_length.weights[winner])
         assert found[loser].best_dev == dev[loser]
     assert {len(jobs) for step, jobs in problem.seen if step >= 6} == {2}
+
+
+def test_rivals_that_all_began_better_are_told_apart_by_what_they_came_to(tmp_path):
+    """As rates of a metaprompt that nothing is gained on: the best state of each is the one before the first step."""
+    problem, path = Rivals(("a lr 0.1", "a lr 0.2")), tmp_path / "c.safetensors"
+    metrics = {0: {"a lr 0.1": 9.0, "a lr 0.2": 9.0}, 1: {"a lr 0.1": 3.0, "a lr 0.2": 8.0}, 2: {"a lr 0.2": 9.5}}
+    seen = []
+
+    def validate(jobs):
+        seen.append(tuple(jobs))
+        return {job: Dev(0.1 if job == "a lr 0.1" and len(seen) == 1 else 1.0, metrics[len(seen) - 1][job]) for job in jobs}
+
+    plan = Plan(12, 1, 12, halving_steps=6)
+    paused = fit(problem.jobs(), problem.gradients, plan, validate=validate, checkpoint=path, pause=True)
+    assert [(found.best_step, found.since_start.metric) for found in paused.values()] == [(0, 3.0), (0, 8.0)]
+    assert min(paused, key=lambda job: paused[job].promise) == "a lr 0.2"
+    seen.clear()
+    found = fit(problem.jobs(), problem.gradients, plan, validate=validate, rivals=lambda job: job[0])
+    assert [(job.steps, job.best_step) for job in found.values()] == [(6, 0), (12, 12)]
 
 
 def test_a_paused_fit_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(tmp_path):

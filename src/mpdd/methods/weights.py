@@ -11,7 +11,7 @@ from mpdd.errors import InputError
 from mpdd.files import write_atomically
 from mpdd.methods.cell import Cell, Outcome
 from mpdd.training import baselines
-from mpdd.training.tune import Trial, best
+from mpdd.training.tune import Trial, best, most_promising
 
 
 def lora(cell: Cell) -> Outcome:
@@ -81,7 +81,7 @@ def _tuned(
     halves = cell.plan.halving_steps > 0
     trials = [trial(lr, halves) for lr in rates]
     if halves:  # the winner goes on from where it stopped
-        winner = best(trials).lr
+        winner = most_promising(trials).lr
         trials = [trial(winner, False) if tried.lr == winner else tried for tried in trials]
         for lr in rates:
             if checkpoint := cell.watch_one(f"lr {lr:g}").checkpoint:

@@ -63,7 +63,8 @@ class Plan:
     """How long and how: `steps` of `batch_size` examples a job, validated every `every` steps, warm-up then linear decay.
 
     A job ends early after `patience` validations in a row without a better one (0: never). Of jobs that are rivals, as the
-    rates tried for one task are, only the best on dev goes on after `halving_steps` steps (0: all go on).
+    rates tried for one task are, only the one that did best on dev since its first step goes on after `halving_steps` steps (0:
+    all go on): the state before it is the same for all, and tells nothing of a rate.
     """
 
     steps: int
@@ -77,13 +78,22 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a job. The trained tensors hold the best validated state; `seconds` is its share of the time."""
+    """What came of a job. The trained tensors hold the best validated state; `seconds` is its share of the time.
+
+    `since_start` is the best validation but that of the state before the first step (None: there was no other).
+    """
 
     best_dev: Dev
     best_step: int
     steps: int
     examples: int
     seconds: float
+    since_start: Dev | None = None
+
+    @property
+    def promise(self) -> tuple[float, float]:
+        """Orders rivals at the plan's halving, the best lowest."""
+        return (self.since_start or self.best_dev).rank
 
 
 def fit(
@@ -138,12 +148,12 @@ def fit(
                 _judge(state, job, dev, tensors, plan)
                 log(job, {"step": state.step, **{k: round(v, 5) for k, v in losses[job].items()}, **dev.logged})
             if rivals is not None and state.step == plan.halving_steps:
-                _decide(state, active, rivals)
+                _decide(state, active, rivals, plan)
             _save(checkpoint, state, tensors, optimizer)
     _restore(tensors, state.best)
     if checkpoint is not None and last == plan.steps:
         checkpoint.unlink(missing_ok=True)
-    return {job: Fitted(b.dev, b.step, b.steps, b.steps * plan.batch_size, b.seconds) for job, b in state.jobs.items()}
+    return {job: best.fitted(plan) for job, best in state.jobs.items()}
 
 
 def _give_up(state: _State, job: str, tensors: Tensors) -> None:
@@ -158,7 +168,8 @@ def _give_up(state: _State, job: str, tensors: Tensors) -> None:
 
 @dataclass
 class _Best:
-    """A job's best validation and its step; steps taken, seconds spent, validations since, whether and how it is over."""
+    """A job's best validation and its step; steps taken, seconds spent, validations since, whether and how it is over, and the
+    best validation but the first."""
 
     dev: Dev
     step: int = 0
@@ -167,6 +178,17 @@ class _Best:
     since: int = 0
     ended: bool = False
     diverged: bool = False
+    since_start: Dev | None = None
+
+    def fitted(self, plan: Plan) -> Fitted:
+        """What came of the job."""
+        return Fitted(self.dev, self.step, self.steps, self.steps * plan.batch_size, self.seconds, self.since_start)
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> _Best:
+        """From a checkpoint."""
+        devs = {name: Dev(**values[name]) for name in ("dev", "since_start") if values.get(name)}
+        return cls(**{**values, **devs})
 
 
 Tensors = Mapping[tuple[str, str], Tensor]  # by job and name
@@ -182,6 +204,8 @@ class _State:
 def _judge(state: _State, job: str, dev: Dev, tensors: Tensors, plan: Plan) -> None:
     """Keep a job's state if it is its best; end the job if it has had enough patience."""
     best = state.jobs[job]
+    if best.since_start is None or dev.rank < best.since_start.rank:
+        best.since_start = dev
     if dev.rank < best.dev.rank:
         best.dev, best.step, best.since = dev, state.step, 0
         state.best |= _copy({key: t for key, t in tensors.items() if key[0] == job})
@@ -190,13 +214,13 @@ def _judge(state: _State, job: str, dev: Dev, tensors: Tensors, plan: Plan) -> N
         best.ended = 0 < plan.patience <= best.since
 
 
-def _decide(state: _State, jobs: Sequence[str], rivals: Callable[[str], str]) -> None:
-    """End every job but the best of each group of rivals, the first of equals."""
+def _decide(state: _State, jobs: Sequence[str], rivals: Callable[[str], str], plan: Plan) -> None:
+    """End every job but the most promising of each group of rivals, the first of equals."""
     groups: dict[str, list[str]] = {}
     for job in jobs:
         groups.setdefault(rivals(job), []).append(job)
     for group in groups.values():
-        winner = min(group, key=lambda job: state.jobs[job].dev.rank)
+        winner = min(group, key=lambda job: state.jobs[job].fitted(plan).promise)
         for job in group:
             state.jobs[job].ended |= job != winner
 
@@ -244,9 +268,7 @@ def _resume(path: Path | None, tensors: Tensors, optimizer: torch.optim.Optimize
         now, best = ({k: parts[f"{part}/{'/'.join(k)}"].to(t.device) for k, t in tensors.items()} for part in ("now", "best"))
         stepped = [k for k in tensors if f"adam/{'/'.join(k)}/step" in parts]  # all but jobs that diverged at once
         moments = {k: {m: parts[f"adam/{'/'.join(k)}/{m}"] for m in ("step", "exp_avg", "exp_avg_sq")} for k in stepped}
-        state = _State(
-            {job: _Best(**{**v, "dev": Dev(**v["dev"])}) for job, v in described["jobs"].items()}, best, described["step"]
-        )
+        state = _State({job: _Best.read(values) for job, values in described["jobs"].items()}, best, described["step"])
         if state.jobs.keys() != {job for job, _ in tensors}:
             return None
     except (SafetensorError, KeyError, TypeError, ValueError):

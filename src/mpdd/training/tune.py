@@ -113,6 +113,11 @@ def best(trials: Sequence[Trial[Trained]]) -> Trial[Trained]:
     return min(trials, key=lambda trial: trial.fitted.best_dev.rank)
 
 
+def most_promising(trials: Sequence[Trial[Trained]]) -> Trial[Trained]:
+    """The trial that goes on at the plan's halving, the first of equals."""
+    return min(trials, key=lambda trial: trial.fitted.promise)
+
+
 def tune(
     backbone: Backbone, jobs: Mapping[str, Job], plan: Plan, *, seed: int, watch: Watch | None = None, pause: bool = False
 ) -> dict[str, Fitted]:
