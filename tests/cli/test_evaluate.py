@@ -63,6 +63,10 @@ def test_other_names_of_columns_and_labels_are_taken(mpdd, place):
     ran = mpdd("evaluate", "drugs.safetensors", "theirs.json", *named, "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["labels"]["Drug"]["gold"] == 1
+    ran = mpdd("evaluate", "drugs.safetensors", "theirs.json", *named, "--value", "tablet=Pill")
+    assert ran.code == 2 and ran.err.endswith(
+        "--value names a label that the task does not have; found Pill; wanted one of Drug.\n"
+    )
 
 
 def test_a_table_without_names_and_labels_in_any_case(mpdd, place):

@@ -94,6 +94,9 @@ def _examples(file: PromptFile, paths: list[Path], naming: Naming) -> tuple[list
     from mpdd.prompts.store import task_card
 
     task = task_card(file)
+    if unknown := [label for label in naming.labels.values() if task.labels and label not in task.labels]:
+        wanted = f"one of {', '.join(task.labels)}"
+        raise InputError("--value names a label that the task does not have", found=unknown[0], wanted=wanted)
     if len(paths) > 1 or paths[0].suffix != ".toml":
         return read_labelled(task, paths, naming)
     if naming != Naming():

@@ -8,7 +8,6 @@ from mpdd.data.cards import card_file
 from mpdd.data.cards.labelled import Naming, read_labelled
 from mpdd.data.task import SPLITS
 from mpdd.data.types import render_input
-from mpdd.errors import InputError
 from tests.data import brat_cases
 from tests.data.cards.conftest import SECRET, lines, load, record, refusal, table
 
@@ -116,14 +115,6 @@ def test_labelled_files_may_be_headerless(tmp_path, write):
     (tmp_path / "a.csv").write_text(headerless(","))
     examples, _ = read_labelled(card, [tmp_path / "a.csv"], Naming(columns={"answer": "1", "text": "3"}, headerless=True))
     assert len(examples) == 10
-
-
-def test_a_value_of_labelled_files_stands_for_a_label_of_the_task(tmp_path, write):
-    card = card_file.read(write("single", {"train.jsonl": "{}"})).card
-    (tmp_path / "a.csv").write_text(headerless(","))
-    message = f"stands for a label that the task .* does not have; found maybe; wanted one of {', '.join(card.labels)}"
-    with pytest.raises(InputError, match=message):
-        read_labelled(card, [tmp_path / "a.csv"], Naming(labels={"x": "maybe"}))
 
 
 # Line-aligned files

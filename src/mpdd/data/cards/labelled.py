@@ -38,11 +38,6 @@ def read_labelled(card: TaskCard, paths: Sequence[Path], naming: Naming | None =
         raise InputError("Unknown format", found=naming.format, wanted=f"one of {', '.join(FORMATS)}")
     if missing := [path for path in paths if not path.exists()]:
         raise InputError("There is no such file of labelled data", found=str(missing[0]), wanted="a file or folder")
-    if unknown := [label for label in naming.labels.values() if card.labels and label not in card.labels]:
-        raise InputError(
-            f"A value stands for a label that the task {card.name} does not have", found=unknown[0],
-            wanted=f"one of {', '.join(card.labels)}",
-        )  # fmt: skip
     layout = Layout(card, naming.columns, naming.labels, naming.ignore_case, naming.headerless)
     notes = Notes()
     try:
