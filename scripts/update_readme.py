@@ -28,9 +28,13 @@ DIFFERENCES = (*TRAINED, "in-context", "zero-shot")  # that mpdd is held against
 def main() -> int:
     """Update or check the pages; exit code 1 when a check finds a difference."""
     sections = {
-        ROOT / "README.md": {"open31-smollm2-table": open31(RESULTS / "open31-smollm2")},
+        ROOT / "README.md": {
+            "open31-smollm2-table": open31(RESULTS / "open31-smollm2"),
+            "fewshot-smollm2": few_examples(RESULTS / "fewshot-smollm2"),
+        },
         ROOT / "docs" / "results.md": {
             "open31-smollm2-table": open31(RESULTS / "open31-smollm2", with_intervals=True),
+            "fewshot-smollm2-table": open31(RESULTS / "fewshot-smollm2", with_intervals=True),
             "open31-table": open31(RESULTS / "open31"),
             "examples-table": by_examples(),
             "demo-table": demo(RESULTS / "demo"),
@@ -65,6 +69,19 @@ def open31(run: Path, *, with_intervals: bool = False) -> list[str]:
         f"examples went on after {halving} steps. Commands, commits and data hashes: `results/{run.name}`."
     )
     return [*_wrapped(told), "", *_older([run]), *_turned(table, with_intervals), "", *_against(run, table.shots, len(seeds))]
+
+
+def few_examples(run: Path) -> list[str]:
+    """The means of all targets with fewer examples, in a sentence."""
+    files = run_files(run)
+    table, differences = results_tables(read_results(files / "results.json"))[0], difference_tables(files / "comparisons.json")
+    means = ", ".join(f"{line.method} {line.mean.value:.1f}" for line in table.lines if line.mean)
+    gaps = {name: mean_gap(differences, table.shots, "mpdd", name) for name in TRAINED}
+    told = ", ".join(f"{gap.text} against {name}" for name, gap in gaps.items() if gap)
+    return _wrapped(
+        f"With {table.shots} training examples a target, on the mean of {len(table.columns)} targets: {means}. MPDD is {told}, "
+        f"in points ([results](docs/results.md), `results/{run.name}`)."
+    )
 
 
 def by_examples() -> list[str]:
