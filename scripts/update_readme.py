@@ -73,11 +73,9 @@ def open31(run: Path, *, with_intervals: bool = False) -> list[str]:
 
 def few_examples(run: Path) -> list[str]:
     """The means of all targets with fewer examples, in a sentence."""
-    files = run_files(run)
-    table, differences = results_tables(read_results(files / "results.json"))[0], difference_tables(files / "comparisons.json")
+    table = results_tables(read_results(run_files(run) / "results.json"))[0]
     means = ", ".join(f"{line.method} {line.mean.value:.1f}" for line in table.lines if line.mean)
-    gaps = {name: mean_gap(differences, table.shots, "mpdd", name) for name in TRAINED}
-    told = ", ".join(f"{gap.text} against {name}" for name, gap in gaps.items() if gap)
+    told = _gaps(run, table.shots, TRAINED)
     return _wrapped(
         f"With {table.shots} training examples a target, on the mean of {len(table.columns)} targets: {means}. MPDD is {told}, "
         f"in points ([results](docs/results.md), `results/{run.name}`)."
@@ -130,13 +128,16 @@ def _turned(table: Table, with_intervals: bool) -> list[str]:
 
 
 def _against(run: Path, shots: int | str, seeds: int) -> list[str]:
-    differences = difference_tables(run_files(run) / "comparisons.json")
-    gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in DIFFERENCES}
-    told = [f"{gap.text} against {name}" for name, gap in gaps.items() if gap]
     over = "documents and seeds" if seeds > 1 else "documents, one seed"
-    return _wrapped(
-        f"MPDD on the mean, in points: {', '.join(told)}{_without_examples(run)}; 95 % intervals (bootstrap over {over})."
-    )
+    told = f"{_gaps(run, shots, DIFFERENCES)}{_without_examples(run)}"
+    return _wrapped(f"MPDD on the mean, in points: {told}; 95 % intervals (bootstrap over {over}).")
+
+
+def _gaps(run: Path, shots: int | str, others: Iterable[str]) -> str:
+    """How far mpdd is from those of the `others` that were run, on the mean."""
+    differences = difference_tables(run_files(run) / "comparisons.json")
+    gaps = {name: mean_gap(differences, shots, "mpdd", name) for name in others}
+    return ", ".join(f"{gap.text} against {name}" for name, gap in gaps.items() if gap)
 
 
 def _without_examples(run: Path) -> str:

@@ -59,10 +59,9 @@ def read_inputs(paths: Sequence[Path], columns: Columns | None = None) -> Inputs
     `InputError` for what cannot be read, for a column that is not there, and for an id that notes of two files have.
     """
     if columns and all(path.is_dir() or _format(path) in PLAIN for path in paths):
-        raise InputError(
-            "--column is for tables, and no input is one", found=", ".join(sorted({path.suffix or "a folder" for path in paths})),
-            wanted=", ".join(ending for ending in FORMATS if ending not in PLAIN), next_step="Leave --column out.",
-        )  # fmt: skip
+        found = ", ".join(sorted({"a folder" if path.is_dir() else _format(path) for path in paths}))
+        problem = "--column is for tables, and no input is one"
+        raise InputError(problem, found=found, wanted=", ".join(TABLES), next_step="Leave --column out.")
     parts: list[tuple[Path, list[Note]]] = []
     remarks: list[str] = []
     for path in paths:

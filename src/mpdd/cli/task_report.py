@@ -25,7 +25,7 @@ def print_report(report: Mapping[str, Any]) -> None:
         _say(line)
     _grid(f"leaks ({RUN} words)", ("train", "dev"), _leaks(report["leaks"]))
     _say(f"A trivial answer has {report['chance']['metric']} {report['chance']['test']} on test.\n")
-    for warning in [report["warning"]] * bool(report["warning"]) + report["weak_test"]:
+    for warning in filter(None, (report["warning"], *report["weak_test"])):
         _say(f"Warning: {warning}\n", style="bold")
     recognised = {note: number for note, number in report["notes"].items() if RECOGNISED in note}
     for note, number in recognised.items():
