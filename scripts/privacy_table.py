@@ -4,9 +4,10 @@
     python -m scripts.privacy_table publish runs/privacy          # into results/privacy, a file an epsilon
     python -m scripts.privacy_table show results/privacy          # the table in Markdown
 
-Each epsilon is a run of its own (`runs/privacy/epsilon-3`, `runs/privacy/none`). For each cell the training examples are attacked
-by their losses against test examples (`mpdd audit`), and the cell is adapted once more beside canaries, whose exposure is taken.
-Cells, attacks and canary adaptations stay, so the same command goes on where the last one was ended.
+Each epsilon is a run of its own (`runs/privacy/epsilon-3`, `runs/privacy/none`). Every cell is adapted to the training examples and
+a few canaries (`mpdd audit`) among them. What it made is scored, its training examples are attacked by their losses against test
+examples, and the exposure of its canaries is taken, beside that of as many that it never saw. Cells and attacks stay, so the same
+command goes on where the last one was ended.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from mpdd.data.mixture import few_shot
-from mpdd.errors import MpddError
-from mpdd.evaluation.canaries import CANDIDATES, canaries, exposure
+from mpdd.data.task import Example
+from mpdd.errors import InputError, MpddError
+from mpdd.evaluation.canaries import Canary, canaries, exposure
 from mpdd.evaluation.membership import by_losses, losses
 from mpdd.evaluation.records import name_of, raw_files, runs_in
 from mpdd.evaluation.results import read_json, read_results
@@ -31,7 +34,7 @@ from mpdd.experiment.again import Recipe, adapt_again
 from mpdd.experiment.cells import Key, cells_of
 from mpdd.experiment.comparison import compare_methods
 from mpdd.experiment.folder import alone_in
-from mpdd.experiment.setup import Run, data_of, training_examples
+from mpdd.experiment.setup import Run, data_of
 from mpdd.experiment.sources import metaprompt_for
 from mpdd.files import write_atomically
 from mpdd.methods.registry import METHODS
@@ -40,7 +43,8 @@ from mpdd.prompts.store import PromptFile
 from scripts.generated_pages import grid
 from scripts.publish_results import RESULTS, publish
 
-ATTACKED = 500  # training examples of a cell whose losses are taken, at most
+ATTACKED = 200  # training examples of a cell, and test examples, whose losses are taken, at most
+CANDIDATES = 63  # other codes that each canary is ranked among: exposures of 0 to 6 bits
 ATTACKS = "attacks.json"
 NONE = "none"
 HEADS = ("target", "examples", "method", "epsilon", "score", "attack AUC", "exposure (never seen)")
@@ -80,55 +84,75 @@ def make(experiment: Path, out: Path, options: argparse.Namespace) -> None:
     for epsilon in options.epsilons:
         private = [] if epsilon == NONE else [f"adapt.privacy.epsilon={epsilon}", f"adapt.privacy.delta={options.delta}"]
         read = config.read(experiment, [*options.set, *private])
+        if read.shots != ("all",):
+            raise InputError("Canaries must be among the training examples", found=f"shots = {read.shots}", wanted='shots = ["all"]')
         folder = out / (NONE if epsilon == NONE else f"epsilon-{epsilon}")
         with alone_in(folder):
             run = Run.open(read, folder, Reporter(), "scripts.privacy_table")
             metaprompt = metaprompt_for(run, read.methods)
-            compare_methods(run, metaprompt)
+            attacker = Attacker(run, metaprompt, options.canaries, options.candidates)
+            compare_methods(attacker.beside_canaries(), metaprompt)
             keys = cells_of(read, run.targets)
             run.reporter.stage(f"Attacks on {len(keys)} cells")
-            attacks = [_kept(run, key, metaprompt, options.canaries, options.candidates) for key in keys]
-            run.folder.write_json(ATTACKS, attacks)
+            run.folder.write_json(ATTACKS, [_kept(attacker, key) for key in keys])
 
 
-def _kept(run: Run, key: Key, metaprompt: PromptFile | None, count: int, candidates: int) -> dict[str, Any]:
+def _kept(attacker: Attacker, key: Key) -> dict[str, Any]:
     """The attacks on a cell, made first if need be."""
-    path = run.folder.path / "attacks" / f"{key.name.replace('/', '--')}.json"
+    path = attacker.run.folder.path / "attacks" / f"{key.name.replace('/', '--')}.json"
     if not path.is_file():
-        record = attacked(run, key, metaprompt, count, candidates)
-        write_atomically(path, json.dumps(record).encode())
+        write_atomically(path, json.dumps(attacker.attack(key)).encode())
     finished: dict[str, Any] = read_json(path)
     return finished
 
 
-def attacked(run: Run, key: Key, metaprompt: PromptFile | None, count: int, candidates: int) -> dict[str, Any]:
-    """Attack what a cell made by its losses, and take the exposure of canaries in the same adaptation beside them."""
-    examples, recipe = run.tasks[key.target], recipe_of(run, key, metaprompt)
-    train, card = training_examples(examples, key.shots, key.seed), examples.task.card
-    groups = (few_shot(train, ATTACKED, 0), examples.test)
-    reference = None if recipe.meta is None else recipe.meta.rows()
-    before = [losses(run.backbone, card, group, reference) for group in groups]
-    inserted = canaries(card, count, key.seed)
-    name = key.name.replace("/", "-")
+class Attacker:
+    """Attacks the cells of a run, whose training examples have so many canaries among them."""
 
-    def exposed(rows: Any) -> dict[str, Any]:
-        under = exposure(
-            inserted, lambda rendered: losses(run.backbone, card, rendered, rows), candidates=candidates, seed=key.seed
-        )
-        return asdict(under)
+    def __init__(self, run: Run, metaprompt: PromptFile | None, count: int, candidates: int) -> None:
+        self.run, self.metaprompt, self.candidates = run, metaprompt, candidates
+        self._canaries = {
+            name: canaries(run.tasks[name].task.card, 2 * count, 0) for name in run.targets
+        }  # those at odd places are never trained on
+        self._before = cache(self._losses_before)
 
-    with adapt_again(recipe, run.backbone, train, examples.dev, run.folder.prompt(name)).inside(run.backbone) as rows:
-        under = [losses(run.backbone, card, group, rows) for group in groups]
-        never = exposed(rows)
-    beside, place = [*train, *(canary.example for canary in inserted)], run.folder.path / "attacks" / f"{name}-canaries-{count}"
-    again = adapt_again(recipe, run.backbone, beside, examples.dev, place.with_name(f"{place.name}.safetensors"))
-    with again.inside(run.backbone) as rows:
-        trained = exposed(rows)
-    run.reporter.say(f"  {key.name}: exposure {trained['mean']:.2f} bits, {never['mean']:.2f} where never seen")
-    return {
-        **asdict(key), "epsilon": recipe.guarantee.epsilon if recipe.guarantee else None,
-        "attacks": [asdict(attack) for attack in by_losses(under, before)], "inserted": trained, "never_seen": never,
-    }  # fmt: skip
+    def beside_canaries(self) -> Run:
+        """The run with every other canary among the training examples of its targets."""
+        tasks = dict(self.run.tasks)
+        for name, invented in self._canaries.items():
+            train = (*tasks[name].train, *(canary.example for canary in invented[::2]))
+            tasks[name] = replace(tasks[name], train=train)
+        return replace(self.run, tasks=tasks)
+
+    def attack(self, key: Key) -> dict[str, Any]:
+        """Attack what a cell made by its losses, and take the exposures of canaries."""
+        run, examples = self.run, self.run.tasks[key.target]
+        recipe = recipe_of(self.beside_canaries(), key, self.metaprompt)
+        before = self._before(key.target, recipe.meta is not None)
+        adapted = adapt_again(recipe, run.backbone, (), (), run.folder.prompt(key.name.replace("/", "-")))  # made already
+        with adapted.inside(run.backbone) as rows:
+            under = [losses(run.backbone, examples.task.card, group, rows) for group in self._groups(key.target)]
+            inserted, never = (self._exposure(key, rows, self._canaries[key.target][start::2]) for start in (0, 1))
+        run.reporter.say(f"  {key.name}: exposure {inserted['mean']:.2f} bits, {never['mean']:.2f} where never seen")
+        return {
+            **asdict(key), "examples": len(examples.train), "epsilon": recipe.guarantee.epsilon if recipe.guarantee else None,
+            "attacks": [asdict(attack) for attack in by_losses(under, before)], "inserted": inserted, "never_seen": never,
+        }  # fmt: skip
+
+    def _groups(self, target: str) -> tuple[Sequence[Example], Sequence[Example]]:
+        examples = self.run.tasks[target]
+        return few_shot(examples.train, ATTACKED, 0), few_shot(examples.test, ATTACKED, 0)
+
+    def _losses_before(self, target: str, under_metaprompt: bool) -> list[Any]:
+        """Under the metaprompt or the bare backbone, which all cells of a method started from."""
+        rows = self.metaprompt.rows() if self.metaprompt and under_metaprompt else None
+        card = self.run.tasks[target].task.card
+        return [losses(self.run.backbone, card, group, rows) for group in self._groups(target)]
+
+    def _exposure(self, key: Key, rows: Any, of: Sequence[Canary]) -> dict[str, Any]:
+        card, backbone = self.run.tasks[key.target].task.card, self.run.backbone
+        found = exposure(of, lambda shown: losses(backbone, card, shown, rows), candidates=self.candidates, seed=key.seed)
+        return asdict(found)
 
 
 def recipe_of(run: Run, key: Key, metaprompt: PromptFile | None) -> Recipe:
@@ -159,7 +183,7 @@ def table(folder: Path) -> Iterator[tuple[str | int, ...]]:
             bits = [fmean(cell[kind]["mean"] for cell in seeds) for kind in ("inserted", "never_seen")]
             score = fmean(scores[target, shots, method, cell["seed"]] for cell in seeds)
             shown = f"{bits[0]:.1f} ({bits[1]:.1f})"
-            yield target, str(shots), method, _epsilon(run), f"{score:.1f}", f"{fmean(areas):.2f}", shown
+            yield target, f"{seeds[0]['examples']:,}", method, _epsilon(run), f"{score:.1f}", f"{fmean(areas):.2f}", shown
 
 
 def _runs(folder: Path) -> list[Path]:
