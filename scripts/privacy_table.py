@@ -4,10 +4,10 @@
     python -m scripts.privacy_table publish runs/privacy          # into results/privacy, a file an epsilon
     python -m scripts.privacy_table show results/privacy          # the table in Markdown
 
-Each epsilon is a run of its own (`runs/privacy/epsilon-3`, `runs/privacy/none`). Every cell is adapted to the training examples and
-a few canaries (`mpdd audit`) among them. What it made is scored, its training examples are attacked by their losses against test
-examples, and the exposure of its canaries is taken, beside that of as many that it never saw. Cells and attacks stay, so the same
-command goes on where the last one was ended.
+Each epsilon is a run of its own (`runs/privacy/epsilon-3`, `runs/privacy/none`). Every cell is adapted to the training examples
+and a few canaries (`mpdd audit`) among them. What it made is scored, its training examples are attacked by their losses against
+test examples, and the exposure of its canaries is taken, beside that of as many that it never saw. Cells and attacks stay, so the
+same command goes on where the last one was ended.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def make(experiment: Path, out: Path, options: argparse.Namespace) -> None:
         private = [] if epsilon == NONE else [f"adapt.privacy.epsilon={epsilon}", f"adapt.privacy.delta={options.delta}"]
         read = config.read(experiment, [*options.set, *private])
         if read.shots != ("all",):
-            raise InputError("Canaries must be among the training examples", found=f"shots = {read.shots}", wanted='shots = ["all"]')
+            raise InputError(
+                "Canaries stand beside all training examples", found=f"shots = {read.shots}", wanted='shots = ["all"]'
+            )
         folder = out / (NONE if epsilon == NONE else f"epsilon-{epsilon}")
         with alone_in(folder):
             run = Run.open(read, folder, Reporter(), "scripts.privacy_table")
