@@ -47,7 +47,7 @@ ATTACKED = 200  # training examples of a cell, and test examples, whose losses a
 CANDIDATES = 63  # other codes that each canary is ranked among: exposures of 0 to 6 bits
 ATTACKS = "attacks.json"
 NONE = "none"
-HEADS = ("target", "examples", "method", "epsilon", "score", "attack AUC", "exposure (never seen)")
+HEADS = ("target", "examples", "method", "epsilon", "score", "attack AUC", "exposure, never seen")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -169,23 +169,30 @@ def recipe_of(run: Run, key: Key, metaprompt: PromptFile | None) -> Recipe:
 
 
 def table(folder: Path) -> Iterator[tuple[str | int, ...]]:
-    """The rows of the table: means over seeds, of the scores, of the stronger attack's area, and of exposures."""
+    """The rows of the table, means over seeds: of the scores, of the stronger attack's area, and of exposures in bits.
+
+    Intervals are 95 %; of areas and exposures the means of the seeds' ends, which are no narrower than those of the mean.
+    """
     for run in _runs(folder):
         files = raw_files(run)
-        scores = {
-            (row.target, row.shots, row.method, row.seed): row.value
-            for row in read_results(files / "results.json")
-            if row.seed != "all"
-        }
-        cells: dict[tuple[str, Any, str], list[Mapping[str, Any]]] = {}
+        scores = {(row.target, row.method): row for row in read_results(files / "results.json")}  # that of all seeds is the last
+        cells: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for cell in read_json(files / ATTACKS):
-            cells.setdefault((cell["target"], cell["shots"], cell["method"]), []).append(cell)
-        for (target, shots, method), seeds in cells.items():
-            areas = [max(attack["auc"] for attack in cell["attacks"]) for cell in seeds]
-            bits = [fmean(cell[kind]["mean"] for cell in seeds) for kind in ("inserted", "never_seen")]
-            score = fmean(scores[target, shots, method, cell["seed"]] for cell in seeds)
-            shown = f"{bits[0]:.1f} ({bits[1]:.1f})"
-            yield target, f"{seeds[0]['examples']:,}", method, _epsilon(run), f"{score:.1f}", f"{fmean(areas):.2f}", shown
+            cells.setdefault((cell["target"], cell["method"]), []).append(cell)
+        for (target, method), seeds in cells.items():
+            row = scores[target, method]
+            strongest = [max(cell["attacks"], key=lambda attack: attack["auc"]) for cell in seeds]
+            area = _between([(found["auc"], found["auc_low"], found["auc_high"]) for found in strongest], 2)
+            bits = _between([(found["mean"], found["low"], found["high"]) for found in (cell["inserted"] for cell in seeds)], 1)
+            never = fmean(cell["never_seen"]["mean"] for cell in seeds)
+            score = _between([(row.value, row.ci_low, row.ci_high)], 1)
+            yield target, f"{seeds[0]['examples']:,}", method, _epsilon(run), score, area, f"{bits}, {never:.1f}"
+
+
+def _between(values: Sequence[tuple[float, float, float]], digits: int) -> str:
+    """The mean, and those of the ends of intervals."""
+    mean, low, high = (f"{fmean(part):.{digits}f}" for part in zip(*values, strict=True))
+    return f"{mean} [{low}, {high}]"
 
 
 def _runs(folder: Path) -> list[Path]:
