@@ -34,6 +34,7 @@ lint: setup
 	$(BIN)/python -m scripts.update_open31 --check
 	$(BIN)/python -m scripts.update_method --check
 	$(BIN)/python -m scripts.update_performance --check
+	$(BIN)/python -m scripts.privacy_table update results/privacy --check
 
 # Tests of federated metaprompts, in an environment of their own: Flower wants older typer, rich and fastapi than our pins.
 FLOWER := .venv-federated

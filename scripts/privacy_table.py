@@ -3,6 +3,7 @@
     python -m scripts.privacy_table make experiments/privacy.toml --out runs/privacy
     python -m scripts.privacy_table publish runs/privacy          # into results/privacy, a file an epsilon
     python -m scripts.privacy_table show results/privacy          # the table in Markdown
+    python -m scripts.privacy_table update results/privacy        # the table into docs/privacy.md; --check only compares
 
 Each epsilon is a run of its own (`runs/privacy/epsilon-3`, `runs/privacy/none`). Every cell is adapted to the training examples
 and a few canaries (`mpdd audit`) among them. What it made is scored, its training examples are attacked by their losses against
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
@@ -27,6 +29,7 @@ from mpdd.data.task import Example
 from mpdd.errors import InputError, MpddError
 from mpdd.evaluation.canaries import Canary, canaries, exposure
 from mpdd.evaluation.membership import by_losses, losses
+from mpdd.evaluation.published import commits_named, provenance_of, seeds_named
 from mpdd.evaluation.records import name_of, raw_files, runs_in
 from mpdd.evaluation.results import read_json, read_results
 from mpdd.experiment import config
@@ -40,11 +43,13 @@ from mpdd.files import write_atomically
 from mpdd.methods.registry import METHODS
 from mpdd.progress import Reporter
 from mpdd.prompts.store import PromptFile
-from scripts.generated_pages import grid
+from scripts.generated_pages import grid, put
 from scripts.publish_results import RESULTS, publish
 
 ATTACKED = 200  # training examples of a cell, and test examples, whose losses are taken, at most
 CANDIDATES = 63  # other codes that each canary is ranked among: exposures of 0 to 6 bits
+DELTA = 1e-5
+PAGE = RESULTS.parent / "docs" / "privacy.md"
 ATTACKS = "attacks.json"
 NONE = "none"
 HEADS = ("target", "examples", "method", "epsilon", "score", "attack AUC", "exposure, never seen")
@@ -59,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.what == "publish":
             for run in _runs(options.folder):
                 publish(run, (options.out or RESULTS / options.folder.name) / name_of(run))
+        elif options.what == "update":
+            return _update(options.folder, is_check=options.check)
         print("\n".join(grid(HEADS, list(table((options.out if options.what == "make" else None) or options.folder)))))
     except MpddError as error:
         print(f"mpdd: {error}", file=sys.stderr)
@@ -68,15 +75,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Scores and attacks at several epsilons.")
-    parser.add_argument("what", choices=("make", "publish", "show"))
+    parser.add_argument("what", choices=("make", "publish", "show", "update"))
     parser.add_argument("folder", type=Path, metavar="EXPERIMENT.toml|FOLDER")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--epsilons", nargs="+", default=[NONE, "8", "3", "1"], metavar="E")
-    parser.add_argument("--delta", type=float, default=1e-5)
+    parser.add_argument("--delta", type=float, default=DELTA)
     parser.add_argument("--canaries", type=int, default=8)
     parser.add_argument("--candidates", type=int, default=CANDIDATES)
+    parser.add_argument("--check", action="store_true", help="of update: compare, and exit with 1 where the page differs")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     return parser
+
+
+def _update(folder: Path, *, is_check: bool) -> int:
+    """Put the table into the page, or compare; 1 where a check finds a difference."""
+    old = PAGE.read_text(encoding="utf-8")
+    new = put(old, "privacy-table", _page_lines(folder))
+    if is_check:
+        return int(old != new)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+def _page_lines(folder: Path) -> Iterator[str]:
+    """How the runs were made, and the table."""
+    runs = _runs(folder)
+    if not runs:
+        yield "Not run yet."
+        return
+    made = [provenance_of(run) for run in runs]
+    adapts = [tomllib.loads((raw_files(run) / "config.toml").read_text(encoding="utf-8"))["adapt"] for run in runs]
+    deltas = sorted({f"{adapt['privacy']['delta']:g}" for adapt in adapts if "privacy" in adapt})
+    backbone, plan = made[0]["backbone"], adapts[0]
+    yield (
+        f"{backbone['name']} in {backbone['dtype']}, {plan['steps']} steps of {plan['batch_size']} examples on average, "
+        f"{seeds_named(made[0]['seeds'])}, {commits_named(made)}; delta {', '.join(deltas)}, unit: an example."
+    )
+    yield ""
+    yield from grid(HEADS, list(table(folder)))
 
 
 def make(experiment: Path, out: Path, options: argparse.Namespace) -> None:

@@ -97,7 +97,7 @@ def privacy_experiment(tiny_folder, tmp_path):
     return tmp_path / "small.toml"
 
 
-def test_scores_and_attacks_of_every_method_at_every_epsilon(privacy_experiment, tmp_path, capsys):
+def test_scores_and_attacks_of_every_method_at_every_epsilon(privacy_experiment, tmp_path, capsys, monkeypatch):
     out, published = tmp_path / "runs", tmp_path / "results"
     make = ["make", str(privacy_experiment), "--out", str(out), "--epsilons", "none", "8", "--delta", "1e-3"]
     make += ["--canaries", "2", "--candidates", "7"]
@@ -115,6 +115,14 @@ def test_scores_and_attacks_of_every_method_at_every_epsilon(privacy_experiment,
     assert {path.name for path in published.iterdir()} == {f"none{SUFFIX}", f"epsilon-8{SUFFIX}"}
     capsys.readouterr()
     assert privacy_table.main(["show", str(published)]) == 0 and capsys.readouterr().out == shown
+    page = tmp_path / "privacy.md"
+    page.write_text("before\n<!-- privacy-table -->\n<!-- /privacy-table -->\nafter\n")
+    monkeypatch.setattr(privacy_table, "PAGE", page)
+    update = ["update", str(published)]
+    assert [privacy_table.main(arguments) for arguments in ([*update, "--check"], update, [*update, "--check"])] == [1, 0, 0]
+    written = page.read_text()
+    assert shown.strip() in written and "2 steps of 2 examples" in written and "delta 0.001" in written
+    assert written.startswith("before\n") and written.endswith("after\n")
 
 
 def test_the_prepared_experiment_fits():
